@@ -1,0 +1,74 @@
+"""Every public name of Mooring, once: groups, labels, annotations, ports, paths, environment variables.
+
+Whoever renders, watches, selects or documents one of these takes it from here, so that a name can never be
+spelled in two ways. `tests/contract/` checks that the runtime really has the ports, paths and variables.
+"""
+
+from typing import Final
+
+GROUP: Final = "mooring.dev"
+VERSION: Final = "v1alpha1"
+API_VERSION: Final = f"{GROUP}/{VERSION}"
+KIND: Final = "InferenceService"
+PLURAL: Final = "inferenceservices"
+SINGULAR: Final = "inferenceservice"
+SHORT_NAMES: Final = ("infsvc", "infs")
+CATEGORIES: Final = ("mooring",)
+
+FIELD_MANAGER: Final = "mooring"
+REPLICAS_FIELD_MANAGER: Final = "mooring-replicas"
+"""Holds `spec.replicas` of a Deployment under an autoscaler (KUBERNETES: dropping it would reset it to 1)."""
+STATUS_FIELD_MANAGER: Final = "mooring-status"
+
+# Labels of every child; the selector of pods is the first two.
+LABEL_NAME: Final = "app.kubernetes.io/name"
+LABEL_INSTANCE: Final = "app.kubernetes.io/instance"
+LABEL_COMPONENT: Final = "app.kubernetes.io/component"
+LABEL_MANAGED_BY: Final = "app.kubernetes.io/managed-by"
+LABEL_SERVICE: Final = f"{GROUP}/inferenceservice"
+MANAGED_BY: Final = "mooring"
+MANAGED_SELECTOR: Final = f"{LABEL_MANAGED_BY}={MANAGED_BY}"
+
+ANNOTATION_DESIRED_HASH: Final = f"{GROUP}/desired-hash"
+"""Digest of the manifest that was applied last; a resync that finds it unchanged writes nothing."""
+ANNOTATION_TEMPLATE_HASH: Final = f"{GROUP}/template-hash"
+"""Digest of the pod template as the spec asks for it; stands on the Deployment, its pods and the check Job."""
+ANNOTATION_FAILED_TEMPLATE: Final = f"{GROUP}/failed-template"
+"""On the Deployment: the template hash that was tried, failed and was rolled back."""
+ANNOTATION_FAILED_MESSAGE: Final = f"{GROUP}/failed-message"
+"""On the Deployment: why that template failed, in words for the status."""
+
+CONTAINER_SERVER: Final = "server"
+CONTAINER_FETCH: Final = "fetch"
+
+HTTP_PORT: Final = 8000
+METRICS_PORT: Final = 8002
+SERVICE_PORT: Final = 80
+PORT_NAME_HTTP: Final = "http"
+PORT_NAME_METRICS: Final = "metrics"
+
+PATH_LIVE: Final = "/v2/health/live"
+PATH_READY: Final = "/v2/health/ready"
+PATH_METRICS: Final = "/metrics"
+
+MODEL_DIR: Final = "/models"
+"""Where the model stands in the pod: the image volume, the claim or what the fetcher wrote."""
+CREDENTIALS_DIR: Final = "/var/run/secrets/mooring.dev/credentials"
+TERMINATION_LOG: Final = "/dev/termination-log"
+"""The fetcher and the server write one JSON object `{"reason": ..., "message": ...}` here before they give up."""
+
+ENV_PREFIX: Final = "MOORING_"
+ENV_MODEL_NAME: Final = "MOORING_MODEL_NAME"
+ENV_MODEL_PATH: Final = "MOORING_MODEL_PATH"
+ENV_MODEL_FORMAT: Final = "MOORING_MODEL_FORMAT"
+ENV_MODEL_SHA256: Final = "MOORING_MODEL_SHA256"
+ENV_MODEL_URI: Final = "MOORING_MODEL_URI"
+ENV_MODEL_DIR: Final = "MOORING_MODEL_DIR"
+ENV_CREDENTIALS_DIR: Final = "MOORING_CREDENTIALS_DIR"
+ENV_HTTP_PORT: Final = "MOORING_HTTP_PORT"
+ENV_METRICS_PORT: Final = "MOORING_METRICS_PORT"
+ENV_DRAIN_SECONDS: Final = "MOORING_DRAIN_SECONDS"
+"""How long the server, after SIGTERM, is unready and still serves, so that endpoints lose it before it stops."""
+
+NAME_MAX_LENGTH: Final = 40
+"""Of a service's name: a StatefulSet of 58 characters can no longer make pods, and children add suffixes."""
