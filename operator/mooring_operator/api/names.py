@@ -18,6 +18,8 @@ CATEGORIES: Final = ("mooring",)
 FIELD_MANAGER: Final = "mooring"
 REPLICAS_FIELD_MANAGER: Final = "mooring-replicas"
 """Holds `spec.replicas` of a Deployment under an autoscaler (KUBERNETES: dropping it would reset it to 1)."""
+ROLLOUT_FIELD_MANAGER: Final = "mooring-rollout"
+"""Holds the marks of the rollout on the Deployment, so that applying its spec never drops them."""
 STATUS_FIELD_MANAGER: Final = "mooring-status"
 
 # Labels of every child; the selector of pods is the first two.
@@ -33,6 +35,8 @@ ANNOTATION_DESIRED_HASH: Final = f"{GROUP}/desired-hash"
 """Digest of the manifest that was applied last; a resync that finds it unchanged writes nothing."""
 ANNOTATION_TEMPLATE_HASH: Final = f"{GROUP}/template-hash"
 """Digest of the pod template as the spec asks for it; stands on the Deployment, its pods and the check Job."""
+ANNOTATION_GOOD_TEMPLATE: Final = f"{GROUP}/good-template"
+"""On the Deployment: the hash of the last pod template that was rolled out whole."""
 ANNOTATION_FAILED_TEMPLATE: Final = f"{GROUP}/failed-template"
 """On the Deployment: the template hash that was tried, failed and was rolled back."""
 ANNOTATION_FAILED_MESSAGE: Final = f"{GROUP}/failed-message"

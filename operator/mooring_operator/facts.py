@@ -1,0 +1,172 @@
+"""What the operator knows in one round, and what it decided: frozen, made by `cluster/`, read by the pure floors.
+
+`Service` is what the user wants, `Cluster` what stands for all services, `Observed` what was seen of this one,
+`Step` what this round does. Nothing here talks to anyone or decides anything.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from .api import names
+from .api.v1alpha1 import InferenceServiceSpec, Variant
+
+Manifest = dict[str, Any]
+"""A Kubernetes object as plain JSON. Whoever gets one treats it as read-only."""
+
+
+class ObjectKey(NamedTuple):
+    """A child within its service's namespace."""
+
+    kind: str
+    name: str
+
+
+@dataclass(frozen=True)
+class Service:
+    """One InferenceService: its identity and its spec, already parsed."""
+
+    namespace: str
+    name: str
+    uid: str
+    generation: int
+    spec: InferenceServiceSpec
+
+    def owner_reference(self) -> Manifest:
+        """Return the controller reference that every child carries: garbage collection is our only clean-up."""
+        return {
+            "apiVersion": names.API_VERSION,
+            "kind": names.KIND,
+            "name": self.name,
+            "uid": self.uid,
+            "controller": True,
+            "blockOwnerDeletion": True,
+        }
+
+
+@dataclass(frozen=True)
+class Images:
+    """The runtime's images by variant, and how they are pulled. A variant without an image is not installed."""
+
+    by_variant: Mapping[Variant, str]
+    pull_policy: str = "IfNotPresent"
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """What stands for every service: settings of the installation and what the API server knows."""
+
+    images: Images
+    monitoring_namespace: str = "monitoring"
+    hpa_tolerance: bool = True
+    """`behavior.*.tolerance` exists (GA in Kubernetes 1.37)."""
+    dra: bool = True
+    """`resource.k8s.io/v1` is served."""
+
+
+@dataclass(frozen=True)
+class Taint:
+    """A taint of a node."""
+
+    key: str
+    value: str
+    effect: str
+
+
+@dataclass(frozen=True)
+class Node:
+    """A node as the scheduler sees it. `free` counts extended resources: allocatable less what its pods request."""
+
+    name: str
+    labels: Mapping[str, str]
+    taints: tuple[Taint, ...]
+    schedulable: bool
+    allocatable: Mapping[str, int]
+    free: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a container of a pod does not run: what it wrote before it ended, or what kubelet says."""
+
+    reason: str
+    message: str
+    container: str
+    permanent: bool
+    """It will not mend by itself: it was tried at least twice, or its cause cannot change."""
+
+
+@dataclass(frozen=True)
+class Pod:
+    """A pod of the service. `template_hash` is ours (annotation), not the ReplicaSet's."""
+
+    name: str
+    template_hash: str
+    ready: bool
+    scheduled: bool
+    unschedulable: str = ""
+    """The scheduler's message, when it found no node."""
+    failure: Failure | None = None
+
+
+@dataclass(frozen=True)
+class MissingClass:
+    """A cluster-wide object that the spec names and the cluster does not have."""
+
+    field: str
+    """Path in the spec, such as `spec.pod.priorityClassName`."""
+    kind: str
+    name: str
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What was seen of one service in this round."""
+
+    now: datetime
+    status: Mapping[str, Any]
+    """The service's present status, as last written."""
+    children: Mapping[ObjectKey, Manifest] = field(default_factory=dict)
+    """Live children that carry our controller reference."""
+    foreign: Mapping[ObjectKey, str] = field(default_factory=dict)
+    """Live objects that have the name of a child and are not ours; the value says whose they are."""
+    pods: tuple[Pod, ...] = ()
+    """Pods that are not being deleted."""
+    replica_sets: tuple[Manifest, ...] = ()
+    """ReplicaSets of the Deployment: they hold its earlier pod templates."""
+    nodes: tuple[Node, ...] = ()
+    """All nodes; filled only for services with an accelerator."""
+    missing: tuple[MissingClass, ...] = ()
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong with a spec: where, what was found, what to do. Never a secret value."""
+
+    field: str
+    message: str
+    reason: str = "InvalidSpec"
+
+
+@dataclass(frozen=True)
+class Step:
+    """What this round does with the workload. The other children are applied in every round."""
+
+    surge: bool = True
+    """A rollout may make one pod more than wanted; else it takes one away first."""
+    replicas: int | None = None
+    """Replicas to write; None leaves them to the autoscaler."""
+    hold: bool = False
+    """Leave the Deployment as it stands."""
+    template: Manifest | None = None
+    """Pod template in place of the rendered one: the last good one, taken from its ReplicaSet."""
+    check: bool = False
+    """Run the Job that tries the new model on a CPU before the only pod is swapped."""
+    marks: Mapping[str, str] = field(default_factory=dict)
+    """Annotations that the Deployment must carry: what was found good, what failed and why."""
+    stalled: bool = False
+    """Nothing goes on until the spec or the cluster changes."""
+    reason: str = ""
+    """Reason for the status; empty when there is nothing to say."""
+    message: str = ""
