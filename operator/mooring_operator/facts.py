@@ -16,6 +16,13 @@ Manifest = dict[str, Any]
 """A Kubernetes object as plain JSON. Whoever gets one treats it as read-only."""
 
 
+class Key(NamedTuple):
+    """Identity of a service in the cluster."""
+
+    namespace: str
+    name: str
+
+
 class ObjectKey(NamedTuple):
     """A child within its service's namespace."""
 

@@ -1,0 +1,91 @@
+# Verbs of the project. `make help` lists them; CI calls nothing that does not stand here.
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+SHELL := /bin/bash
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PYTEST := $(BIN)/python -m pytest
+SOURCES := operator/mooring_operator runtime/mooring_runtime tests examples
+
+.PHONY: help
+help: ## Show this list
+	@awk -F ':.*## ' '/^## /{printf "\n%s\n", substr($$0, 4)} /^[a-z0-9-]+:.*## /{printf "  %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+## Use it
+.PHONY: demo demo-down
+demo: $(STAMP) ## Serve a real model on a real cluster, from nothing (CONTEXT= and REGISTRY= use yours)
+	$(BIN)/python -m tests.demo up $(if $(CONTEXT),--context $(CONTEXT)) $(if $(REGISTRY),--registry $(REGISTRY))
+
+demo-down: $(STAMP) ## Take the demo down and leave nothing
+	$(BIN)/python -m tests.demo down $(if $(CONTEXT),--context $(CONTEXT))
+
+## Check it
+.PHONY: test lint types floors unit contract controlplane e2e
+test: lint types floors unit contract controlplane e2e ## Run every check that this host can run
+
+lint: $(STAMP) ## Style and file size
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: $(STAMP) ## mypy --strict
+	$(BIN)/mypy $(SOURCES)
+
+floors: $(STAMP) ## A lower floor never imports a higher one
+	$(BIN)/lint-imports --no-cache
+
+unit: $(STAMP) ## Pure functions, golden files, property tests, the runtime as a process
+	$(PYTEST) tests/operator tests/runtime tests/repository
+
+contract: $(STAMP) ## What the operator renders, the runtime and the chart really have
+	$(PYTEST) tests/contract
+
+controlplane: $(STAMP) ## The operator on a real API server
+	$(PYTEST) tests/controlplane
+
+e2e: $(STAMP) ## Real kubelets, images and clients on two nodes
+	$(PYTEST) tests/e2e
+
+.PHONY: e2e-long bench bench-operator
+e2e-long: $(STAMP) ## The end-to-end and fault checks in their long form (an hour)
+	$(PYTEST) tests/e2e tests/controlplane --long
+
+bench: bench-operator ## Every benchmark
+
+bench-operator: $(STAMP) ## 200 services beside a plain client; writes build/bench/operator.json
+	$(BIN)/python -m tests.bench.operator
+
+## Make it
+.PHONY: install lock format golden crds images cluster
+install: $(STAMP) ## Make the environment in .venv from the locked requirements
+
+$(STAMP): requirements/dev.txt requirements/tools.txt operator/pyproject.toml runtime/pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/tools.txt
+	$(BIN)/uv pip sync --quiet --require-hashes --python $(BIN)/python requirements/dev.txt
+	$(BIN)/uv pip install --quiet --no-deps --no-build-isolation --python $(BIN)/python -e operator -e runtime
+	touch $@
+
+lock: ## Write the locks anew from requirements/*.in
+	for name in dev operator runtime-onnx runtime-onnx-gpu runtime-torch tools; do \
+	  $(BIN)/uv pip compile --quiet --generate-hashes --no-header --no-emit-index-url --no-annotate \
+	    --python-version 3.11 --python-platform linux requirements/$$name.in -o requirements/$$name.txt || exit 1; done
+
+format: $(STAMP) ## Format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+golden: $(STAMP) crds ## Write the golden files anew; the diff is the review
+	$(PYTEST) tests/operator --update-golden
+
+crds: $(STAMP) ## Write the CRD from the models
+	$(BIN)/python -m mooring_operator crds > crds/inferenceservices.yaml
+	$(BIN)/python -m mooring_operator crds --chart > charts/mooring/templates/crds.yaml
+
+images: $(STAMP) ## Build the operator's and the runtime's image (VARIANT=onnx-gpu or torch for the large ones)
+	$(BIN)/python -m tests.cluster images $(if $(VARIANT),--variant $(VARIANT))
+
+cluster: $(STAMP) ## Start a two-node Kubernetes for trying things (`python -m tests.cluster --help`)
+	$(BIN)/python -m tests.cluster up --nodes 2

@@ -1,0 +1,203 @@
+"""How a new pod template reaches a stateless service without taking its last working pod.
+
+Where there is room for one more pod, the Deployment's own rolling update does it: a bad version stays beside the old
+one, which goes on. Where there is none (every accelerator in use), a pod must go before the new one can start, so the
+new template is tried first by a Job on a CPU, and what still fails after the swap is rolled back.
+
+The marks on the Deployment are the only memory: the template that was last rolled out whole, and the one that failed.
+"""
+
+from dataclasses import dataclass
+
+from ..api import names
+from ..facts import Manifest, ObjectKey, Observed, Service, Step
+from .capacity import has_spare, usable_nodes
+from .replicas import replicas
+
+
+@dataclass(frozen=True)
+class _Live:
+    """The Deployment as it stands."""
+
+    manifest: Manifest
+    template_hash: str
+    surge: bool
+    done: bool
+    good: str
+    failed: str
+    failed_message: str
+
+    def marks(self) -> dict[str, str]:
+        """Return the marks that stand now, so that a round that decides nothing about them keeps them."""
+        standing = {
+            names.ANNOTATION_GOOD_TEMPLATE: self.good,
+            names.ANNOTATION_FAILED_TEMPLATE: self.failed,
+            names.ANNOTATION_FAILED_MESSAGE: self.failed_message,
+        }
+        return {key: value for key, value in standing.items() if value}
+
+
+def plan(service: Service, observed: Observed, wanted: str) -> Step:
+    """Return what to do with the workload, where `wanted` is the hash of the pod template that the spec asks for."""
+    count = replicas(service)
+    deployment = observed.children.get(ObjectKey("Deployment", service.name))
+    if deployment is None:
+        return Step(replicas=count)
+    live = _read(deployment)
+    if live.template_hash == wanted:
+        return _settle(service, observed, live, count)
+    if live.failed == wanted:
+        return _rejected(live, count, live.failed_message)
+    if service.spec.rollout.max_unavailable == 0 or has_spare(service, observed.nodes):
+        return Step(replicas=count, marks=live.marks())
+    if service.spec.accelerator is not None and service.spec.accelerator.type and not usable_nodes(service, observed.nodes):
+        # No node could ever run it, so the place of an old pod would not help: keep the old pods, let the new one
+        # wait beside them (a cluster autoscaler may bring its node), and let the status say so.
+        return Step(replicas=count, marks=live.marks())
+    return _checked_swap(observed, live, count, wanted)
+
+
+def _settle(service: Service, observed: Observed, live: _Live, count: int | None) -> Step:
+    """The wanted template is on the Deployment: note its success, or roll it back when it took a pod and failed."""
+    if live.done:
+        return Step(replicas=count, surge=live.surge, marks={names.ANNOTATION_GOOD_TEMPLATE: live.template_hash})
+    failure = failure_of(observed, live.template_hash) or deadline_exceeded(live.manifest)
+    if failure and not live.surge:
+        good = _template_of(observed, live.good)
+        if good is not None and live.good != live.template_hash:
+            return Step(
+                replicas=count,
+                surge=False,
+                template=good,
+                marks=_failed(live, live.template_hash, failure),
+                stalled=True,
+                reason="RolledBack",
+                message=f"{failure}. The last good version is put back",
+            )
+    waits = any(pod.template_hash == live.template_hash and pod.unschedulable for pod in observed.pods)
+    serves = any(pod.ready for pod in observed.pods)
+    if waits and serves and live.surge and service.spec.rollout.max_unavailable != 0:
+        # The spare accelerator was taken between our look and the scheduler's: without a change of strategy the
+        # rollout would wait for ever for a place that only its own old pod can give.
+        if not has_spare(service, observed.nodes) and usable_nodes(service, observed.nodes):
+            return _checked_swap(observed, live, count, live.template_hash)
+    if failure:
+        return Step(replicas=count, surge=live.surge, marks=live.marks(), stalled=True, reason="RolloutFailed", message=failure)
+    return Step(replicas=count, surge=live.surge, marks=live.marks())
+
+
+def _checked_swap(observed: Observed, live: _Live, count: int | None, wanted: str) -> Step:
+    """Try the template by a Job first; swap only what passed it."""
+    job = _check_job(observed, wanted)
+    outcome = _outcome(job)
+    if outcome == "failed":
+        failure = failure_of(observed, wanted) or "the check of the new version failed; its Job's pod log tells why"
+        return _rejected(live, count, failure, marks=_failed(live, wanted, failure))
+    if outcome != "passed":
+        return Step(
+            replicas=count,
+            hold=True,
+            check=True,
+            marks=live.marks(),
+            reason="CheckingModel",
+            message="there is no spare accelerator, so the new version is tried on a CPU before a working pod is taken",
+        )
+    return Step(
+        replicas=count,
+        surge=False,
+        check=True,
+        marks=live.marks(),
+        reason="SwappingWithGap",
+        message="there is no spare accelerator: each pod is taken down before its successor starts; "
+        "with one replica nothing answers until the new pod is ready",
+    )
+
+
+def _rejected(live: _Live, count: int | None, failure: str, marks: dict[str, str] | None = None) -> Step:
+    return Step(
+        replicas=count,
+        hold=True,
+        marks=live.marks() if marks is None else marks,
+        stalled=True,
+        reason="VersionRejected",
+        message=f"{failure}. The last good version goes on serving. Change the spec, or remove the annotation "
+        f"{names.ANNOTATION_FAILED_TEMPLATE} from the Deployment to try the same version again",
+    )
+
+
+def failure_of(observed: Observed, template_hash: str) -> str:
+    """Return why pods of this template cannot come up, in words; empty while there is hope."""
+    for pod in observed.pods:
+        if pod.template_hash == template_hash and pod.failure is not None and pod.failure.permanent:
+            return f"{pod.failure.reason}: {pod.failure.message}".rstrip(".")
+    return ""
+
+
+def deadline_exceeded(deployment: Manifest) -> str:
+    """Return the Deployment's own word that its rollout has failed; empty while it goes on."""
+    for condition in deployment.get("status", {}).get("conditions", ()):
+        if condition["type"] == "Progressing" and condition["status"] == "False":
+            return f"{condition.get('reason', 'ProgressDeadlineExceeded')}: {condition.get('message', '')}".rstrip(".")
+    return ""
+
+
+def _failed(live: _Live, template_hash: str, failure: str) -> dict[str, str]:
+    return {
+        **live.marks(),
+        names.ANNOTATION_FAILED_TEMPLATE: template_hash,
+        # Bounded: annotations of an object may hold 256 KiB in all, and a server may write a long last word.
+        names.ANNOTATION_FAILED_MESSAGE: failure[:1024],
+    }
+
+
+def _template_of(observed: Observed, template_hash: str) -> Manifest | None:
+    for replica_set in observed.replica_sets:
+        template: Manifest = replica_set["spec"]["template"]
+        if template_hash and _hash_of(template) == template_hash:
+            return template
+    return None
+
+
+def _check_job(observed: Observed, template_hash: str) -> Manifest | None:
+    for key, manifest in observed.children.items():
+        annotations = manifest["metadata"].get("annotations", {})
+        if key.kind == "Job" and annotations.get(names.ANNOTATION_TEMPLATE_HASH) == template_hash:
+            return manifest
+    return None
+
+
+def _outcome(job: Manifest | None) -> str:
+    for condition in (job or {}).get("status", {}).get("conditions", ()):
+        if condition["status"] == "True" and condition["type"] in {"Complete", "Failed"}:
+            return "passed" if condition["type"] == "Complete" else "failed"
+    return "running"
+
+
+def _hash_of(template: Manifest) -> str:
+    value: str = template.get("metadata", {}).get("annotations", {}).get(names.ANNOTATION_TEMPLATE_HASH, "")
+    return value
+
+
+def _read(deployment: Manifest) -> _Live:
+    annotations = deployment["metadata"].get("annotations", {})
+    rolling = deployment["spec"].get("strategy", {}).get("rollingUpdate", {})
+    return _Live(
+        manifest=deployment,
+        template_hash=_hash_of(deployment["spec"]["template"]),
+        surge=rolling.get("maxSurge", 1) not in {0, "0%"},
+        done=rolled_out(deployment),
+        good=annotations.get(names.ANNOTATION_GOOD_TEMPLATE, ""),
+        failed=annotations.get(names.ANNOTATION_FAILED_TEMPLATE, ""),
+        failed_message=annotations.get(names.ANNOTATION_FAILED_MESSAGE, ""),
+    )
+
+
+def rolled_out(deployment: Manifest) -> bool:
+    """Tell whether every pod of the Deployment is of its present template and at least one is available."""
+    status = deployment.get("status", {})
+    replicas_ = status.get("replicas", 0)
+    return (
+        status.get("observedGeneration", 0) >= deployment["metadata"].get("generation", 1)
+        and status.get("updatedReplicas", 0) == replicas_
+        and status.get("availableReplicas", 0) >= 1
+    )
