@@ -22,10 +22,17 @@ _SUFFIXES: Final = {
     "Pi": Decimal(2) ** 50,
     "Ei": Decimal(2) ** 60,
 }
-_QUANTITY: Final = re.compile(r"^([+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+))(?:([eE][+-]?[0-9]{1,3})|([numkMGTPE]i?|Ki|))$")
-_UNITS: Final = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+_QUANTITY: Final = re.compile(r"([+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+))(?:([eE][+-]?[0-9]{1,3})|([numkMGTPE]i?|Ki|))")
+_UNITS: Final = {
+    "us": Decimal("1e-6"),
+    "ms": Decimal("1e-3"),
+    "s": Decimal(1),
+    "m": Decimal(60),
+    "h": Decimal(3600),
+}
 _DURATION_PART: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)(us|ms|s|m|h)")
-DURATION_PATTERN: Final = "^([0-9]+([.][0-9]+)?(us|ms|s|m|h))+$"
+# Six digits: CEL's duration() fails with a raw error beyond 292 years, and 999999h are 114.
+DURATION_PATTERN: Final = "^([0-9]{1,6}([.][0-9]{1,6})?(us|ms|s|m|h))+$"
 _DURATION: Final = re.compile(DURATION_PATTERN)
 
 
@@ -34,7 +41,7 @@ def quantity(value: str | int) -> Decimal:
 
     Raises `ValueError` when `value` is no quantity.
     """
-    match = _QUANTITY.match(str(value))
+    match = _QUANTITY.fullmatch(str(value))
     if match is None or (match[3] or "") not in _SUFFIXES:
         raise ValueError(f"{value!r} is not a quantity: write a number with a unit such as 500m, 2 or 4Gi")
     number, exponent, suffix = match.groups()
@@ -52,11 +59,11 @@ def is_quantity(value: str | int) -> bool:
 
 def seconds(value: str) -> float:
     """Return a duration (`80ms`, `1h30m`) in seconds. Raises `ValueError` when `value` is no duration."""
-    if not _DURATION.match(value):
+    if not is_duration(value):
         raise ValueError(f"{value!r} is not a duration: write a number with a unit such as 80ms, 30s or 10m")
-    return sum(float(number) * _UNITS[unit] for number, unit in _DURATION_PART.findall(value))
+    return float(sum(Decimal(number) * _UNITS[unit] for number, unit in _DURATION_PART.findall(value)))
 
 
 def is_duration(value: str) -> bool:
     """Tell whether `value` is a duration that `seconds` takes."""
-    return _DURATION.match(value) is not None
+    return _DURATION.fullmatch(value) is not None

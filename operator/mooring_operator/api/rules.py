@@ -6,14 +6,23 @@ The API server refuses a bad spec by the CEL expression; the loop and `render` r
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Final, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, model_validator
 from pydantic.alias_generators import to_camel
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
-VALIDATIONS = "x-kubernetes-validations"
+VALIDATIONS: Final = "x-kubernetes-validations"
+BROKEN: Final = "broken_rules"
+"""Type of the pydantic error that broken rules raise; `ctx["broken"]` holds one `Broken` for each."""
+
+
+class Broken(NamedTuple):
+    """A rule that does not hold: the field below the one that carries the rule, and what to do."""
+
+    path: str
+    message: str
 
 
 def always(_: Any) -> bool:
@@ -44,14 +53,9 @@ class Rule:
             schema["fieldPath"] = self.path
         return schema
 
-    def check(self, value: Any) -> None:
-        """Raise `PydanticCustomError` (its context holds `path`) unless the rule holds for `value`."""
-        if not self.holds(value):
-            raise PydanticCustomError("rule", "{message}", {"message": self.message, "path": self.path})
-
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         def validate(value: Any) -> Any:
-            self.check(value)
+            check((self,), value)
             return value
 
         return core_schema.no_info_after_validator_function(validate, handler(source))
@@ -60,6 +64,13 @@ class Rule:
         json_schema = handler(schema)
         json_schema.setdefault(VALIDATIONS, []).append(self.as_schema())
         return json_schema
+
+
+def check(rules: tuple[Rule, ...], value: Any) -> None:
+    """Raise one `PydanticCustomError` that names each of the rules that does not hold for `value`."""
+    broken = tuple(Broken(rule.path, rule.message) for rule in rules if not rule.holds(value))
+    if broken:
+        raise PydanticCustomError(BROKEN, "{message}", {"message": broken[0].message, "broken": broken})
 
 
 class ApiModel(BaseModel):
@@ -79,8 +90,7 @@ class ApiModel(BaseModel):
 
     @model_validator(mode="after")
     def _rules_hold(self) -> Self:
-        for rule in self.RULES:
-            rule.check(self)
+        check(self.RULES, self)
         return self
 
     @classmethod
