@@ -1,0 +1,197 @@
+"""A thin client of the API server: plain JSON in and out, bounded, counted, with our own errors.
+
+Reads and writes are one method each; every write names its field manager or its preconditions.
+"""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+import aiohttp
+
+from .. import metrics
+from ..facts import Manifest
+from .connection import Connection
+from .errors import KubeError, NotFoundError, UnauthorizedError, UnavailableError, from_answer
+from .kinds import Kind
+
+JSON = "application/json"
+APPLY = "application/apply-patch+yaml"
+METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
+METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+PAGE = 100
+"""Objects of one page of a list: the whole answer stands in memory while it is parsed."""
+TRIES = 3
+LONGEST_WAIT = 5.0
+"""Seconds that a Retry-After may hold a request; what takes longer goes back to the queue."""
+TIMEOUT = aiohttp.ClientTimeout(total=60, sock_connect=5)
+
+
+class Call(NamedTuple):
+    """One request."""
+
+    verb: str
+    """As RBAC calls it, and `apply` for server-side apply: the label of the metric."""
+    method: str
+    path: str
+    query: tuple[tuple[str, str], ...] = ()
+    body: Manifest | None = None
+    content_type: str = JSON
+    accept: str = JSON
+
+
+class Kube:
+    """The API server. At most `concurrency` requests are in flight; 429 is the only other brake."""
+
+    def __init__(self, connection: Connection, concurrency: int) -> None:
+        self._connection = connection
+        self._session = connection.session()
+        self._slots = asyncio.Semaphore(concurrency)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._session.close()
+
+    async def get(self, kind: Kind, namespace: str | None, name: str, metadata_only: bool = False) -> Manifest:
+        """Return one object. Raises `NotFoundError`."""
+        accept = METADATA if metadata_only else JSON
+        return await self.call(Call("get", "GET", kind.path(namespace, name), accept=accept))
+
+    async def pages(
+        self, kind: Kind, namespace: str | None = None, selector: str = "", metadata_only: bool = False
+    ) -> AsyncIterator[list[Manifest]]:
+        """Yield all objects of a kind, page by page, as they stood at one moment.
+
+        Raises `KubeError` with status 410 when the pages take so long that the server has forgotten that moment.
+        """
+        query: tuple[tuple[str, str], ...] = (("limit", str(PAGE)),)
+        if selector:
+            query += (("labelSelector", selector),)
+        accept = METADATA_LIST if metadata_only else JSON
+        token = ""
+        while True:
+            place = (*query, ("continue", token)) if token else query
+            answer = await self.call(Call("list", "GET", kind.path(namespace), place, accept=accept))
+            yield answer.get("items") or []
+            token = answer["metadata"].get("continue", "")
+            if not token:
+                return
+
+    async def list(
+        self, kind: Kind, namespace: str | None = None, selector: str = "", metadata_only: bool = False
+    ) -> list[Manifest]:
+        """Return all objects of a kind, of one namespace or of all, that the label selector selects."""
+        return [item async for page in self.pages(kind, namespace, selector, metadata_only) for item in page]
+
+    async def apply(
+        self, kind: Kind, manifest: Manifest, manager: str, force: bool = True, subresource: str | None = None
+    ) -> Manifest:
+        """Apply a manifest server-side and return the object as it stands then.
+
+        `metadata.uid` in the manifest makes it refuse (`ConflictError`) another object of that name, and an absent one;
+        `metadata.resourceVersion: "1"`, which no object has, makes it refuse every object that exists: create or
+        `ConflictError`, in one request and without a race.
+        """
+        meta = manifest["metadata"]
+        path = kind.path(meta.get("namespace"), meta["name"], subresource)
+        query = (("fieldManager", manager), ("force", "true" if force else "false"))
+        return await self.call(Call("apply", "PATCH", path, query, manifest, APPLY))
+
+    async def create(self, kind: Kind, manifest: Manifest) -> Manifest:
+        """Create an object. Raises `ConflictError` when it exists."""
+        return await self.call(Call("create", "POST", kind.path(manifest["metadata"].get("namespace")), (), manifest))
+
+    async def replace(self, kind: Kind, manifest: Manifest) -> Manifest:
+        """Replace an object. Raises `ConflictError` unless its resourceVersion is still that of the manifest."""
+        meta = manifest["metadata"]
+        return await self.call(Call("update", "PUT", kind.path(meta.get("namespace"), meta["name"]), (), manifest))
+
+    async def delete(self, kind: Kind, namespace: str | None, name: str, uid: str) -> None:
+        """Delete an object and, in the background, what it owns; nothing happens when it is gone.
+
+        Raises `ConflictError` when another object, with another uid, has the name now.
+        """
+        options = {"propagationPolicy": "Background", "preconditions": {"uid": uid}}
+        try:
+            await self.call(Call("delete", "DELETE", kind.path(namespace, name), (), options))
+        except NotFoundError:
+            return
+
+    async def read(self, path: str) -> Manifest:
+        """Return what stands at a path of the API: discovery, versions."""
+        return await self.call(Call("get", "GET", path))
+
+    async def call(self, call: Call) -> Manifest:
+        """Send a request; try again on 429 and 503 for a short while. Raises `KubeError`."""
+        for attempt in range(1, TRIES + 1):
+            try:
+                async with self._slots:
+                    return await self._send(call)
+            except UnauthorizedError:
+                await self._connection.reload()
+                raise
+            except UnavailableError as error:
+                # No answer at all is not tried again here: a write may have been done, and the round that asked for
+                # it looks at the world anew before it asks again.
+                wait = error.retry_after if error.retry_after is not None else 0.2 * 2**attempt
+                if attempt == TRIES or error.status not in {429, 503} or wait > LONGEST_WAIT:
+                    raise
+            await asyncio.sleep(wait)
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    async def _send(self, call: Call) -> Manifest:
+        url = self._connection.server + call.path
+        headers = {"Accept": call.accept}
+        data = None
+        if call.body is not None:
+            headers["Content-Type"] = call.content_type
+            data = json.dumps(call.body, separators=(",", ":")).encode()
+        started = time.perf_counter()
+        status = 0
+        try:
+            async with self._session.request(
+                call.method, url, params=call.query, headers=headers, data=data, timeout=TIMEOUT
+            ) as response:
+                status = response.status
+                raw = await response.read()
+                retry_after = response.headers.get("Retry-After", "")
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            cause = str(error) or type(error).__name__
+            raise UnavailableError(0, "NoAnswer", f"cannot {_what(call)}: {cause}") from error
+        finally:
+            metrics.API_REQUESTS.labels(call.verb, status).inc()
+            metrics.API_SECONDS.labels(call.verb).observe(time.perf_counter() - started)
+        body = _parse(raw)
+        if status < 300 and body is not None:
+            return body
+        failure = _failure(status, body, raw, call)
+        if retry_after.isdigit():
+            failure.retry_after = float(retry_after)
+        raise failure
+
+
+def _parse(raw: bytes) -> dict[str, Any] | None:
+    try:
+        body = json.loads(raw)
+    except ValueError:
+        return None
+    return body if isinstance(body, dict) else None
+
+
+def _failure(status: int, body: dict[str, Any] | None, raw: bytes, call: Call) -> KubeError:
+    if body is None:
+        body = {"message": raw[:200].decode(errors="replace") or "empty answer"}
+        if status < 300:
+            return UnavailableError(status, "NotJSON", f"cannot {_what(call)}: the answer is no JSON object")
+    return from_answer(status, body, _what(call))
+
+
+def _what(call: Call) -> str:
+    return f"{call.verb} {call.path}"
