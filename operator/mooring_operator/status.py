@@ -7,10 +7,21 @@ so. Each condition is made by one function that returns (status, reason, message
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from .api import names
 from .facts import Manifest, ObjectKey, Observed, Problem, Service, Step
+
+_TOLD: Final = {
+    ("Stalled", "True"): "Warning",
+    ("ModelReady", "False"): "Warning",
+    ("AutoscalingReady", "False"): "Warning",
+    ("Ready", "True"): "Normal",
+    ("Reconciling", "True"): "Normal",
+}
+"""Which conditions become Events when they change to this status, and of which type."""
+_ON_THE_WAY: Final = frozenset({"Loading", "NoPod", "NoAutoscaler"})
+"""Reasons that every healthy start passes through: nobody needs to act on them."""
 
 
 class Verdict(NamedTuple):
@@ -62,7 +73,8 @@ class _View:
 
     @property
     def counts(self) -> Mapping[str, Any]:
-        return (self.deployment or {}).get("status", {})
+        counts: Mapping[str, Any] = (self.deployment or {}).get("status", {})
+        return counts
 
     @property
     def stands(self) -> bool:
@@ -76,7 +88,7 @@ class _View:
 
 
 def status_of(
-    service: Service, observed: Observed, step: Step, rendered: Rendered, verdicts: Verdicts = Verdicts()
+    service: Service, observed: Observed, step: Step, rendered: Rendered, verdicts: Verdicts
 ) -> dict[str, Any]:
     """Return the whole status to write, with the times of conditions that did not change kept."""
     view = _View(service, observed, step, rendered, verdicts)
@@ -129,15 +141,9 @@ def transitions(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Transiti
         was = before.get(condition["type"], {"status": "Unknown", "reason": ""})
         if (was["status"], was["reason"]) == (condition["status"], condition["reason"]):
             continue
-        kind, truth = condition["type"], condition["status"]
-        if kind == "Stalled" and truth == "True":
-            found.append(Transition("Warning", condition["reason"], condition["message"]))
-        elif kind in {"ModelReady", "AutoscalingReady"} and truth == "False":
-            found.append(Transition("Warning", condition["reason"], condition["message"]))
-        elif kind == "Ready" and truth == "True":
-            found.append(Transition("Normal", "Ready", condition["message"]))
-        elif kind == "Reconciling" and truth == "True":
-            found.append(Transition("Normal", condition["reason"], condition["message"]))
+        told = _TOLD.get((condition["type"], condition["status"]))
+        if told is not None and condition["reason"] not in _ON_THE_WAY:
+            found.append(Transition(told, condition["reason"], condition["message"]))
     return sorted(set(found), key=lambda transition: (transition.type != "Warning", transition.reason))
 
 
@@ -181,7 +187,9 @@ def _model(view: _View) -> Verdict:
         return Verdict("True", "Loaded", "the model is loaded and answers its probe")
     for pod in own:
         if pod.failure is not None:
-            return Verdict("False", pod.failure.reason, f"pod {pod.name}, container {pod.failure.container}: {pod.failure.message}")
+            return Verdict(
+                "False", pod.failure.reason, f"pod {pod.name}, container {pod.failure.container}: {pod.failure.message}"
+            )
     for pod in own:
         if pod.unschedulable:
             return Verdict("False", "Unschedulable", _unschedulable(view, pod.unschedulable))
@@ -207,7 +215,8 @@ def _unschedulable(view: _View, found: str) -> str:
         if text
     ]
     wish = f" ({', '.join(wishes)})" if wishes else ""
-    return f"no node has {accelerator.count} x {asked}{wish} free: {found}. Change spec.accelerator, add a node or free one"
+    remedy = "Change spec.accelerator, add a node or free one"
+    return f"no node has {accelerator.count} x {asked}{wish} free: {found}. {remedy}"
 
 
 def _reconciling(view: _View, stalled: Verdict) -> Verdict:
@@ -245,7 +254,9 @@ def _autoscaling(view: _View) -> Verdict:
     for condition in autoscaler.get("status", {}).get("conditions", ()):
         if condition["type"] == "ScalingActive":
             active = condition["status"] == "True"
-            return Verdict("True" if active else "False", condition.get("reason", "Unknown"), condition.get("message", ""))
+            return Verdict(
+                "True" if active else "False", condition.get("reason", "Unknown"), condition.get("message", "")
+            )
     return Verdict("Unknown", "NoMetricYet", "the HorizontalPodAutoscaler has not read its metric yet")
 
 
@@ -253,7 +264,9 @@ def _rolling(view: _View) -> bool:
     """The present template has not replaced every older pod. Scaling is no rollout."""
     if not view.stands:
         return True
-    return view.counts.get("updatedReplicas", 0) < view.counts.get("replicas", 0) or not view.counts.get("availableReplicas", 0)
+    return view.counts.get("updatedReplicas", 0) < view.counts.get("replicas", 0) or not view.counts.get(
+        "availableReplicas", 0
+    )
 
 
 def _progress(view: _View) -> str:

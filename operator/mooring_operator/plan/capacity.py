@@ -44,5 +44,3 @@ def _tolerates(service: Service, taint: Taint) -> bool:
         and (toleration.operator == "Exists" or (toleration.value or "") == taint.value)
         for toleration in service.spec.pod.tolerations or ()
     )
-
-

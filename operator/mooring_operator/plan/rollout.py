@@ -50,7 +50,11 @@ def plan(service: Service, observed: Observed, wanted: str) -> Step:
         return _rejected(live, count, live.failed_message)
     if service.spec.rollout.max_unavailable == 0 or has_spare(service, observed.nodes):
         return Step(replicas=count, marks=live.marks())
-    if service.spec.accelerator is not None and service.spec.accelerator.type and not usable_nodes(service, observed.nodes):
+    if (
+        service.spec.accelerator is not None
+        and service.spec.accelerator.type
+        and not usable_nodes(service, observed.nodes)
+    ):
         # No node could ever run it, so the place of an old pod would not help: keep the old pods, let the new one
         # wait beside them (a cluster autoscaler may bring its node), and let the status say so.
         return Step(replicas=count, marks=live.marks())
@@ -76,13 +80,15 @@ def _settle(service: Service, observed: Observed, live: _Live, count: int | None
             )
     waits = any(pod.template_hash == live.template_hash and pod.unschedulable for pod in observed.pods)
     serves = any(pod.ready for pod in observed.pods)
-    if waits and serves and live.surge and service.spec.rollout.max_unavailable != 0:
+    blocked = waits and serves and live.surge and service.spec.rollout.max_unavailable != 0
+    if blocked and not has_spare(service, observed.nodes) and usable_nodes(service, observed.nodes):
         # The spare accelerator was taken between our look and the scheduler's: without a change of strategy the
         # rollout would wait for ever for a place that only its own old pod can give.
-        if not has_spare(service, observed.nodes) and usable_nodes(service, observed.nodes):
-            return _checked_swap(observed, live, count, live.template_hash)
+        return _checked_swap(observed, live, count, live.template_hash)
     if failure:
-        return Step(replicas=count, surge=live.surge, marks=live.marks(), stalled=True, reason="RolloutFailed", message=failure)
+        return Step(
+            replicas=count, surge=live.surge, marks=live.marks(), stalled=True, reason="RolloutFailed", message=failure
+        )
     return Step(replicas=count, surge=live.surge, marks=live.marks())
 
 
@@ -195,9 +201,6 @@ def _read(deployment: Manifest) -> _Live:
 def rolled_out(deployment: Manifest) -> bool:
     """Tell whether every pod of the Deployment is of its present template and at least one is available."""
     status = deployment.get("status", {})
-    replicas_ = status.get("replicas", 0)
-    return (
-        status.get("observedGeneration", 0) >= deployment["metadata"].get("generation", 1)
-        and status.get("updatedReplicas", 0) == replicas_
-        and status.get("availableReplicas", 0) >= 1
-    )
+    seen = status.get("observedGeneration", 0) >= deployment["metadata"].get("generation", 1)
+    whole = status.get("updatedReplicas", 0) == status.get("replicas", 0)
+    return bool(seen and whole and status.get("availableReplicas", 0) >= 1)
