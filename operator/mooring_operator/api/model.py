@@ -78,7 +78,7 @@ class SecretReference(ApiModel):
     """A Secret of the service's own namespace."""
 
     secret_name: Name
-    """Name of the Secret; its keys `token`, or `username` and `password`, are mounted into the fetching container only."""
+    """Name of the Secret; its keys `token`, or `username` and `password`, are mounted for the fetcher only."""
 
 
 class Model(ApiModel):

@@ -5,6 +5,7 @@ in `kubectl explain` and in the reference. Rules that span fields stand in `RULE
 The nouns of the spec stand in modules of their own; whoever uses them imports them from here.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field
@@ -187,13 +188,16 @@ class InferenceServiceStatus(ApiModel):
     """Observed facts."""
 
 
-def parse(obj: dict[str, Any]) -> InferenceService:
+def parse(obj: Mapping[str, Any]) -> InferenceService:
     """Return a live or written object as a service. Raises `pydantic.ValidationError`.
 
     What the API server adds (status, managed fields, other metadata) is left aside, and fields that are null count
     as left out, as they do there. Fields have their written names only, not those of the attributes here.
     """
-    wanted = {"metadata": {"name": obj["metadata"]["name"]}, "spec": _without_nulls(obj.get("spec", {}))}
+    metadata = obj.get("metadata")
+    if isinstance(metadata, dict):
+        metadata = {key: value for key, value in metadata.items() if key == "name"}
+    wanted = _without_nulls({"metadata": metadata, "spec": obj.get("spec")})
     return InferenceService.model_validate(wanted, by_alias=True, by_name=False)
 
 

@@ -1,0 +1,239 @@
+"""What is wrong with a service, in words that say the field, what was found and what to do. Pure.
+
+The schema and its CEL rules refuse a bad spec before it is stored. The same models judge here again, because a
+cluster may hold objects that an older, looser CRD let in; and `check` judges what only the loop can see. Nothing
+here repeats a value that may be a secret.
+"""
+
+import difflib
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final, NamedTuple
+
+from pydantic import ValidationError
+
+from .api import accelerators, crd, names, variants
+from .api.rules import BROKEN, Broken
+from .api.v1alpha1 import InferenceServiceSpec, Scaling, parse
+from .facts import Cluster, Observed, Problem, Service
+
+_WORDS: Final[Mapping[str, str]] = {
+    "missing": "is missing: set it",
+    "string_type": "write a string (in quotes, if it looks like a number)",
+    "int_type": "write an integer",
+    "bool_type": "write true or false",
+    "list_type": "write a list",
+    "dict_type": "write a map",
+    "model_type": "write an object",
+    "literal_error": "write one of {expected}",
+    "greater_than_equal": "write at least {ge}",
+    "less_than_equal": "write at most {le}",
+    "string_too_short": "write at least {min_length} character",
+    "string_too_long": "write at most {max_length} characters",
+    "too_short": "write at least {min_length} item, or leave the field out",
+    "too_long": "write at most {max_length} items",
+}
+"""What to do, by the type of pydantic's error. An error of our own brings its own words."""
+_SECRET: Final = re.compile(r"spec\.runtime\.(env|args)\b|spec\.pod\.annotations\b")
+_CREDENTIALS: Final = re.compile(r"(?<=://)[^/?]*(?=@)|(?<=[?]).*", re.DOTALL)
+"""What a URI may hold that nobody else should read: a user name with a password, a signed query."""
+_SHOWN_LENGTH: Final = 60
+
+
+class NotBuilt(NamedTuple):
+    """A field whose part of Mooring does not exist yet."""
+
+    field: str
+    asked: Callable[[Any], bool]
+    remedy: str
+
+
+_NOT_BUILT: Final = (
+    NotBuilt(
+        "spec.state",
+        lambda spec: spec.state is not None,
+        "stateful services cannot run yet. Make a service without it under another name",
+    ),
+    NotBuilt(
+        "spec.model.uri",
+        lambda spec: spec.model.uri.startswith(("s3://", "gs://", "hf://")),
+        "models cannot be fetched from s3://, gs:// or hf:// yet. Use oci://, pvc:// or https://",
+    ),
+    NotBuilt(
+        "spec.model.format",
+        lambda spec: spec.model.format not in {None, "onnx"},
+        "only onnx can be served yet. Convert the model to onnx",
+    ),
+    NotBuilt(
+        "spec.model.warmup",
+        lambda spec: spec.model.warmup is not None,
+        "the server does not warm itself up yet. Remove the field",
+    ),
+    NotBuilt(
+        "spec.batching",
+        lambda spec: spec.batching is not None,
+        "requests do not share a run yet. Remove the field",
+    ),
+    NotBuilt(
+        "spec.runtime.workers",
+        lambda spec: spec.runtime.workers is not None,
+        "a replica has one server process yet. Remove the field and raise spec.replicas",
+    ),
+    NotBuilt(
+        "spec.runtime.queue",
+        lambda spec: spec.runtime.queue is not None,
+        "the server does not bound its queue yet. Remove the field",
+    ),
+    NotBuilt(
+        "spec.runtime.allowUnsafeFormats",
+        lambda spec: spec.runtime.allow_unsafe_formats,
+        "formats that run code on load cannot be served yet. Remove the field",
+    ),
+)
+_NOT_BUILT_SCALING: Final = (
+    NotBuilt("spec.scaling.latency", lambda scaling: scaling.latency is not None, "use cpu"),
+    NotBuilt("spec.scaling.queue", lambda scaling: scaling.queue is not None, "use cpu"),
+    NotBuilt("spec.scaling.concurrency", lambda scaling: scaling.concurrency is not None, "use cpu"),
+    NotBuilt("spec.scaling.headroom", lambda scaling: scaling.headroom is not None, "remove it"),
+    NotBuilt("spec.scaling.loadTime", lambda scaling: scaling.load_time is not None, "remove it"),
+    NotBuilt("spec.scaling.backend", lambda scaling: scaling.backend != "auto", "remove it"),
+)
+
+
+def parse_service(obj: Mapping[str, Any]) -> Service | list[Problem]:
+    """Return a live or written object as a service, or everything that is wrong with it."""
+    problems = [
+        Problem(field, f"found {_shown(field, obj[field])}: write {wanted}")
+        for field, wanted in (("apiVersion", names.API_VERSION), ("kind", names.KIND))
+        if obj.get(field, wanted) != wanted
+    ]
+    if problems:
+        return problems
+    try:
+        spec = parse(obj).spec
+    except ValidationError as error:
+        return [problem for details in error.errors(include_url=False) for problem in _problems(details)]
+    metadata = obj["metadata"]
+    return Service(
+        namespace=metadata.get("namespace", "default"),
+        name=metadata["name"],
+        uid=metadata.get("uid", ""),
+        generation=metadata.get("generation", 1),
+        spec=spec,
+    )
+
+
+def check(service: Service, observed: Observed, cluster: Cluster) -> list[Problem]:
+    """Return what only the loop can see: classes, names and images that the cluster does or does not have."""
+    return [
+        *_missing_classes(observed),
+        *_foreign_children(service, observed),
+        *_missing_image(service, cluster),
+        *_accelerator(service, cluster),
+    ]
+
+
+def not_built(spec: InferenceServiceSpec) -> list[Problem]:
+    """Return the fields that nothing acts on yet. Each stops the service: no field is silently ignored."""
+    return _unbuilt(_NOT_BUILT, spec)
+
+
+def not_built_scaling(scaling: Scaling | None) -> list[Problem]:
+    """Return the fields of `spec.scaling` that nothing acts on yet. They stop the autoscaler, not the service."""
+    return [] if scaling is None else _unbuilt(_NOT_BUILT_SCALING, scaling)
+
+
+def _unbuilt(table: Iterable[NotBuilt], value: object) -> list[Problem]:
+    return [
+        Problem(entry.field, f"not built yet: {entry.remedy}", "NotBuiltYet") for entry in table if entry.asked(value)
+    ]
+
+
+def _missing_classes(observed: Observed) -> list[Problem]:
+    return [
+        Problem(
+            missing.field,
+            f"the cluster has no {missing.kind} {missing.name!r}: make it, name another one or remove the field",
+            f"{missing.kind}NotFound",
+        )
+        for missing in observed.missing
+    ]
+
+
+def _foreign_children(service: Service, observed: Observed) -> list[Problem]:
+    return [
+        Problem(
+            "metadata.name",
+            f"{key.kind} {key.name!r} exists in namespace {service.namespace!r} and belongs to {owner}: "
+            "delete or rename it, or make this service under another name",
+            "NameTaken",
+        )
+        for key, owner in sorted(observed.foreign.items())
+    ]
+
+
+def _missing_image(service: Service, cluster: Cluster) -> list[Problem]:
+    chosen = variants.variant(service.spec)
+    if service.spec.runtime.image is not None or chosen in cluster.images.by_variant:
+        return []
+    return [
+        Problem(
+            "spec.runtime.variant",
+            f"this installation has no image for variant {chosen}: "
+            "set runtime.images in the chart's values, or name an image in spec.runtime.image",
+            "ImageNotConfigured",
+        )
+    ]
+
+
+def _accelerator(service: Service, cluster: Cluster) -> list[Problem]:
+    accelerator = service.spec.accelerator
+    if accelerator is None:
+        return []
+    problems = [Problem(found.field, found.message, "Unsupported") for found in accelerators.unsupported(accelerator)]
+    if accelerator.device_class is not None and not cluster.dra:
+        message = "this cluster does not serve resource.k8s.io/v1 (Dynamic Resource Allocation): use type instead"
+        problems.append(Problem("spec.accelerator.deviceClass", message, "Unsupported"))
+    return problems
+
+
+def _problems(details: Mapping[str, Any]) -> list[Problem]:
+    """Return the problems that one error of pydantic stands for."""
+    path, found, context = details["loc"], details["input"], details.get("ctx", {})
+    if details["type"] == BROKEN:
+        broken: tuple[Broken, ...] = context["broken"]
+        return [Problem(_field(path) + rule.path, _said(_field(path), found, rule.message)) for rule in broken]
+    field = _field(path)
+    if details["type"] == "extra_forbidden":
+        return [Problem(field, _unknown(path))]
+    if details["type"] == "missing":
+        return [Problem(field, _WORDS["missing"])]
+    advice = _WORDS.get(details["type"], details["msg"]).format_map(context)
+    return [Problem(field, _said(field, found, advice))]
+
+
+def _field(path: Iterable[str | int]) -> str:
+    """Return `spec.runtime.env[0].name` for a path of keys and indices."""
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).removeprefix(".")
+
+
+def _said(field: str, found: object, advice: str) -> str:
+    """Return the advice with the value before it, where the value is one word and no secret."""
+    return f"found {_shown(field, found)}: {advice}" if not isinstance(found, (dict, list)) else advice
+
+
+def _shown(field: str, value: object) -> str:
+    if _SECRET.match(field):
+        return "a value that is not shown"
+    text = repr(_CREDENTIALS.sub("***", value)) if isinstance(value, str) else str(value)
+    return text if len(text) <= _SHOWN_LENGTH else f"{text[:_SHOWN_LENGTH]}... ({len(text)} characters)"
+
+
+def _unknown(path: tuple[str | int, ...]) -> str:
+    node: Any = crd.schema()
+    for part in path[:-1]:
+        node = node["items"] if isinstance(part, int) else node["properties"][part]
+    known = [*node["properties"]]
+    close = difflib.get_close_matches(str(path[-1]), known, n=1)
+    hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
+    return f"no such field: {hint}"
