@@ -1,0 +1,259 @@
+"""Everything that can go wrong and is foreseen, as one tree.
+
+    MooringError
+    ├── RequestError             one request fails; the client gets `http_status` and {"error": message}
+    │   ├── InvalidRequest       400  the request itself is wrong
+    │   │   └── ModelRefused     400  the model refused these tensors
+    │   ├── UnknownModel         404  no such model or version
+    │   ├── UnknownPath          404  no such route
+    │   ├── MethodNotAllowed     405  the route takes other methods, told in `Allow`
+    │   ├── RequestTimeout       408  head or body came too slowly
+    │   ├── BodyTooLarge         413  the body passes the limit, before or after decompression
+    │   ├── UnknownEncoding      415  a Content-Encoding that is not understood
+    │   ├── ExpectationFailed    417  an Expect other than 100-continue
+    │   ├── HeadTooLarge         431  request line and headers pass the limit
+    │   ├── Cancelled            499  the client left before its request ran
+    │   ├── InferenceFailed      500  the model failed; the message says how
+    │   ├── UnknownTransferCoding 501 a Transfer-Encoding other than chunked
+    │   └── Unavailable          503  try again after `retry_after` seconds
+    │       ├── ModelNotReady         the model is loading, failed or stopping
+    │       └── QueueFull             as many requests wait as are allowed
+    └── FatalError               the process ends; `reason` goes into the pod's termination message
+        ├── SettingsInvalid      a variable is wrong (exit code 2; every other: 1)
+        ├── ModelNotFound        no model file where the settings say, or several
+        ├── ModelInvalid         the file is there and cannot be served
+        ├── UnsafeFormat         loading this format would run code from the file
+        ├── DigestMismatch       the file is not the one that was asked for
+        ├── DownloadFailed       the file could not be fetched
+        ├── AccessDenied         the server wants other credentials
+        ├── NotFound             the server has no such file
+        ├── TooLarge             the file is larger than allowed
+        ├── NoSpace              the disk is full
+        ├── RedirectRefused      the server sent us where we do not go
+        └── AddressRefused       the host name leads to an address that is not fetched from
+
+`cause` is the value of the label of `mooring_requests_rejected_total`; `reason` is read by the operator: both are API.
+"""
+
+# ruff: noqa: N818 - a class is named by what happened; thirty names that end in Error tell no more.
+
+from typing import ClassVar
+
+
+class MooringError(Exception):
+    """The root; its text is meant for people."""
+
+
+class RequestError(MooringError):
+    """One request fails, the server goes on."""
+
+    http_status: ClassVar[int] = 500
+    cause: ClassVar[str] = "internal"
+    retry_after: ClassVar[int | None] = None
+    """Seconds that a client should wait; sent as `Retry-After`."""
+    closes: ClassVar[bool] = False
+    """After it the connection cannot be read on: where the next request would begin is unknown."""
+
+
+class InvalidRequest(RequestError):
+    """The request is not one that this server or this model can answer."""
+
+    http_status = 400
+    cause = "invalid"
+
+
+class MalformedHttp(InvalidRequest):
+    """The bytes are not HTTP/1.1."""
+
+    closes = True
+
+
+class ModelRefused(InvalidRequest):
+    """The backend refused the tensors: a size that only the model's graph knows does not fit."""
+
+
+class UnknownModel(RequestError):
+    """No model, or no version of it, has this name."""
+
+    http_status = 404
+    cause = "unknown_model"
+
+
+class UnknownPath(RequestError):
+    """No route has this path."""
+
+    http_status = 404
+    cause = "unknown_path"
+
+
+class MethodNotAllowed(RequestError):
+    """The path exists with other methods; `allowed` lists them as the `Allow` header wants it."""
+
+    http_status = 405
+    cause = "method"
+
+    def __init__(self, message: str, allowed: str) -> None:
+        super().__init__(message)
+        self.allowed = allowed
+
+
+class RequestTimeout(RequestError):
+    """The client took too long to send its request."""
+
+    http_status = 408
+    cause = "timeout"
+    closes = True
+
+
+class BodyTooLarge(RequestError):
+    """The body is larger than the settings allow."""
+
+    http_status = 413
+    cause = "too_large"
+    closes = True
+
+
+class UnknownEncoding(RequestError):
+    """The body is compressed in a way that is not understood."""
+
+    http_status = 415
+    cause = "encoding"
+    closes = True
+
+
+class ExpectationFailed(RequestError):
+    """The client expects something other than 100-continue."""
+
+    http_status = 417
+    cause = "expectation"
+    closes = True
+
+
+class HeadTooLarge(RequestError):
+    """Request line and headers are larger than the settings allow."""
+
+    http_status = 431
+    cause = "too_large"
+    closes = True
+
+
+class Cancelled(RequestError):
+    """The client hung up while its request waited; nobody reads this answer."""
+
+    http_status = 499
+    cause = "cancelled"
+
+
+class InferenceFailed(RequestError):
+    """The model raised while it ran; the text is the backend's own."""
+
+    http_status = 500
+    cause = "backend"
+
+
+class UnknownTransferCoding(RequestError):
+    """The body is framed in a way that is not understood."""
+
+    http_status = 501
+    cause = "encoding"
+    closes = True
+
+
+class Unavailable(RequestError):
+    """Not now; the same request may succeed in a moment."""
+
+    http_status = 503
+    cause = "unavailable"
+    retry_after = 1
+
+
+class ModelNotReady(Unavailable):
+    """The model is not loaded, or no longer."""
+
+    cause = "not_ready"
+
+
+class QueueFull(Unavailable):
+    """The bound of waiting and running requests is reached."""
+
+    cause = "queue_full"
+
+
+class FatalError(MooringError):
+    """The process cannot do its work and ends."""
+
+    reason: ClassVar[str] = "Failed"
+    exit_code: ClassVar[int] = 1
+
+
+class SettingsInvalid(FatalError):
+    """An environment variable is missing or wrong."""
+
+    reason = "SettingsInvalid"
+    exit_code = 2
+
+
+class ModelNotFound(FatalError):
+    """There is no model file, or more than one."""
+
+    reason = "ModelNotFound"
+
+
+class ModelInvalid(FatalError):
+    """The model file cannot be loaded or served."""
+
+    reason = "ModelInvalid"
+
+
+class UnsafeFormat(FatalError):
+    """To load this file is to run code that it carries."""
+
+    reason = "UnsafeFormat"
+
+
+class DigestMismatch(FatalError):
+    """The bytes are not those whose digest was given."""
+
+    reason = "DigestMismatch"
+
+
+class DownloadFailed(FatalError):
+    """The file could not be fetched; trying again may help."""
+
+    reason = "DownloadFailed"
+
+
+class AccessDenied(FatalError):
+    """The server answered 401 or 403."""
+
+    reason = "AccessDenied"
+
+
+class NotFound(FatalError):
+    """The server answered 404 or 410."""
+
+    reason = "NotFound"
+
+
+class TooLarge(FatalError):
+    """The file passes MOORING_MAX_MODEL_BYTES."""
+
+    reason = "TooLarge"
+
+
+class NoSpace(FatalError):
+    """The file does not fit on the volume."""
+
+    reason = "NoSpace"
+
+
+class RedirectRefused(FatalError):
+    """A redirect that is not followed: another scheme, too many, or none told."""
+
+    reason = "RedirectRefused"
+
+
+class AddressRefused(FatalError):
+    """The host resolves to an address of this machine, of the cloud's metadata service, or to no single host."""
+
+    reason = "AddressRefused"

@@ -1,0 +1,24 @@
+"""The termination message: one JSON object that the kubelet copies into the pod's status."""
+
+import json
+from contextlib import suppress
+from pathlib import Path
+
+from mooring_runtime.errors import FatalError
+
+LIMIT = 4096
+"""Bytes that the kubelet reads of the file; a longer object would arrive cut, and no longer be JSON."""
+
+
+def termination_message(error: FatalError) -> str:
+    """`{"reason": ..., "message": ...}`, shortened so that the kubelet reads all of it."""
+    message = str(error)
+    while len(text := json.dumps({"reason": error.reason, "message": message}, ensure_ascii=False).encode()) > LIMIT:
+        message = message[: len(message) - max(1, (len(text) - LIMIT) // 4)].rstrip("…") + "…"
+    return text.decode()
+
+
+def leave_termination_message(file: Path, error: FatalError) -> None:
+    """Write it where the kubelet looks; outside a pod there is no such file, and the log has the words anyway."""
+    with suppress(OSError):
+        file.write_text(termination_message(error), encoding="utf-8")

@@ -1,0 +1,169 @@
+"""The kinds of value that a variable can have: how its text is read and what a person is told it may be."""
+
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, TypeVar
+from urllib.parse import unquote, urlsplit
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Kind(Generic[T]):
+    """`parse` makes a value of a variable's text, or raises ValueError; `allowed` tells a person what it takes."""
+
+    parse: Callable[[str], T]
+    allowed: str
+    show: Callable[[str], str] = repr
+    """How a wrong value is quoted; a URI is shown without its credentials."""
+
+
+def whole(low: int, high: int, note: str = "") -> Kind[int]:
+    """A whole number in [low, high]."""
+
+    def parse(text: str) -> int:
+        if not re.fullmatch(r"-?\d{1,19}", text) or not low <= (value := int(text)) <= high:
+            raise ValueError
+        return value
+
+    return Kind(parse, f"a whole number from {low} to {high}{note}")
+
+
+def port() -> Kind[int]:
+    """A TCP port; 0 takes any free one, which the log then tells."""
+    return whole(0, 65535, " (0: any free port, told in the log)")
+
+
+def seconds(low: float, high: float) -> Kind[float]:
+    """A number of seconds in [low, high], with or without a fraction."""
+
+    def parse(text: str) -> float:
+        value = float(text)
+        if not math.isfinite(value) or not low <= value <= high:
+            raise ValueError
+        return value
+
+    return Kind(parse, f"a number of seconds from {low:g} to {high:g}")
+
+
+_UNITS = {"": 1, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
+
+
+def size() -> Kind[int]:
+    """A number of bytes: `67108864` or, as Kubernetes writes it, `64Mi`."""
+
+    def parse(text: str) -> int:
+        match = re.fullmatch(r"(\d{1,18})(Ki|Mi|Gi|Ti|)B?", text)
+        if match is None or not (value := int(match[1]) * _UNITS[match[2]]):
+            raise ValueError
+        return value
+
+    return Kind(parse, "a number of bytes above 0, as in 67108864, 64Mi or 2Gi")
+
+
+def flag() -> Kind[bool]:
+    """A switch."""
+    words = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+
+    def parse(text: str) -> bool:
+        try:
+            return words[text.lower()]
+        except KeyError:
+            raise ValueError from None
+
+    return Kind(parse, "true or false")
+
+
+def choice(*options: str) -> Kind[str]:
+    """One of the words given."""
+
+    def parse(text: str) -> str:
+        if text not in options:
+            raise ValueError
+        return text
+
+    return Kind(parse, "one of " + ", ".join(options))
+
+
+def model_name() -> Kind[str]:
+    """The name in /v2/models/NAME: no slash and no control character."""
+
+    def parse(text: str) -> str:
+        if not re.fullmatch(r"[^/\x00-\x20\x7f]{1,253}", text):
+            raise ValueError
+        return text
+
+    return Kind(parse, "1 to 253 characters without slashes, spaces and control characters")
+
+
+def sha256() -> Kind[str]:
+    """A SHA-256 digest as 64 hexadecimal digits; `sha256:` before it is taken off, capitals become small."""
+
+    def parse(text: str) -> str:
+        digest = text.removeprefix("sha256:").lower()
+        if not re.fullmatch(r"[0-9a-f]{64}", digest):
+            raise ValueError
+        return digest
+
+    return Kind(parse, "64 hexadecimal digits")
+
+
+def path() -> Kind[Path]:
+    """A path of the file system."""
+
+    def parse(text: str) -> Path:
+        if "\0" in text:
+            raise ValueError
+        return Path(text)
+
+    return Kind(parse, "a path")
+
+
+def host() -> Kind[str]:
+    """An address to listen on; empty means every address of the pod, IPv4 and IPv6."""
+    return Kind(str, "an IPv4 or IPv6 address, or nothing for every address")
+
+
+def redact(uri: str) -> str:
+    """The URI without user, password, query and fragment: what may stand in a log or a status."""
+    parts = urlsplit(uri)
+    name = parts.hostname or ""
+    name = f"[{name}]" if ":" in name else name
+    try:
+        port = f":{parts.port}" if parts.port is not None else ""
+    except ValueError:
+        port = ""
+    return f"{parts.scheme}://{name}{port}{parts.path}"
+
+
+def file_name(uri: str) -> str:
+    """The last segment of the URI's path, decoded: the name that the file keeps on disk.
+
+    Raises ValueError where it would not be a plain, visible file name (`..%2f..%2fetc` decodes to a path).
+    """
+    name = unquote(urlsplit(uri).path.rpartition("/")[2], errors="strict")
+    if not re.fullmatch(r"[^./\x00-\x1f\x7f][^/\x00-\x1f\x7f]{0,199}", name):
+        raise ValueError("the last segment of the path is no file name")
+    return name
+
+
+def https_uri() -> Kind[str]:
+    """An `https://` address whose path ends in a file name."""
+
+    def parse(text: str) -> str:
+        parts = urlsplit(text)
+        if parts.scheme != "https" or not parts.hostname or parts.port == 0 or re.search(r"[\x00-\x20\x7f]", text):
+            raise ValueError
+        file_name(text)
+        return text
+
+    def show(text: str) -> str:
+        try:
+            return repr(redact(text)) if "://" in text else "not a URI"
+        except ValueError:
+            return "not a URI"
+
+    return Kind(parse, "an https:// address whose path ends in a file name", show)
