@@ -22,13 +22,16 @@ ROLLOUT_FIELD_MANAGER: Final = "mooring-rollout"
 """Holds the marks of the rollout on the Deployment, so that applying its spec never drops them."""
 STATUS_FIELD_MANAGER: Final = "mooring-status"
 
-# Labels of every child; the selector of pods is the first two.
+# Labels of every child; the selector of pods is the service and the component.
 LABEL_NAME: Final = "app.kubernetes.io/name"
 LABEL_INSTANCE: Final = "app.kubernetes.io/instance"
 LABEL_COMPONENT: Final = "app.kubernetes.io/component"
 LABEL_MANAGED_BY: Final = "app.kubernetes.io/managed-by"
 LABEL_SERVICE: Final = f"{GROUP}/inferenceservice"
 MANAGED_BY: Final = "mooring"
+COMPONENT_SERVER: Final = "server"
+COMPONENT_CHECK: Final = "check"
+"""Component of the Job that tries a model: its pod is the service's, and no traffic may reach it."""
 MANAGED_SELECTOR: Final = f"{LABEL_MANAGED_BY}={MANAGED_BY}"
 
 ANNOTATION_DESIRED_HASH: Final = f"{GROUP}/desired-hash"

@@ -1,0 +1,52 @@
+"""What a stateless service becomes: pure, from spec, cluster and step to manifests. This page is the table of contents.
+
+Nothing here reads a live object or changes its input, and the same input gives the same manifests, byte for byte:
+what the operator applies again and again must never look different by itself.
+"""
+
+from ..api import names
+from ..facts import Cluster, Manifest, ObjectKey, Service, Step
+from .accelerator import claim_template
+from .autoscaler import autoscaler
+from .disruption import disruption_budget
+from .identity import service_account
+from .jobs import check_job
+from .metadata import pod_selector
+from .network import client_service, network_policy, url
+from .pod import pod_template
+from .workload import deployment
+
+__all__ = ["KEPT_KINDS", "children", "held", "pod_selector", "template_hash", "url"]
+
+KEPT_KINDS = frozenset({"ResourceClaimTemplate"})
+"""Kinds that are never pruned: the pods of an earlier template, kept or put back, are made from their own claim
+template, which nothing in the present spec names any more. They go with the service."""
+
+
+def children(service: Service, cluster: Cluster, step: Step) -> list[Manifest]:
+    """Return all children of a service, in the order in which they should be applied: what pods need comes first.
+
+    Raises `ValueError` where the spec asks for what is not installed or not built; validation tells the user before.
+    """
+    found = [
+        service_account(service, step),
+        network_policy(service, cluster, step),
+        claim_template(service, cluster),
+        client_service(service),
+        disruption_budget(service),
+        None if step.hold else deployment(service, cluster, step),
+        autoscaler(service, cluster),
+        check_job(service, cluster) if step.check else None,
+    ]
+    return [child for child in found if child is not None]
+
+
+def held(service: Service, step: Step) -> set[ObjectKey]:
+    """Return the children that this step leaves as they stand: neither applied nor pruned."""
+    return {ObjectKey("Deployment", service.name)} if step.hold else set()
+
+
+def template_hash(service: Service, cluster: Cluster) -> str:
+    """Return the digest of the pod template that the spec asks for; it depends neither on the step nor on replicas."""
+    value: str = pod_template(service, cluster)["metadata"]["annotations"][names.ANNOTATION_TEMPLATE_HASH]
+    return value

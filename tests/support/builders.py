@@ -1,0 +1,171 @@
+"""Builders of what the operator's pure floors read: say only what a test is about, the rest has a plain default."""
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mooring_operator.api import names
+from mooring_operator.api.v1alpha1 import InferenceServiceSpec, Variant
+from mooring_operator.facts import (
+    Cluster,
+    Failure,
+    Images,
+    Manifest,
+    MissingClass,
+    Node,
+    ObjectKey,
+    Observed,
+    Pod,
+    Service,
+    Taint,
+)
+
+NAME = "sentiment"
+NAMESPACE = "models"
+UID = "6f1c2f6e-6f5b-4a55-9a39-0f1f0a6a7f10"
+NOW = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
+SHA256 = "9f2c5a7d1e0b4c3f8a6e9d2b7c1f0a5e4d3c2b1a0f9e8d7c6b5a493827160e5d"
+IMAGES: dict[Variant, str] = {
+    "onnx": "registry.example/mooring/runtime:1.0",
+    "onnx-gpu": "registry.example/mooring/runtime:1.0-onnx-gpu",
+    "torch": "registry.example/mooring/runtime:1.0-torch",
+}
+
+
+def spec(**fields: Any) -> InferenceServiceSpec:
+    """Return a spec from fields as a user writes them (camelCase keys in nested ones); the model is on a claim."""
+    return InferenceServiceSpec.model_validate({"model": {"uri": "pvc://models/sentiment/model.onnx"}, **fields})
+
+
+def service(name: str = NAME, *, namespace: str = NAMESPACE, generation: int = 1, **fields: Any) -> Service:
+    """Return a service; further arguments are fields of its spec."""
+    return Service(namespace=namespace, name=name, uid=UID, generation=generation, spec=spec(**fields))
+
+
+def service_from(path: Path, namespace: str = NAMESPACE) -> Service:
+    """Return the service that a YAML file holds."""
+    written = yaml.safe_load(path.read_text())
+    parsed = InferenceServiceSpec.model_validate(written["spec"])
+    return Service(namespace, written["metadata"]["name"], UID, 1, parsed)
+
+
+def cluster(images: Mapping[Variant, str] | None = None, **facts: Any) -> Cluster:
+    """Return a cluster that has everything; `images` replaces the installed variants."""
+    return Cluster(images=Images(IMAGES if images is None else images), **facts)
+
+
+def observed(*children: Manifest, status: Mapping[str, Any] | None = None, **seen: Any) -> Observed:
+    """Return what was seen: live children of ours, and the other fields of `Observed` by name."""
+    mine = {ObjectKey(child["kind"], child["metadata"]["name"]): child for child in children}
+    return Observed(now=seen.pop("now", NOW), status=status or {}, children=mine, **seen)
+
+
+def deployment(
+    template_hash: str,
+    *,
+    name: str = NAME,
+    replicas: int = 1,
+    updated: int | None = None,
+    ready: int | None = None,
+    surge: bool = True,
+    marks: Mapping[str, str] | None = None,
+    progressing: str = "",
+) -> Manifest:
+    """Return a live Deployment; all its pods are of its template and ready unless said otherwise.
+
+    `progressing` is the reason of a `Progressing=False` condition, such as ProgressDeadlineExceeded.
+    """
+    annotations = {names.ANNOTATION_TEMPLATE_HASH: template_hash}
+    present = replicas if ready is None else ready
+    conditions = []
+    if progressing:
+        conditions.append({"type": "Progressing", "status": "False", "reason": progressing, "message": "no progress"})
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {
+            "name": name,
+            "namespace": NAMESPACE,
+            "generation": 1,
+            "annotations": {**annotations, **(marks or {})},
+        },
+        "spec": {
+            "replicas": replicas,
+            "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": int(surge)}},
+            "template": {"metadata": {"annotations": dict(annotations)}, "spec": {}},
+        },
+        "status": {
+            "observedGeneration": 1,
+            "replicas": replicas,
+            "updatedReplicas": replicas if updated is None else updated,
+            "readyReplicas": present,
+            "availableReplicas": present,
+            "conditions": conditions,
+        },
+    }
+
+
+def replica_set(template_hash: str, *, name: str = NAME) -> Manifest:
+    """Return a ReplicaSet of the Deployment that keeps an earlier template."""
+    labels = {names.LABEL_SERVICE: name, "pod-template-hash": template_hash[:8]}
+    annotations = {names.ANNOTATION_TEMPLATE_HASH: template_hash}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "ReplicaSet",
+        "metadata": {"name": f"{name}-{template_hash[:8]}", "namespace": NAMESPACE, "labels": labels},
+        "spec": {"template": {"metadata": {"labels": dict(labels), "annotations": annotations}, "spec": {}}},
+    }
+
+
+def check_job(template_hash: str, outcome: str = "", *, name: str = NAME) -> Manifest:
+    """Return the check of a template; `outcome` is Complete or Failed, and empty while it runs."""
+    conditions = [{"type": outcome, "status": "True"}] if outcome else []
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {
+            "name": f"{name}-check-{template_hash}",
+            "namespace": NAMESPACE,
+            "annotations": {names.ANNOTATION_TEMPLATE_HASH: template_hash},
+        },
+        "status": {"conditions": conditions},
+    }
+
+
+def pod(template_hash: str, name: str = "sentiment-1", *, ready: bool = True, **seen: Any) -> Pod:
+    """Return a pod of the service, scheduled and ready unless said otherwise."""
+    return Pod(name=name, template_hash=template_hash, ready=ready, scheduled=seen.pop("scheduled", True), **seen)
+
+
+def failure(reason: str = "DigestMismatch", *, permanent: bool = True, container: str = "server") -> Failure:
+    """Return a failure of a container."""
+    return Failure(reason=reason, message="what happened", container=container, permanent=permanent)
+
+
+def node(
+    name: str = "gpu-1",
+    *,
+    accelerators: Mapping[str, int] | None = None,
+    free: Mapping[str, int] | None = None,
+    labels: Mapping[str, str] | None = None,
+    taints: Iterable[Taint] = (),
+    schedulable: bool = True,
+) -> Node:
+    """Return a node; all its accelerators are free unless said otherwise."""
+    allocatable = dict(accelerators or {})
+    return Node(
+        name=name,
+        labels=dict(labels or {}),
+        taints=tuple(taints),
+        schedulable=schedulable,
+        allocatable=allocatable,
+        free=allocatable if free is None else dict(free),
+    )
+
+
+def missing(field: str, kind: str, name: str) -> MissingClass:
+    """Return a cluster-wide object that the spec names and the cluster lacks."""
+    return MissingClass(field=field, kind=kind, name=name)
