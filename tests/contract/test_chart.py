@@ -206,7 +206,7 @@ def test_versions_agree() -> None:
 
 
 def test_notes_name_the_next_steps(helm: Path) -> None:
-    argv = [helm, "install", chart.RELEASE, CHART, "--namespace", NAMESPACE, "--dry-run=client"]
+    argv = [str(helm), "install", chart.RELEASE, str(CHART), "--namespace", NAMESPACE, "--dry-run=client"]
     result = subprocess.run(argv, capture_output=True, text=True, check=True)
     notes = result.stdout.partition("NOTES:")[2]
     for step in ("kubectl apply -f -", "--for=condition=Ready", "/v2/models/my-model/infer", "kubectl explain"):

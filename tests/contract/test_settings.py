@@ -1,0 +1,93 @@
+"""What the operator puts into a pod, the runtime reads; and what the chart gives the operator, the operator reads."""
+
+from typing import Any
+
+import pytest
+
+from mooring_operator.api import names
+from mooring_operator.settings import Settings as OperatorSettings
+from mooring_runtime.settings import FetchSettings, ServeSettings, file_name, load, settings_of
+from tests.support import chart
+from tests.support.rendered import SPECS, children, containers, environment, golden_specs
+
+COMMANDS: dict[str, type[ServeSettings] | type[FetchSettings]] = {
+    "serve": ServeSettings,
+    "check": ServeSettings,
+    "fetch": FetchSettings,
+}
+ALL = {**golden_specs(), **SPECS}
+
+
+def variables(command: str) -> set[str]:
+    return {setting.variable for setting in settings_of(COMMANDS[command])}
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_every_rendered_variable_is_read(name: str) -> None:
+    for container in containers(children(name, ALL[name])):
+        command = container["args"][0]
+        theirs = {variable["name"] for variable in (ALL[name].get("runtime") or {}).get("env", ())}
+        ours = {k: v for k, v in environment(container).items() if k not in theirs}
+        assert set(ours) <= variables(command)
+        load(COMMANDS[command], ours)  # raises where a value is not what the runtime takes
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_every_required_variable_is_rendered(name: str) -> None:
+    for container in containers(children(name, ALL[name])):
+        required = {each.variable for each in settings_of(COMMANDS[container["args"][0]]) if each.required}
+        assert required <= set(environment(container))
+
+
+def test_both_sides_agree_on_values() -> None:
+    [server] = [each for each in containers(children("oci", SPECS["oci"])) if each["args"][0] == "serve"]
+    settings = load(ServeSettings, environment(server))
+    assert isinstance(settings, ServeSettings)
+    ports = {port["name"]: port["containerPort"] for port in server["ports"]}
+    assert settings.http_port == ports["http"] == names.HTTP_PORT
+    assert settings.metrics_port == ports["metrics"] == names.METRICS_PORT
+    assert settings.model_name == "oci"
+    assert str(settings.model_path) == server["volumeMounts"][0]["mountPath"]
+
+
+def test_defaults_of_the_runtime_are_the_rendered_ones() -> None:
+    # The image is also run by hand; it then listens where Kubernetes would look.
+    defaults = {each.variable: each.default for each in settings_of(ServeSettings)}
+    assert defaults[names.ENV_HTTP_PORT] == names.HTTP_PORT
+    assert defaults[names.ENV_METRICS_PORT] == names.METRICS_PORT
+    assert str(defaults["MOORING_TERMINATION_LOG"]) == names.TERMINATION_LOG
+    fetch = {each.variable: each.default for each in settings_of(FetchSettings)}
+    assert str(fetch[names.ENV_MODEL_DIR]) == names.MODEL_DIR
+
+
+def test_the_fetched_file_is_where_the_server_looks() -> None:
+    fetch, server = (
+        next(each for each in containers(children("https", SPECS["https"])) if each["args"][0] == command)
+        for command in ("fetch", "serve")
+    )
+    written = f"{environment(fetch)[names.ENV_MODEL_DIR]}/{file_name(environment(fetch)[names.ENV_MODEL_URI])}"
+    assert environment(server)[names.ENV_MODEL_PATH] == written
+
+
+def test_every_variable_of_the_chart_is_read(manifests: list[chart.Manifest]) -> None:
+    [container] = chart.one(manifests, "Deployment")["spec"]["template"]["spec"]["containers"]
+    given = {entry["name"]: entry.get("value", "from-the-pod") for entry in container["env"]}
+    read = {f"{names.ENV_PREFIX}{field.upper()}" for field in OperatorSettings.model_fields}
+    assert set(given) <= read
+
+
+def test_the_operator_takes_the_values_of_the_chart(
+    manifests: list[chart.Manifest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [container] = chart.one(manifests, "Deployment")["spec"]["template"]["spec"]["containers"]
+    for entry in container["env"]:
+        monkeypatch.setenv(entry["name"], entry.get("value", "from-the-pod"))
+    settings = OperatorSettings()
+    ports: dict[str, Any] = {port["name"]: port["containerPort"] for port in container["ports"]}
+    assert settings.health_port == ports["health"]
+    assert settings.metrics_port == ports["metrics"]
+    assert settings.pod_name == "from-the-pod"
+    defaults = OperatorSettings.model_fields
+    # A default that differs from the chart's would be a second truth for whoever runs the operator by hand.
+    for field in ("concurrency", "workers", "resync_seconds", "monitoring_namespace", "lease_name", "log_format"):
+        assert getattr(settings, field) == defaults[field].default
