@@ -1,5 +1,6 @@
-"""The chart, rendered once."""
+"""helm, and the chart that it renders."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -7,10 +8,24 @@ import pytest
 from tests.cluster import assets
 from tests.support import chart
 
+_HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if _HERE in item.path.parents and item.get_closest_marker("timeout") is None:
+            # Without its fixtures: on a new machine the first of them builds helm, which takes minutes.
+            item.add_marker(pytest.mark.timeout(60, func_only=True))
+
 
 @pytest.fixture(scope="session")
 def helm() -> Path:
-    """The helm binary; built on a machine that has none yet."""
+    """The helm binary: the cluster's, built when there is none yet, or the one on the PATH."""
+    if assets.missing() and (reason := assets.buildable()):
+        found = shutil.which("helm")
+        if found is None:
+            pytest.skip(f"no helm: {reason}")
+        return Path(found)
     return assets.build() / "helm"
 
 
