@@ -1,0 +1,81 @@
+"""The loop: observe, validate, plan, render, apply, prune, tell. One function for create, update and resync.
+
+It is level-triggered: nothing here asks what happened, only what is. An error goes up to the queue, which tries the
+same service again later; a round that was cut off anywhere is simply the next round's starting point.
+"""
+
+import logging
+from datetime import UTC, datetime
+from typing import Any
+
+from . import desired, plan, status, validation
+from .cluster.apply import apply_children, apply_marks, prune, write_status
+from .cluster.cache import Cache
+from .cluster.events import EventRecorder
+from .cluster.kube import Kube
+from .cluster.observe import observe
+from .facts import Cluster, Key, Manifest, Observed, Problem, Service, Step
+from .status import Rendered, Verdicts
+
+logger = logging.getLogger(__name__)
+
+SOON = 5.0
+"""Seconds until a round looks again at what sends us no event: free accelerators, classes, foreign objects."""
+
+
+class Reconciler:
+    """Brings one service at a time to what its spec asks, and its status to what is."""
+
+    def __init__(self, kube: Kube, cache: Cache, cluster: Cluster, recorder: EventRecorder) -> None:
+        self._kube = kube
+        self._cache = cache
+        self._cluster = cluster
+        self._recorder = recorder
+
+    async def reconcile(self, key: Key) -> float | None:
+        """Run one round; return the seconds after which to look again, or None to wait for events."""
+        live = self._cache.service(key)
+        if live is None or "deletionTimestamp" in live["metadata"]:
+            return None  # the children go by their owner references
+        service = validation.parse_service(live)
+        if isinstance(service, list):
+            await self._tell(live, status.invalid(live.get("status", {}), live["metadata"]["generation"], service, _now()))
+            return None
+        observed = await observe(self._kube, self._cache, service, live)
+        unbuilt = validation.not_built(service.spec)
+        obstacles = validation.check(service, observed, self._cluster)
+        rendered = self._render(service, unbuilt + obstacles)
+        step = Step(hold=True)
+        if not (unbuilt or obstacles or service.spec.suspend):
+            step = plan.plan(service, observed, rendered.template_hash)
+            obstacles += await self._act(service, observed, step)
+        verdicts = Verdicts(
+            problems=tuple(unbuilt + obstacles),
+            autoscaling=tuple(validation.not_built_scaling(service.spec.scaling)),
+        )
+        await self._tell(live, status.status_of(service, observed, step, rendered, verdicts))
+        return SOON if obstacles or step.check else None
+
+    def _render(self, service: Service, problems: list[Problem]) -> Rendered:
+        # A spec that cannot be rendered has no version of its own; what serves is then told as an earlier one.
+        template_hash = "" if problems else desired.template_hash(service, self._cluster)
+        return Rendered(template_hash, desired.pod_selector(service), desired.url(service))
+
+    async def _act(self, service: Service, observed: Observed, step: Step) -> list[Problem]:
+        """Write what the step asks for; return what stood in the way."""
+        # Marks first: a rollback whose mark was lost would try the failed version again, and take the pod again.
+        await apply_marks(self._kube, service, observed, step.marks)
+        children = desired.children(service, self._cluster, step)
+        taken = await apply_children(self._kube, self._cache, service, children)
+        await prune(self._kube, self._cache, service, children, desired.held(service, step), desired.KEPT_KINDS)
+        return taken
+
+    async def _tell(self, live: Manifest, wanted: dict[str, Any]) -> None:
+        before = live.get("status", {})
+        await write_status(self._kube, live, wanted)
+        for transition in status.transitions(before, wanted):
+            await self._recorder.record(live, transition.type, transition.reason, transition.message)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
