@@ -1,7 +1,5 @@
 """Each story of a rollout, told by what stands on the cluster and what the plan does next."""
 
-from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -9,224 +7,185 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mooring_operator.api import names
-from mooring_operator.api.v1alpha1 import parse
-from mooring_operator.facts import Failure, Manifest, Node, ObjectKey, Observed, Pod, Service, Step
+from mooring_operator.facts import Failure, Manifest, Node, Pod, Service, Step
 from mooring_operator.plan import plan
+from tests.support.builders import check_job, deployment, node, observed, pod, replica_set
+from tests.support.builders import service as any_service
 
-OLD, NEW = "0ld000000000", "new000000000"
+OLD, NEW, OTHER = "0ld000000000", "new000000000", "other0000000"
 GPU = "nvidia.com/gpu"
 
 
 def service(**spec: Any) -> Service:
-    written = {"model": {"uri": "pvc://models/m.onnx"}, "accelerator": {"type": GPU}, **spec}
-    parsed = parse({"metadata": {"name": "svc"}, "spec": {key: value for key, value in written.items() if value}})
-    return Service("team", "svc", "uid-1", 1, parsed.spec)
+    """One replica on one GPU; None takes a field away."""
+    fields = {"accelerator": {"type": GPU}, **spec}
+    return any_service(**{key: value for key, value in fields.items() if value is not None})
 
 
-def template(template_hash: str) -> Manifest:
-    return {"metadata": {"annotations": {names.ANNOTATION_TEMPLATE_HASH: template_hash}}, "spec": {"containers": []}}
-
-
-def deployment(template_hash: str, *, done: bool = True, surge: int = 1, **marks: str) -> Manifest:
-    annotations = {f"mooring.dev/{key.replace('_', '-')}": value for key, value in marks.items()}
-    return {
-        "kind": "Deployment",
-        "metadata": {"name": "svc", "generation": 3, "annotations": annotations},
-        "spec": {"template": template(template_hash), "strategy": {"rollingUpdate": {"maxSurge": surge}}},
-        "status": {
-            "observedGeneration": 3,
-            "replicas": 1,
-            "updatedReplicas": int(done),
-            "availableReplicas": int(done),
-        },
+def live(template_hash: str, *, done: bool = True, surge: bool = True, good: str = "", failed: str = "") -> Manifest:
+    """The Deployment, with its marks; not done means that its only pod is not ready yet."""
+    marks = {
+        names.ANNOTATION_GOOD_TEMPLATE: good,
+        names.ANNOTATION_FAILED_TEMPLATE: failed,
+        names.ANNOTATION_FAILED_MESSAGE: "ModelInvalid: no" if failed else "",
     }
-
-
-def job(template_hash: str, outcome: str = "") -> Manifest:
-    conditions = [{"type": outcome, "status": "True"}] if outcome else []
-    annotations = {names.ANNOTATION_TEMPLATE_HASH: template_hash}
-    return {
-        "kind": "Job",
-        "metadata": {"name": f"svc-check-{template_hash}", "annotations": annotations},
-        "status": {"conditions": conditions},
-    }
-
-
-def node(free: int, **labels: str) -> Node:
-    return Node("n", labels, (), True, {GPU: 1}, {GPU: free})
-
-
-def seen(
-    *children: Manifest,
-    pods: tuple[Pod, ...] = (),
-    nodes: tuple[Node, ...] = (),
-    replica_sets: tuple[Manifest, ...] = (),
-) -> Observed:
-    by_key = {ObjectKey(child["kind"], child["metadata"]["name"]): child for child in children}
-    return Observed(
-        now=datetime(2026, 11, 1, tzinfo=UTC),
-        status={},
-        children=by_key,
-        pods=pods,
-        nodes=nodes,
-        replica_sets=replica_sets,
-    )
+    standing = {key: value for key, value in marks.items() if value}
+    return deployment(template_hash, updated=int(done), ready=int(done), surge=surge, marks=standing)
 
 
 def failing(template_hash: str) -> Pod:
     failure = Failure("ModelInvalid", "not an ONNX file", "server", permanent=True)
-    return Pod("svc-x", template_hash, ready=False, scheduled=True, failure=failure)
+    return pod(template_hash, ready=False, failure=failure)
 
 
-FULL, SPARE = (node(0),), (node(0), node(1))
+def gpus(free: int) -> tuple[Node, ...]:
+    """Two nodes with a GPU each, of which so many are free."""
+    return tuple(node(f"gpu-{i}", accelerators={GPU: 1}, free={GPU: int(i < free)}) for i in range(2))
+
+
+FULL, SPARE = gpus(0), gpus(1)
 
 
 def test_first_apply_needs_no_look_at_the_cluster() -> None:
-    assert plan(service(), seen(nodes=FULL), NEW) == Step(replicas=1)
+    assert plan(service(), observed(nodes=FULL), NEW) == Step(replicas=1)
 
 
 def test_a_change_surges_where_an_accelerator_is_free() -> None:
-    step = plan(service(), seen(deployment(OLD, good_template=OLD), nodes=SPARE), NEW)
+    step = plan(service(), observed(live(OLD, good=OLD), nodes=SPARE), NEW)
     assert (step.surge, step.hold, step.check) == (True, False, False)
     assert step.marks == {names.ANNOTATION_GOOD_TEMPLATE: OLD}
 
 
 def test_a_service_without_accelerator_always_surges() -> None:
-    assert plan(service(accelerator=None), seen(deployment(OLD)), NEW).surge
+    assert plan(service(accelerator=None), observed(live(OLD)), NEW).surge
 
 
 def test_without_room_the_change_is_checked_and_the_old_pod_stays() -> None:
-    step = plan(service(), seen(deployment(OLD), nodes=FULL), NEW)
+    step = plan(service(), observed(live(OLD), nodes=FULL), NEW)
     assert (step.hold, step.check, step.reason) == (True, True, "CheckingModel")
 
 
 @pytest.mark.parametrize("outcome", ["", "Suspended"])
 def test_an_unfinished_check_is_waited_for(outcome: str) -> None:
-    assert plan(service(), seen(deployment(OLD), job(NEW, outcome), nodes=FULL), NEW).hold
+    assert plan(service(), observed(live(OLD), check_job(NEW, outcome), nodes=FULL), NEW).hold
 
 
 def test_a_check_of_another_template_proves_nothing() -> None:
-    assert plan(service(), seen(deployment(OLD), job("other0000000", "Complete"), nodes=FULL), NEW).hold
+    assert plan(service(), observed(live(OLD), check_job(OTHER, "Complete"), nodes=FULL), NEW).hold
 
 
 def test_a_passed_check_swaps_and_tells_the_gap() -> None:
-    step = plan(service(), seen(deployment(OLD), job(NEW, "Complete"), nodes=FULL), NEW)
+    step = plan(service(), observed(live(OLD), check_job(NEW, "Complete"), nodes=FULL), NEW)
     assert (step.hold, step.surge, step.reason) == (False, False, "SwappingWithGap")
 
 
 def test_a_failed_check_is_marked_and_never_swapped() -> None:
-    observed = seen(deployment(OLD, good_template=OLD), job(NEW, "Failed"), nodes=FULL, pods=(failing(NEW),))
-    step = plan(service(), observed, NEW)
+    seen = observed(live(OLD, good=OLD), check_job(NEW, "Failed"), nodes=FULL, pods=(failing(NEW),))
+    step = plan(service(), seen, NEW)
     assert (step.hold, step.stalled, step.reason) == (True, True, "VersionRejected")
     assert step.marks[names.ANNOTATION_FAILED_TEMPLATE] == NEW
     assert step.marks[names.ANNOTATION_GOOD_TEMPLATE] == OLD
     assert "ModelInvalid: not an ONNX file" in step.message
 
 
-def test_a_marked_failure_is_remembered_without_its_job() -> None:
-    live = deployment(OLD, good_template=OLD, failed_template=NEW, failed_message="ModelInvalid: no")
-    step = plan(service(), seen(live, nodes=FULL), NEW)
+def test_a_marked_failure_is_remembered_without_its_check_job() -> None:
+    found = live(OLD, good=OLD, failed=NEW)
+    step = plan(service(), observed(found, nodes=FULL), NEW)
     assert (step.hold, step.check, step.stalled) == (True, False, True)
     assert "ModelInvalid: no" in step.message
 
 
 def test_another_template_after_a_failure_is_tried_anew() -> None:
-    live = deployment(OLD, good_template=OLD, failed_template="other0000000", failed_message="no")
-    assert plan(service(), seen(live, nodes=FULL), NEW).check
+    found = live(OLD, good=OLD, failed=OTHER)
+    assert plan(service(), observed(found, nodes=FULL), NEW).check
 
 
 def test_what_fails_after_the_swap_is_put_back() -> None:
-    live = deployment(NEW, done=False, surge=0, good_template=OLD)
-    observed = seen(live, nodes=FULL, pods=(failing(NEW),), replica_sets=({"spec": {"template": template(OLD)}},))
-    step = plan(service(), observed, NEW)
-    assert (step.template, step.stalled, step.reason) == (template(OLD), True, "RolledBack")
+    found = live(NEW, done=False, surge=False, good=OLD)
+    seen = observed(found, nodes=FULL, pods=(failing(NEW),), replica_sets=(replica_set(OLD),))
+    step = plan(service(), seen, NEW)
+    assert (step.template, step.stalled, step.reason) == (replica_set(OLD)["spec"]["template"], True, "RolledBack")
     assert step.marks[names.ANNOTATION_FAILED_TEMPLATE] == NEW
 
 
 def test_without_a_good_template_there_is_nothing_to_put_back() -> None:
-    live = deployment(NEW, done=False, surge=0, good_template=OLD)
-    step = plan(service(), seen(live, nodes=FULL, pods=(failing(NEW),)), NEW)
+    found = live(NEW, done=False, surge=False, good=OLD)
+    step = plan(service(), observed(found, nodes=FULL, pods=(failing(NEW),)), NEW)
     assert (step.template, step.stalled, step.reason) == (None, True, "RolloutFailed")
 
 
 def test_beside_the_old_pod_a_failure_stalls_and_the_old_one_stays() -> None:
-    live = deployment(NEW, done=False, surge=1, good_template=OLD)
-    observed = seen(live, nodes=SPARE, pods=(failing(NEW),), replica_sets=({"spec": {"template": template(OLD)}},))
-    step = plan(service(), observed, NEW)
+    found = live(NEW, done=False, surge=True, good=OLD)
+    seen = observed(found, nodes=SPARE, pods=(failing(NEW),), replica_sets=(replica_set(OLD),))
+    step = plan(service(), seen, NEW)
     assert (step.template, step.surge, step.reason) == (None, True, "RolloutFailed")
 
 
 def test_success_is_marked_and_an_old_failure_forgotten() -> None:
-    live = deployment(NEW, good_template=OLD, failed_template="other0000000", failed_message="no")
-    assert plan(service(), seen(live, nodes=FULL), NEW).marks == {names.ANNOTATION_GOOD_TEMPLATE: NEW}
+    found = live(NEW, good=OLD, failed=OTHER)
+    assert plan(service(), observed(found, nodes=FULL), NEW).marks == {names.ANNOTATION_GOOD_TEMPLATE: NEW}
 
 
 def test_a_surge_that_lost_its_place_becomes_a_checked_swap() -> None:
-    waiting = Pod("svc-new", NEW, ready=False, scheduled=False, unschedulable="Insufficient nvidia.com/gpu")
-    serving = Pod("svc-old", OLD, ready=True, scheduled=True)
-    live = deployment(NEW, done=False, surge=1, good_template=OLD)
-    observed = seen(live, nodes=FULL, pods=(waiting, serving))
-    assert plan(service(), observed, NEW).check
-    checked = seen(live, job(NEW, "Complete"), nodes=FULL, pods=(waiting, serving))
+    waiting = pod(NEW, ready=False, scheduled=False, unschedulable="Insufficient nvidia.com/gpu")
+    serving = pod(OLD)
+    found = live(NEW, done=False, surge=True, good=OLD)
+    seen = observed(found, nodes=FULL, pods=(waiting, serving))
+    assert plan(service(), seen, NEW).check
+    checked = observed(found, check_job(NEW, "Complete"), nodes=FULL, pods=(waiting, serving))
     assert plan(service(), checked, NEW).surge is False
 
 
 def test_a_surge_that_found_its_place_goes_on_though_the_pool_is_full_now() -> None:
-    loading = Pod("svc-new", NEW, ready=False, scheduled=True)
-    live = deployment(NEW, done=False, surge=1, good_template=OLD)
-    assert plan(service(), seen(live, nodes=FULL, pods=(loading,)), NEW).surge
+    loading = pod(NEW, ready=False)
+    found = live(NEW, done=False, surge=True, good=OLD)
+    assert plan(service(), observed(found, nodes=FULL, pods=(loading,)), NEW).surge
 
 
 def test_the_user_may_insist_on_room() -> None:
-    assert plan(service(rollout={"maxUnavailable": 0}), seen(deployment(OLD), nodes=FULL), NEW).surge
+    assert plan(service(rollout={"maxUnavailable": 0}), observed(live(OLD), nodes=FULL), NEW).surge
 
 
 def test_a_product_that_no_node_has_never_costs_the_old_pod() -> None:
     wanted = service(accelerator={"type": GPU, "product": "NVIDIA-H100"})
-    assert plan(wanted, seen(deployment(OLD), nodes=FULL), NEW).surge
+    assert plan(wanted, observed(live(OLD), nodes=FULL), NEW).surge
 
 
 def test_dra_devices_are_never_counted_as_spare() -> None:
-    assert plan(service(accelerator={"deviceClass": "gpu.nvidia.com"}), seen(deployment(OLD)), NEW).check
+    assert plan(service(accelerator={"deviceClass": "gpu.nvidia.com"}), observed(live(OLD)), NEW).check
 
 
 def test_scaling_by_cpu_leaves_replicas_alone() -> None:
     scaled = service(accelerator=None, scaling={"maxReplicas": 4, "cpu": {"target": 70}})
-    assert plan(scaled, seen(deployment(OLD)), OLD).replicas is None
+    assert plan(scaled, observed(live(OLD)), OLD).replicas is None
 
 
 def test_a_rule_that_is_not_built_still_bounds_replicas() -> None:
     scaled = service(accelerator=None, scaling={"minReplicas": 2, "maxReplicas": 4, "queue": {"target": 4}})
-    assert plan(scaled, seen(deployment(OLD)), OLD).replicas == 2
+    assert plan(scaled, observed(live(OLD)), OLD).replicas == 2
+
+
+WAITING = pod(NEW, ready=False, scheduled=False, unschedulable="full")
 
 
 @given(
-    live=st.sampled_from([OLD, NEW]),
+    stands=st.sampled_from([OLD, NEW]),
     done=st.booleans(),
-    surge=st.sampled_from([0, 1]),
+    surge=st.booleans(),
     outcome=st.sampled_from([None, "", "Complete", "Failed"]),
     free=st.sampled_from([0, 1]),
-    marks=st.fixed_dictionaries(
-        {}, optional={"good_template": st.sampled_from([OLD, NEW]), "failed_template": st.just(NEW)}
-    ),
-    pods=st.lists(
-        st.sampled_from(
-            [failing(NEW), Pod("a", OLD, True, True), Pod("b", NEW, True, True), Pod("c", NEW, False, False, "full")]
-        ),
-        max_size=3,
-    ),
+    marks=st.fixed_dictionaries({}, optional={"good": st.sampled_from([OLD, NEW]), "failed": st.just(NEW)}),
+    pods=st.lists(st.sampled_from([failing(NEW), pod(OLD), pod(NEW), WAITING]), max_size=3),
 )
 def test_no_working_pod_is_taken_for_what_was_not_checked(
-    live: str, done: bool, surge: int, outcome: str | None, free: int, marks: dict[str, str], pods: list[Pod]
+    stands: str, done: bool, surge: bool, outcome: str | None, free: int, marks: dict[str, str], pods: list[Pod]
 ) -> None:
-    children = [deployment(live, done=done, surge=surge, **marks)]
+    children = [live(stands, done=done, surge=surge, **marks)]
     if outcome is not None:
-        children.append(job(NEW, outcome))
-    observed = seen(
-        *children, pods=tuple(pods), nodes=(node(free),), replica_sets=({"spec": {"template": template(OLD)}},)
+        children.append(check_job(NEW, outcome))
+    step = plan(
+        service(), observed(*children, pods=tuple(pods), nodes=gpus(free), replica_sets=(replica_set(OLD),)), NEW
     )
-    step = plan(service(), observed, NEW)
-    begins_swap = not step.hold and not step.surge and step.template is None and (live != NEW or surge == 1)
+    begins_swap = not step.hold and not step.surge and step.template is None and (stands != NEW or surge)
     assert not begins_swap or outcome == "Complete"
     assert not (step.stalled and not step.message)
-    assert plan(service(), replace(observed), NEW) == step
