@@ -1,0 +1,80 @@
+"""Options, time limits and clusters of all tests."""
+
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.cluster import Cluster
+from tests.cluster.processes import wait_until
+from tests.support import clusters
+
+_HERE = Path(__file__).parent
+# Unit tests use no clock but a virtual one: whoever takes longer waits for something it should not.
+_UNIT_SECONDS = 2
+_MARKERS = {"controlplane": pytest.mark.controlplane, "cluster_tests": pytest.mark.controlplane, "e2e": pytest.mark.e2e}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-golden", action="store_true", help="rewrite golden files with what the code makes now")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if _HERE not in item.path.parents:
+            continue
+        folder = item.path.relative_to(_HERE).parts[0]
+        if folder in _MARKERS:
+            item.add_marker(_MARKERS[folder])
+        if folder in {"operator", "runtime"} and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(_UNIT_SECONDS))
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Builds the cluster's binaries before the first test, and shows the progress."""
+    needed = {mark for item in session.items for mark in ("controlplane", "e2e") if item.get_closest_marker(mark)}
+    if not needed or session.config.option.collectonly:
+        return
+    capture = session.config.pluginmanager.getplugin("capturemanager")
+    if capture is not None:
+        capture.suspend_global_capture(in_=True)
+    try:
+        clusters.prepare(nodes=0 if "controlplane" in needed else 2)
+    finally:
+        if capture is not None:
+            capture.resume_global_capture()
+
+
+@pytest.fixture
+def update_golden(request: pytest.FixtureRequest) -> bool:
+    """Whether golden files are to be rewritten instead of compared."""
+    return bool(request.config.getoption("--update-golden"))
+
+
+@pytest.fixture(scope="session")
+def control_plane() -> Iterator[Cluster]:
+    """An API server with its controllers and scheduler, one for the whole run; no node runs a pod."""
+    with clusters.session_cluster("test-control", nodes=0) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def node_cluster() -> Iterator[Cluster]:
+    """Two nodes that run pods, one cluster for the whole run; for end-to-end tests."""
+    with clusters.session_cluster("test-nodes", nodes=2) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def namespace(request: pytest.FixtureRequest) -> Iterator[str]:
+    """A fresh namespace of the test's cluster, in which pods are accepted; deleted without waiting."""
+    end_to_end = request.node.get_closest_marker("e2e") is not None
+    cluster: Cluster = request.getfixturevalue("node_cluster" if end_to_end else "control_plane")
+    name = f"test-{secrets.token_hex(4)}"
+    cluster.kubectl("create", "namespace", name)
+    # Until its default account exists every pod is refused.
+    account = ["get", "serviceaccount", "default", "--namespace", name, "--ignore-not-found"]
+    wait_until(lambda: bool(cluster.kubectl(*account)), 30, f"the default account of namespace {name}")
+    yield name
+    cluster.kubectl("delete", "namespace", name, "--wait=false")
