@@ -7,6 +7,7 @@ KubeError              any answer that is not a success
   InvalidError         400, 422 and a manifest that the server cannot type: trying again cannot help
   UnauthorizedError    401: the token is not accepted
   UnavailableError     429, 5xx or no answer at all: it will mend
+  LeftoverError        the child of a deleted service of the same name is still there: it goes within seconds
 OwnerGoneError         the service was deleted while its children were about to be made
 
 `backoff_limit` (seconds) bounds how long the queue waits before it tries again.
@@ -38,6 +39,12 @@ class NotFoundError(KubeError):
 
 class ConflictError(KubeError):
     """It exists already, is another one, or changed meanwhile."""
+
+
+class LeftoverError(ConflictError):
+    """A child of a deleted service of the same name still stands; garbage collection removes it."""
+
+    backoff_limit = 2.0
 
 
 class ForbiddenError(KubeError):

@@ -65,30 +65,26 @@ class Kube:
         return await self.call(Call("get", "GET", kind.path(namespace, name), accept=accept))
 
     async def pages(
-        self, kind: Kind, namespace: str | None = None, selector: str = "", metadata_only: bool = False
+        self, kind: Kind, selector: str = "", fields: str = "", metadata_only: bool = False
     ) -> AsyncIterator[list[Manifest]]:
-        """Yield all objects of a kind, page by page, as they stood at one moment.
+        """Yield all objects of a kind that a label and a field selector select, page by page, as of one moment.
 
         Raises `KubeError` with status 410 when the pages take so long that the server has forgotten that moment.
         """
         query: tuple[tuple[str, str], ...] = (("limit", str(PAGE)),)
         if selector:
             query += (("labelSelector", selector),)
+        if fields:
+            query += (("fieldSelector", fields),)
         accept = METADATA_LIST if metadata_only else JSON
         token = ""
         while True:
             place = (*query, ("continue", token)) if token else query
-            answer = await self.call(Call("list", "GET", kind.path(namespace), place, accept=accept))
+            answer = await self.call(Call("list", "GET", kind.path(None), place, accept=accept))
             yield answer.get("items") or []
             token = answer["metadata"].get("continue", "")
             if not token:
                 return
-
-    async def list(
-        self, kind: Kind, namespace: str | None = None, selector: str = "", metadata_only: bool = False
-    ) -> list[Manifest]:
-        """Return all objects of a kind, of one namespace or of all, that the label selector selects."""
-        return [item async for page in self.pages(kind, namespace, selector, metadata_only) for item in page]
 
     async def apply(
         self, kind: Kind, manifest: Manifest, manager: str, force: bool = True, subresource: str | None = None

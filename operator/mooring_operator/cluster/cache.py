@@ -1,0 +1,187 @@
+"""Our own view of the cluster: each kind listed first, then fed by events.
+
+Not a kopf index: that keeps ghosts after an API-server restart (what was deleted meanwhile gets no event) and starts
+quadratically. Here an older resourceVersion never replaces a newer one, what was deleted stays deleted when a late
+answer of our own write arrives, and `sweep` finds what went without a word.
+"""
+
+import time
+from collections.abc import Iterable
+
+from .. import metrics
+from ..api import names
+from ..facts import Key, Manifest, ObjectKey
+from . import kinds
+from .errors import NotFoundError
+from .kinds import Kind
+from .kube import Kube
+from .slim import Entry, entry_of
+
+Place = tuple[str, str]
+"""Namespace (empty for what has none) and name."""
+
+
+class Cache:
+    """The objects of all watched kinds. What it returns is shared: treat it as read-only."""
+
+    def __init__(self) -> None:
+        self.ready = False
+        """Every kind was listed once."""
+        self.foreign: dict[str, dict[ObjectKey, str]] = {}
+        """By uid of the service: objects with the name of a child that are not ours, and whose they are."""
+        self._entries: dict[Kind, dict[Place, Entry]] = {}
+        self._owned: dict[str, set[tuple[Kind, Place]]] = {}
+        self._gone: dict[Kind, dict[str, int]] = {}
+        self._confirmed: dict[str, float] = {}
+
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        """The kinds that were listed."""
+        return tuple(self._entries)
+
+    async def fill(self, kube: Kube, wanted: Iterable[Kind]) -> None:
+        """List every kind that the API server has. Raises `KubeError`, also when a kind that is needed is missing."""
+        self._entries, self._owned, self._gone = {}, {}, {}
+        for kind in wanted:
+            self._entries[kind] = {}
+            try:
+                async for page in kube.pages(kind, selector_of(kind)):
+                    for item in page:
+                        self.put(kind, item)
+            except NotFoundError:
+                if kind not in kinds.OPTIONAL:
+                    raise
+                del self._entries[kind]
+        self.ready = True
+        metrics.LAST_RESYNC.set_to_current_time()
+
+    async def sweep(self, kube: Kube, kind: Kind) -> set[Key]:
+        """Drop what is gone without a word; return the services concerned. Costs one list of metadata."""
+        before = dict(self._entries[kind])
+        live = {
+            _place(item): item["metadata"]["uid"]
+            async for page in kube.pages(kind, selector_of(kind), metadata_only=True)
+            for item in page
+        }
+        touched = set()
+        for place, entry in before.items():
+            # Only what stood in the cache before the list was asked for and has not changed since: what was made
+            # after it is rightly missing from it.
+            if live.get(place) != entry.uid and self._entries[kind].get(place) is entry:
+                self._remove(kind, place)
+                metrics.GHOSTS_DROPPED.labels(kind.kind).inc()
+                touched.add(key_of(kind, entry.manifest))
+        self._gone.pop(kind, None)
+        return {key for key in touched if key is not None}
+
+    def feed(self, kind: Kind, gone: bool, obj: Manifest) -> Key | None:
+        """Take in a watch event; return the service that should look at it, or None when it says nothing new."""
+        if kind not in self._entries:
+            return None
+        changed = self.drop(kind, obj) if gone else self.put(kind, obj)
+        return key_of(kind, obj) if changed else None
+
+    def put(self, kind: Kind, obj: Manifest) -> bool:
+        """Take in an object as the API server gave it; return False for one that is not newer than what is known."""
+        place, meta = _place(obj), obj["metadata"]
+        version = int(meta["resourceVersion"])
+        if self._gone.get(kind, {}).get(meta["uid"], 0) > version:
+            return False
+        if kind is kinds.INFERENCE_SERVICE:
+            self.confirm(meta["uid"])
+        known = self._entries[kind].get(place)
+        if known is not None and known.version >= version:
+            return False
+        if known is not None:
+            self._remove(kind, place)
+        entry = entry_of(kind, obj)
+        self._entries[kind][place] = entry
+        if entry.owner:
+            self._owned.setdefault(entry.owner, set()).add((kind, place))
+        metrics.CACHED_OBJECTS.labels(kind.kind).set(len(self._entries[kind]))
+        return True
+
+    def drop(self, kind: Kind, obj: Manifest) -> bool:
+        """Forget an object that was deleted, or that lost our label; return False when a newer one is known."""
+        place, meta = _place(obj), obj["metadata"]
+        version = int(meta["resourceVersion"])
+        self._gone.setdefault(kind, {})[meta["uid"]] = version
+        known = self._entries[kind].get(place)
+        if known is None or known.version > version:
+            return False
+        self._remove(kind, place)
+        return True
+
+    def _remove(self, kind: Kind, place: Place) -> None:
+        entry = self._entries[kind].pop(place)
+        owned = self._owned.get(entry.owner)
+        if owned is not None:
+            owned.discard((kind, place))
+            if not owned:
+                del self._owned[entry.owner]
+        if kind is kinds.INFERENCE_SERVICE:
+            self.foreign.pop(entry.uid, None)
+            self._confirmed.pop(entry.uid, None)
+        metrics.CACHED_OBJECTS.labels(kind.kind).set(len(self._entries[kind]))
+
+    def services(self) -> list[Key]:
+        """Return all services."""
+        return [Key(*place) for place in self._entries.get(kinds.INFERENCE_SERVICE, {})]
+
+    def service(self, key: Key) -> Manifest | None:
+        """Return a service as last seen, with its status and without annotations and managed fields."""
+        return self.get(kinds.INFERENCE_SERVICE, key.namespace, key.name)
+
+    def confirmed(self, uid: str, within: float) -> bool:
+        """Tell whether the API server named this service in the last `within` seconds."""
+        return time.monotonic() - self._confirmed.get(uid, float("-inf")) <= within
+
+    def confirm(self, uid: str) -> None:
+        """Note that the API server has just named this service."""
+        self._confirmed[uid] = time.monotonic()
+
+    def entry(self, kind: Kind, namespace: str, name: str) -> Entry | None:
+        """Return what is known of an object, with who owns its fields."""
+        return self._entries.get(kind, {}).get((namespace, name))
+
+    def get(self, kind: Kind, namespace: str, name: str) -> Manifest | None:
+        """Return an object as last seen."""
+        entry = self.entry(kind, namespace, name)
+        return entry.manifest if entry is not None else None
+
+    def owned(self, uid: str, kind: Kind) -> list[Manifest]:
+        """Return the objects of one kind whose controller has this uid, by name."""
+        places = sorted(place for of, place in self._owned.get(uid, ()) if of is kind)
+        return [self._entries[kind][place].manifest for place in places]
+
+    def children(self, uid: str) -> dict[ObjectKey, Manifest]:
+        """Return what a service controls, by kind and name."""
+        found = {
+            ObjectKey(kind.kind, place[1]): self._entries[kind][place].manifest
+            for kind, place in self._owned.get(uid, ())
+            if kind.kind in kinds.CHILD_BY_KIND
+        }
+        return dict(sorted(found.items()))
+
+    def nodes(self) -> list[Manifest]:
+        """Return all nodes."""
+        return [entry.manifest for entry in self._entries.get(kinds.NODE, {}).values()]
+
+
+def selector_of(kind: Kind) -> str:
+    """Return the label selector that lists and watches of a kind use."""
+    return "" if kind in kinds.UNLABELLED else names.MANAGED_SELECTOR
+
+
+def key_of(kind: Kind, obj: Manifest) -> Key | None:
+    """Return the service that an object belongs to, by its label."""
+    meta = obj["metadata"]
+    if kind is kinds.INFERENCE_SERVICE:
+        return Key(meta["namespace"], meta["name"])
+    name = (meta.get("labels") or {}).get(names.LABEL_SERVICE)
+    return Key(meta["namespace"], name) if name and kind.namespaced else None
+
+
+def _place(obj: Manifest) -> Place:
+    meta = obj["metadata"]
+    return meta.get("namespace", ""), meta["name"]

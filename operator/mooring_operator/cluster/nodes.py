@@ -1,0 +1,88 @@
+"""Which accelerators are free: nodes from the cache, what their pods request from the API server.
+
+Pods of other people are not watched: on a large cluster they would be most of our memory. They are listed when a
+service with an accelerator asks, only on nodes that have such accelerators, and remembered for some seconds.
+"""
+
+import time
+
+from ..api.quantities import quantity
+from ..facts import Manifest, Node, Taint
+from . import kinds
+from .cache import Cache
+from .kube import Kube
+
+REMEMBER = 5.0
+"""Seconds; a rollout that waits for an accelerator looks again about as often."""
+FEW_NODES = 16
+"""Up to this many nodes are asked one by one; beyond, one list of all running pods is less work."""
+
+
+class Accelerators:
+    """Knows how many accelerators of a resource name each node has to spare."""
+
+    def __init__(self, kube: Kube, cache: Cache) -> None:
+        self._kube = kube
+        self._cache = cache
+        self._known: dict[str, tuple[float, tuple[Node, ...]]] = {}
+
+    async def nodes(self, resource: str) -> tuple[Node, ...]:
+        """Return all nodes; `free` holds this resource only."""
+        known = self._known.get(resource)
+        if known is not None and time.monotonic() - known[0] < REMEMBER:
+            return known[1]
+        manifests = self._cache.nodes()
+        having = [node["metadata"]["name"] for node in manifests if _allocatable(node).get(resource, 0) > 0]
+        used = await self._used(resource, having)
+        nodes = tuple(_node(manifest, resource, used.get(manifest["metadata"]["name"], 0)) for manifest in manifests)
+        self._known[resource] = (time.monotonic(), nodes)
+        return nodes
+
+    async def _used(self, resource: str, having: list[str]) -> dict[str, int]:
+        used: dict[str, int] = {}
+        running = "status.phase!=Succeeded,status.phase!=Failed"
+        fields = [f"{running},spec.nodeName={name}" for name in having] if len(having) <= FEW_NODES else [running]
+        for field in fields:
+            async for page in self._kube.pages(kinds.POD, fields=field):
+                for pod in page:
+                    node = pod["spec"].get("nodeName", "")
+                    used[node] = used.get(node, 0) + requested(pod, resource)
+        return used
+
+
+def requested(pod: Manifest, resource: str) -> int:
+    """Return how many of an extended resource the scheduler counts for a pod."""
+    spec = pod["spec"]
+    running = sum(_requests(container, resource) for container in spec.get("containers") or ())
+    most = 0
+    for container in spec.get("initContainers") or ():
+        if container.get("restartPolicy") == "Always":
+            running += _requests(container, resource)
+        else:
+            most = max(most, _requests(container, resource))
+    return max(running, most)
+
+
+def _requests(container: Manifest, resource: str) -> int:
+    resources = container.get("resources") or {}
+    return int(quantity((resources.get("requests") or {}).get(resource, 0)))
+
+
+def _allocatable(manifest: Manifest) -> dict[str, int]:
+    allocatable = manifest.get("status", {}).get("allocatable") or {}
+    return {name: int(quantity(value)) for name, value in allocatable.items() if "/" in name}
+
+
+def _node(manifest: Manifest, resource: str, used: int) -> Node:
+    meta, spec = manifest["metadata"], manifest.get("spec", {})
+    allocatable = _allocatable(manifest)
+    return Node(
+        name=meta["name"],
+        labels=meta.get("labels") or {},
+        taints=tuple(
+            Taint(taint["key"], taint.get("value", ""), taint["effect"]) for taint in spec.get("taints") or ()
+        ),
+        schedulable=not spec.get("unschedulable", False),
+        allocatable=allocatable,
+        free={resource: allocatable.get(resource, 0) - used},
+    )
