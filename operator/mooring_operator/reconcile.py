@@ -4,20 +4,18 @@ It is level-triggered: nothing here asks what happened, only what is. An error g
 same service again later; a round that was cut off anywhere is simply the next round's starting point.
 """
 
-import logging
 from datetime import UTC, datetime
 from typing import Any
 
 from . import desired, plan, status, validation
-from .cluster.apply import apply_children, apply_marks, prune, write_status
+from .cluster.apply import Applier
 from .cluster.cache import Cache
+from .cluster.errors import ForbiddenError, InvalidError
 from .cluster.events import EventRecorder
 from .cluster.kube import Kube
-from .cluster.observe import observe
-from .facts import Cluster, Key, Manifest, Observed, Problem, Service, Step
+from .cluster.observe import Observer
+from .facts import Cluster, Key, Manifest, ObjectKey, Problem, Service, Step
 from .status import Rendered, Verdicts
-
-logger = logging.getLogger(__name__)
 
 SOON = 5.0
 """Seconds until a round looks again at what sends us no event: free accelerators, classes, foreign objects."""
@@ -27,10 +25,11 @@ class Reconciler:
     """Brings one service at a time to what its spec asks, and its status to what is."""
 
     def __init__(self, kube: Kube, cache: Cache, cluster: Cluster, recorder: EventRecorder) -> None:
-        self._kube = kube
         self._cache = cache
         self._cluster = cluster
         self._recorder = recorder
+        self._observer = Observer(kube, cache)
+        self._applier = Applier(kube, cache)
 
     async def reconcile(self, key: Key) -> float | None:
         """Run one round; return the seconds after which to look again, or None to wait for events."""
@@ -39,20 +38,19 @@ class Reconciler:
             return None  # the children go by their owner references
         service = validation.parse_service(live)
         if isinstance(service, list):
-            await self._tell(live, status.invalid(live.get("status", {}), live["metadata"]["generation"], service, _now()))
+            before, generation = live.get("status") or {}, live["metadata"]["generation"]
+            await self._tell(live, status.invalid(before, generation, service, datetime.now(UTC)))
             return None
-        observed = await observe(self._kube, self._cache, service, live)
+        observed = await self._observer.observe(service, live)
         unbuilt = validation.not_built(service.spec)
         obstacles = validation.check(service, observed, self._cluster)
-        rendered = self._render(service, unbuilt + obstacles)
+        rendered = self._render(service, [*unbuilt, *obstacles])
         step = Step(hold=True)
         if not (unbuilt or obstacles or service.spec.suspend):
             step = plan.plan(service, observed, rendered.template_hash)
-            obstacles += await self._act(service, observed, step)
-        verdicts = Verdicts(
-            problems=tuple(unbuilt + obstacles),
-            autoscaling=tuple(validation.not_built_scaling(service.spec.scaling)),
-        )
+            obstacles = await self._act(service, step)
+        unscaled = validation.not_built_scaling(service.spec.scaling)
+        verdicts = Verdicts(problems=(*unbuilt, *obstacles), autoscaling=tuple(unscaled))
         await self._tell(live, status.status_of(service, observed, step, rendered, verdicts))
         return SOON if obstacles or step.check else None
 
@@ -61,21 +59,25 @@ class Reconciler:
         template_hash = "" if problems else desired.template_hash(service, self._cluster)
         return Rendered(template_hash, desired.pod_selector(service), desired.url(service))
 
-    async def _act(self, service: Service, observed: Observed, step: Step) -> list[Problem]:
-        """Write what the step asks for; return what stood in the way."""
-        # Marks first: a rollback whose mark was lost would try the failed version again, and take the pod again.
-        await apply_marks(self._kube, service, observed, step.marks)
+    async def _act(self, service: Service, step: Step) -> list[Problem]:
+        """Write what the step asks for; return what the API server will not take, which trying again cannot mend."""
         children = desired.children(service, self._cluster, step)
-        taken = await apply_children(self._kube, self._cache, service, children)
-        await prune(self._kube, self._cache, service, children, desired.held(service, step), desired.KEPT_KINDS)
-        return taken
+        wanted = frozenset(ObjectKey(child["kind"], child["metadata"]["name"]) for child in children)
+        held = frozenset(desired.held(service, step))
+        try:
+            # Marks first: a rollback whose mark was lost would try the failed version again, and take the pod again.
+            await self._applier.apply_marks(service, step.marks)
+            await self._applier.apply_children(service, children, held)
+            await self._applier.prune(service, wanted, held)
+        except InvalidError as error:
+            return [Problem("spec", f"the API server refuses a child: {error.message}", "ChildRefused")]
+        except ForbiddenError as error:
+            message = f"{error.message}. Give the operator's ClusterRole this right, or ask who made the policy"
+            return [Problem("spec", message, "Forbidden")]
+        return []
 
     async def _tell(self, live: Manifest, wanted: dict[str, Any]) -> None:
-        before = live.get("status", {})
-        await write_status(self._kube, live, wanted)
-        for transition in status.transitions(before, wanted):
-            await self._recorder.record(live, transition.type, transition.reason, transition.message)
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
+        before = live.get("status") or {}
+        if await self._applier.write_status(live, wanted):
+            for transition in status.transitions(before, wanted):
+                self._recorder.record(live, transition.type, transition.reason, transition.message)

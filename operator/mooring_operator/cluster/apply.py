@@ -8,16 +8,16 @@ creates the child or answers 409, in one request and without a race; asking firs
 name would double the requests and still leave a gap. An existing child is applied with its uid, for the same reason.
 """
 
+import contextlib
 import json
-from collections.abc import Iterable, Mapping
-from typing import Literal, NamedTuple
+from collections.abc import Container, Iterable, Mapping
 
 from .. import metrics
 from ..api import names
-from ..facts import Key, Manifest, ObjectKey, Service
+from ..facts import Key, Manifest, ObjectKey, Problem, Service
 from . import kinds
 from .cache import Cache
-from .errors import ConflictError, LeftoverError, NotFoundError, OwnerGoneError
+from .errors import ConflictError, ForbiddenError, InvalidError, LeftoverError, NotFoundError, OwnerGoneError
 from .kinds import Kind
 from .kube import Kube
 from .ownership import controller_of, digest, managers_of, owns, whose
@@ -29,14 +29,6 @@ FRESH = 5.0
 """Seconds for which a service is taken to exist after the API server named it."""
 
 _MARKS = (names.ANNOTATION_GOOD_TEMPLATE, names.ANNOTATION_FAILED_TEMPLATE, names.ANNOTATION_FAILED_MESSAGE)
-Action = Literal["created", "changed", "deleted", "refused"]
-
-
-class Change(NamedTuple):
-    """What was done to one child. `refused`: someone else's object has its name; the next round observes it."""
-
-    key: ObjectKey
-    action: Action
 
 
 class Applier:
@@ -46,44 +38,35 @@ class Applier:
         self._kube = kube
         self._cache = cache
 
-    async def apply_children(
-        self, service: Service, manifests: Iterable[Manifest], held: frozenset[ObjectKey] = frozenset()
-    ) -> list[Change]:
-        """Bring the children to their manifests, in this order, but for those that are held; stop at a refused one.
+    async def apply_children(self, service: Service, manifests: Iterable[Manifest]) -> list[Problem]:
+        """Bring the children to their manifests, in this order; return what stands in the way, and stop there.
 
-        Raises `KubeError`; `InvalidError` when the API server will never take a manifest, and `OwnerGoneError` when
-        the service is no more.
+        Raises `KubeError` for what will mend, and `OwnerGoneError` when the service is no more.
         """
-        changes = []
         for manifest in manifests:
             key = ObjectKey(manifest["kind"], manifest["metadata"]["name"])
-            if key in held:
-                continue
-            action = await self._apply(service, key, manifest)
-            if action is not None:
-                changes.append(Change(key, action))
-                metrics.CHILDREN_WRITTEN.labels(key.kind, action).inc()
-            if action == "refused":
-                break
-        return changes
+            try:
+                await self._apply(service, key, manifest)
+            except _TakenError as taken:
+                return [_name_taken(service, key, taken.owner)]
+            except (InvalidError, ForbiddenError) as error:
+                # It would be refused in each round; a person must act. What stands already goes on.
+                return [Problem("spec", str(error), "ChildRefused")]
+        return []
 
     async def prune(
-        self, service: Service, wanted: Iterable[ObjectKey], held: frozenset[ObjectKey] = frozenset()
-    ) -> list[Change]:
-        """Delete children that carry our controller reference and are neither wanted nor held."""
-        kept = {*wanted, *held}
-        changes = []
-        for key, manifest in self._cache.children(service.uid).items():
-            if key in kept or "deletionTimestamp" in manifest["metadata"]:
+        self, service: Service, manifests: Iterable[Manifest], held: Container[ObjectKey], kept_kinds: Container[str]
+    ) -> None:
+        """Delete children that carry our controller reference and are neither wanted nor held nor of a kept kind."""
+        wanted = {ObjectKey(manifest["kind"], manifest["metadata"]["name"]) for manifest in manifests}
+        for key, live in self._cache.children(service.uid).items():
+            if key in wanted or key in held or key.kind in kept_kinds or "deletionTimestamp" in live["metadata"]:
                 continue
-            kind = kinds.CHILD_BY_KIND[key.kind]
-            try:
-                await self._kube.delete(kind, service.namespace, key.name, manifest["metadata"]["uid"])
-            except ConflictError:
-                continue  # another object has the name now: not the one that we meant
-            changes.append(Change(key, "deleted"))
-            metrics.CHILDREN_WRITTEN.labels(key.kind, "deleted").inc()
-        return changes
+            # With another object of that name now, not the one that we meant, this does nothing.
+            with contextlib.suppress(ConflictError):
+                uid = live["metadata"]["uid"]
+                await self._kube.delete(kinds.CHILD_BY_KIND[key.kind], service.namespace, key.name, uid)
+                metrics.CHILDREN_WRITTEN.labels(key.kind, "deleted").inc()
 
     async def apply_marks(self, service: Service, marks: Mapping[str, str]) -> bool:
         """Make the marks of the rollout on the Deployment exactly these; return whether anything was written."""
@@ -110,48 +93,48 @@ class Applier:
         self._cache.put(kind, written)
         return True
 
-    async def _apply(self, service: Service, key: ObjectKey, manifest: Manifest) -> Action | None:
+    async def _apply(self, service: Service, key: ObjectKey, manifest: Manifest) -> None:
         kind = kinds.CHILD_BY_KIND[key.kind]
         stamped = _stamped(manifest)
         entry = self._cache.entry(kind, service.namespace, key.name)
         if entry is not None and entry.owner == service.uid:
             if _stands(entry, stamped):
-                return None
+                return
             try:
                 await self._change(kind, stamped, entry)
-                return "changed"
+                return
             except ConflictError:
                 self._cache.drop(kind, entry.manifest)  # it is gone, or another one has its name
-        return await self._create(service, key, stamped)
+        await self._create(service, key, stamped)
 
     async def _change(self, kind: Kind, stamped: Manifest, entry: Entry) -> None:
         if kind is kinds.DEPLOYMENT and "replicas" not in stamped["spec"]:
             await self._hand_over_replicas(entry)
         body = {**stamped, "metadata": {**stamped["metadata"], "uid": entry.uid}}
         self._cache.put(kind, await self._kube.apply(kind, body, names.FIELD_MANAGER))
+        metrics.CHILDREN_WRITTEN.labels(kind.kind, "changed").inc()
 
-    async def _create(self, service: Service, key: ObjectKey, stamped: Manifest) -> Action:
+    async def _create(self, service: Service, key: ObjectKey, stamped: Manifest) -> None:
         await self._confirm(service)
         kind = kinds.CHILD_BY_KIND[key.kind]
         body = {**stamped, "metadata": {**stamped["metadata"], "resourceVersion": NO_VERSION}}
         try:
             self._cache.put(kind, await self._kube.apply(kind, body, names.FIELD_MANAGER))
-            return "created"
+            metrics.CHILDREN_WRITTEN.labels(kind.kind, "created").inc()
+            return
         except ConflictError as error:
             live = await self._kube.get(kind, service.namespace, key.name)
-            owner = whose(live, service.uid)
             if _is_leftover(live, service):
                 message = f"cannot make {key.kind} {key.name}: that of the deleted service of this name is still there"
                 raise LeftoverError(error.status, error.reason, message) from error
-        if owner:
+        if owner := whose(live, service.uid):
             self._cache.foreign.setdefault(service.uid, {})[key] = owner
-            return "refused"
+            raise _TakenError(owner)
         # Ours after all: it lost our label, which took it from our watch, or the answer to our write was lost.
         self._cache.put(kind, live)
         entry = self._cache.entry(kind, service.namespace, key.name)
         if entry is not None and not _stands(entry, stamped):
             await self._change(kind, stamped, entry)
-        return "changed"
 
     async def _confirm(self, service: Service) -> None:
         """Make sure that the service still exists.
@@ -189,6 +172,23 @@ class Applier:
             body = _head(kind, live, resourceVersion=live["metadata"]["resourceVersion"])
             body["spec"] = {"replicas": live["spec"]["replicas"]}
             await self._kube.apply(kind, body, names.REPLICAS_FIELD_MANAGER)
+
+
+class _TakenError(Exception):
+    """Someone else's object has the name of a child."""
+
+    def __init__(self, owner: str) -> None:
+        super().__init__(owner)
+        self.owner = owner
+
+
+def _name_taken(service: Service, key: ObjectKey, owner: str) -> Problem:
+    return Problem(
+        "metadata.name",
+        f"{key.kind} {key.name!r} exists in namespace {service.namespace!r} and belongs to {owner}: "
+        "delete or rename it, or make this service under another name",
+        "NameTaken",
+    )
 
 
 def _stamped(manifest: Manifest) -> Manifest:

@@ -6,7 +6,6 @@ import logging
 import time
 import uuid
 from datetime import UTC, datetime
-from typing import Literal
 
 from .. import metrics
 from ..api import names
@@ -36,8 +35,8 @@ class EventRecorder:
         self._said: dict[tuple[str, str, str], float] = {}
         self._budget: dict[str, tuple[float, float]] = {}
 
-    def record(self, live: Manifest, kind: Literal["Normal", "Warning"], reason: str, message: str) -> None:
-        """Say something about a service; returns at once."""
+    def record(self, live: Manifest, kind: str, reason: str, message: str) -> None:
+        """Say something about a service (`kind`: Normal or Warning); returns at once."""
         uid, now = live["metadata"]["uid"], time.monotonic()
         if now - self._said.get((uid, reason, message), float("-inf")) < SAME:
             return

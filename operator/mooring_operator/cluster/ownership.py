@@ -59,8 +59,8 @@ def whose(manifest: Manifest, service_uid: str) -> str:
     """Return, in words, whose an object is; empty when the service with this uid controls it."""
     controller = controller_of(manifest)
     if not controller:
-        return "controlled by no one"
-    return "" if controller["uid"] == service_uid else f"controlled by {controller['kind']} {controller['name']}"
+        return "nobody (it has no controller)"
+    return "" if controller["uid"] == service_uid else f"{controller['kind']} {controller['name']}"
 
 
 def digest(manifest: Manifest) -> str:
