@@ -10,11 +10,10 @@ from typing import Any
 from . import desired, plan, status, validation
 from .cluster.apply import Applier
 from .cluster.cache import Cache
-from .cluster.errors import ForbiddenError, InvalidError
 from .cluster.events import EventRecorder
 from .cluster.kube import Kube
 from .cluster.observe import Observer
-from .facts import Cluster, Key, Manifest, ObjectKey, Problem, Service, Step
+from .facts import Cluster, Key, Manifest, Problem, Service, Step
 from .status import Rendered, Verdicts
 
 SOON = 5.0
@@ -62,19 +61,11 @@ class Reconciler:
     async def _act(self, service: Service, step: Step) -> list[Problem]:
         """Write what the step asks for; return what the API server will not take, which trying again cannot mend."""
         children = desired.children(service, self._cluster, step)
-        wanted = frozenset(ObjectKey(child["kind"], child["metadata"]["name"]) for child in children)
-        held = frozenset(desired.held(service, step))
-        try:
-            # Marks first: a rollback whose mark was lost would try the failed version again, and take the pod again.
-            await self._applier.apply_marks(service, step.marks)
-            await self._applier.apply_children(service, children, held)
-            await self._applier.prune(service, wanted, held)
-        except InvalidError as error:
-            return [Problem("spec", f"the API server refuses a child: {error.message}", "ChildRefused")]
-        except ForbiddenError as error:
-            message = f"{error.message}. Give the operator's ClusterRole this right, or ask who made the policy"
-            return [Problem("spec", message, "Forbidden")]
-        return []
+        # Marks first: a rollback whose mark was lost would try the failed version again, and take the pod again.
+        await self._applier.apply_marks(service, step.marks)
+        refused = await self._applier.apply_children(service, children)
+        await self._applier.prune(service, children, desired.held(service, step), desired.KEPT_KINDS)
+        return refused
 
     async def _tell(self, live: Manifest, wanted: dict[str, Any]) -> None:
         before = live.get("status") or {}

@@ -236,7 +236,7 @@ def _stalled(view: _View) -> Verdict:
         return _first(view.verdicts.problems)
     if view.step.stalled:
         return Verdict("True", view.step.reason, view.step.message)
-    return Verdict("False", "Progressing", "nothing stands in the way")
+    return Verdict("False", "NotStalled", "nothing stands in the way")
 
 
 def _first(problems: Iterable[Problem]) -> Verdict:
