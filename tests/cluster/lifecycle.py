@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from . import assets, controlplane, credentials, host, mountpoints, network, nodes, processes
+from . import assets, cgroups, controlplane, credentials, host, mountpoints, network, nodes, processes
 from .cluster import Cluster
 from .places import ClusterError, run_folder
 
@@ -38,8 +38,8 @@ def down(state: Path) -> None:
     It works from what the host shows, not from what was written down, so it also clears up after a run
     that was killed: no process, cgroup, mount, socket or data of the cluster is left.
     """
-    processes.kill_all(state, lambda: nodes.contained(state))
-    nodes.remove_cgroups(state)
+    processes.kill_all(state, lambda: cgroups.processes(state))
+    cgroups.remove(state)
     shutil.rmtree(run_folder(state), ignore_errors=True)
     if state.is_dir():
         for entry in state.iterdir():
@@ -92,10 +92,15 @@ def _start(name: str, state: Path, node_count: int) -> Cluster:
     if node_count:
         nodes.start(cluster.state, node_count, cluster.server, tokens)
         cluster.apply(*nodes.DNS)
-        ready = ["wait", "--for=condition=Ready", "--timeout=60s", *(f"node/{node}" for node in names)]
-        cluster.kubectl(*ready, timeout=90)
+        processes.wait_until(lambda: _ready_nodes(cluster) == set(names), 60, f"{node_count} nodes to be ready")
     cluster.save()
     return cluster
+
+
+def _ready_nodes(cluster: Cluster) -> set[str]:
+    conditions = "{range .items[*]}{.metadata.name}={.status.conditions[?(@.type=='Ready')].status} {end}"
+    found = cluster.kubectl("get", "nodes", "-o", f"jsonpath={conditions}").split()
+    return {entry.removesuffix("=True") for entry in found if entry.endswith("=True")}
 
 
 def _plane(cluster: Cluster) -> controlplane.Plane:
