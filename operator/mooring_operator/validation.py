@@ -6,6 +6,7 @@ here repeats a value that may be a secret.
 """
 
 import difflib
+import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, NamedTuple
@@ -16,6 +17,9 @@ from .api import accelerators, crd, names, variants
 from .api.rules import BROKEN, Broken
 from .api.v1alpha1 import InferenceServiceSpec, Scaling, parse
 from .facts import Cluster, Observed, Problem, Service
+
+Path = tuple[str | int, ...]
+"""Keys and indices from the root of the object, as pydantic gives them."""
 
 _WORDS: Final[Mapping[str, str]] = {
     "missing": "is missing: set it",
@@ -34,9 +38,9 @@ _WORDS: Final[Mapping[str, str]] = {
     "too_long": "write at most {max_length} items",
 }
 """What to do, by the type of pydantic's error. An error of our own brings its own words."""
-_SECRET: Final = re.compile(r"spec\.runtime\.(env|args)\b|spec\.pod\.annotations\b")
-_CREDENTIALS: Final = re.compile(r"(?<=://)[^/?]*(?=@)|(?<=[?]).*", re.DOTALL)
-"""What a URI may hold that nobody else should read: a user name with a password, a signed query."""
+_SECRET: Final = re.compile(r"spec\.runtime\.(env\[[0-9]+\]\.value|args)|spec\.pod\.annotations\b")
+_USER: Final = re.compile(r"(://)[^/?]*@")
+_QUERY: Final = re.compile(r"(://[^?]*[?]).*", re.DOTALL)
 _SHOWN_LENGTH: Final = 60
 
 
@@ -200,21 +204,35 @@ def _accelerator(service: Service, cluster: Cluster) -> list[Problem]:
 def _problems(details: Mapping[str, Any]) -> list[Problem]:
     """Return the problems that one error of pydantic stands for."""
     path, found, context = details["loc"], details["input"], details.get("ctx", {})
+    field = _field(path)
     if details["type"] == BROKEN:
         broken: tuple[Broken, ...] = context["broken"]
-        return [Problem(_field(path) + rule.path, _said(_field(path), found, rule.message)) for rule in broken]
-    field = _field(path)
+        return [Problem((field + rule.path).removeprefix("."), _said(field, found, rule.message)) for rule in broken]
     if details["type"] == "extra_forbidden":
         return [Problem(field, _unknown(path))]
     if details["type"] == "missing":
         return [Problem(field, _WORDS["missing"])]
-    advice = _WORDS.get(details["type"], details["msg"]).format_map(context)
+    words = _WORDS.get(details["type"])
+    advice = details["msg"] if words is None else words.format_map(context)
     return [Problem(field, _said(field, found, advice))]
 
 
-def _field(path: Iterable[str | int]) -> str:
-    """Return `spec.runtime.env[0].name` for a path of keys and indices."""
-    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).removeprefix(".")
+def _field(path: Path) -> str:
+    """Return the API server's way to write a path: `spec.runtime.env[0].name`, `spec.pod.labels[team]`."""
+    text = ""
+    for depth, part in enumerate(path):
+        in_brackets = isinstance(part, int) or "additionalProperties" in _schema_of(path[:depth])
+        text += f"[{part}]" if in_brackets else f".{part}"
+    return text.removeprefix(".")
+
+
+def _schema_of(path: Path) -> Mapping[str, Any]:
+    """Return the schema of what stands at a path, empty for what is not in the schema."""
+    node: Mapping[str, Any] = crd.schema()
+    for part in path:
+        below = node.get("items") if isinstance(part, int) else node.get("additionalProperties")
+        node = below or node.get("properties", {}).get(part, {})
+    return node
 
 
 def _said(field: str, found: object, advice: str) -> str:
@@ -225,15 +243,15 @@ def _said(field: str, found: object, advice: str) -> str:
 def _shown(field: str, value: object) -> str:
     if _SECRET.match(field):
         return "a value that is not shown"
-    text = repr(_CREDENTIALS.sub("***", value)) if isinstance(value, str) else str(value)
+    if isinstance(value, str):
+        # A URI may hold what nobody else should read: a user name with a password, a signed query.
+        value = _QUERY.sub(r"\1***", _USER.sub(r"\1***@", value))
+    text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= _SHOWN_LENGTH else f"{text[:_SHOWN_LENGTH]}... ({len(text)} characters)"
 
 
-def _unknown(path: tuple[str | int, ...]) -> str:
-    node: Any = crd.schema()
-    for part in path[:-1]:
-        node = node["items"] if isinstance(part, int) else node["properties"][part]
-    known = [*node["properties"]]
+def _unknown(path: Path) -> str:
+    known = list(_schema_of(path[:-1])["properties"])
     close = difflib.get_close_matches(str(path[-1]), known, n=1)
     hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
     return f"no such field: {hint}"

@@ -38,11 +38,13 @@ _CARRIED: Final = (
 )
 """What both dialects say in the same way, in the order in which it is written."""
 _TRANSLATED: Final = frozenset({"$ref", "anyOf", "const", "properties", "additionalProperties", "items"})
+_RULE: Final = ("rule", "message", "messageExpression", "fieldPath")
 _DROPPED: Final = frozenset({"title"})
 _TYPE_META: Final = {
     "apiVersion": {"type": "string", "description": f"Version of this kind of object: {names.API_VERSION}."},
     "kind": {"type": "string", "description": f"Kind of this object: {names.KIND}."},
-    "metadata": {"type": "object"},
+    # Named so that the rule about it can point to it; the API server allows nothing more here.
+    "metadata": {"type": "object", "properties": {"name": {"type": "string"}}},
 }
 
 
@@ -126,10 +128,14 @@ def render() -> str:
 
 
 def render_chart() -> str:
-    """Return the definition as a template of the chart: optional, and kept when the release is uninstalled."""
-    kept = definition()
-    kept["metadata"]["annotations"] = {"helm.sh/resource-policy": "keep"}
-    body = _dump(kept).replace("{{", '{{ "{{" }}')
+    """Return the definition as a template of the chart."""
+    return template(definition())
+
+
+def template(document: Mapping[str, Any]) -> str:
+    """Return a definition as a template of the chart: optional, and kept when the release is uninstalled."""
+    metadata = {**document["metadata"], "annotations": {"helm.sh/resource-policy": "keep"}}
+    body = _dump({**document, "metadata": metadata}).replace("{{", '{{ "{{" }}')
     return (
         "{{- /* Generated from the API models: change them and run `make crds`. */}}\n"
         f"{{{{- if .Values.crds.install }}}}\n{body}{{{{- end }}}}\n"
@@ -164,6 +170,8 @@ def _translate(node: Schema, defs: Mapping[str, Schema], where: str) -> Schema:
     if default is not None:
         node["default"] = default
     found: Schema = {keyword: node[keyword] for keyword in _CARRIED if keyword in node}
+    if VALIDATIONS in found:  # pydantic sorts every object that it writes; a rule reads better in its own order
+        found[VALIDATIONS] = [{key: rule[key] for key in _RULE if key in rule} for rule in found[VALIDATIONS]]
     if "type" not in found and not found.get("x-kubernetes-int-or-string"):
         raise UntranslatableError(f"{where}: a structural schema needs one type, found none")
     if "properties" in node:

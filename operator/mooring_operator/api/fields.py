@@ -5,10 +5,10 @@ from typing import Annotated, Any, Final
 
 from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler, Strict
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+from pydantic_core import CoreSchema, PydanticCustomError, PydanticKnownError, core_schema
 
 from .quantities import DURATION_PATTERN, is_duration, is_quantity, quantity, seconds
-from .rules import Rule
+from .rules import Broken, Rule, broken
 
 # RFC 1123 and qualified names, as the API server checks them on the objects that we render from these fields.
 SUBDOMAIN: Final = "[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*"
@@ -85,7 +85,7 @@ class IntOrString:
             if isinstance(value, bool) or not isinstance(value, (int, str)):
                 raise PydanticCustomError("int_or_string", "write an integer or a string")
             if isinstance(value, str) and len(value) > QUANTITY_MAX_LENGTH:
-                raise PydanticCustomError("string_too_long", f"write at most {QUANTITY_MAX_LENGTH} characters")
+                raise PydanticKnownError("string_too_long", {"max_length": QUANTITY_MAX_LENGTH})
             return value
 
         return core_schema.no_info_plain_validator_function(validate)
@@ -106,13 +106,11 @@ class ListMap:
 
         def validate(items: list[Any]) -> list[Any]:
             seen = set()
-            for item in items:
+            for index, item in enumerate(items):
                 values = item.model_dump(by_alias=True)
                 key = tuple(values[name] for name in self.keys)
                 if key in seen:
-                    raise PydanticCustomError(
-                        "duplicate", "two items have the same {keys}: keep one", {"keys": " and ".join(self.keys)}
-                    )
+                    raise broken(Broken(f"[{index}]", f"another item has the same {' and '.join(self.keys)}: keep one"))
                 seen.add(key)
             return items
 

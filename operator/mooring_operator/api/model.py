@@ -30,6 +30,7 @@ _FORMS = {
     "gs": "gs://bucket/path/of/the/file, with no '/' at its end",
     "hf": "hf://organisation/repository@revision, with no '/' at its end",
 }
+_REGISTRY = re.compile("oci://(localhost/|[^/]*[.:])")
 URI_PATTERN: Final = "|".join(f"({pattern})" for pattern in URI_PATTERNS.values())
 
 
@@ -64,6 +65,12 @@ Uri = Annotated[
     # %2e and %2f: a store may decode them before it resolves the path.
     _never(
         "^[^?]*([.][.]|%2[eEfF]|%5[cC]|%0[0aAdD])", "must hold no '..', also encoded: name the file by its plain path"
+    ),
+    Rule(
+        "!self.startsWith('oci://') || self.matches('^oci://(localhost/|[^/]*[.:])')",
+        "name the registry by a host with a dot or a port, such as oci://registry.example/models/mine: a node takes a "
+        "plain word for a folder of its default registry",
+        lambda value: not value.startswith("oci://") or _REGISTRY.match(value) is not None,
     ),
     _form("oci"),
     _form("pvc"),

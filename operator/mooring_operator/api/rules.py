@@ -68,9 +68,14 @@ class Rule:
 
 def check(rules: tuple[Rule, ...], value: Any) -> None:
     """Raise one `PydanticCustomError` that names each of the rules that does not hold for `value`."""
-    broken = tuple(Broken(rule.path, rule.message) for rule in rules if not rule.holds(value))
-    if broken:
-        raise PydanticCustomError(BROKEN, "{message}", {"message": broken[0].message, "broken": broken})
+    found = [Broken(rule.path, rule.message) for rule in rules if not rule.holds(value)]
+    if found:
+        raise broken(*found)
+
+
+def broken(*found: Broken) -> PydanticCustomError:
+    """Return the error for broken rules; pydantic knows one place for it, `ctx["broken"]` knows each."""
+    return PydanticCustomError(BROKEN, "{message}", {"message": found[0].message, "broken": found})
 
 
 class ApiModel(BaseModel):
@@ -87,6 +92,14 @@ class ApiModel(BaseModel):
 
     RULES: ClassVar[tuple[Rule, ...]] = ()
     """Rules about several fields of this object."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, value: Any) -> Any:
+        """Take a field that is null for one that is left out, as the API server does (not so in maps and lists)."""
+        if isinstance(value, dict):
+            return {key: item for key, item in value.items() if item is not None}
+        return value
 
     @model_validator(mode="after")
     def _rules_hold(self) -> Self:

@@ -78,23 +78,23 @@ class InferenceServiceSpec(ApiModel):
     """What the user wants."""
 
     model: Model
-    """The model."""
+    """Where the model comes from, what it is, and how it is checked."""
     replicas: Annotated[Int, Field(ge=1, le=1000)] = 1
     """Number of replicas; a stateless service with an autoscaler does not use it."""
     accelerator: Accelerator | None = None
-    """Accelerators of each replica."""
+    """Accelerators of each replica: by a device plugin's resource name (`type`) or by DRA (`deviceClass`)."""
     resources: Resources = Resources()
-    """CPU and memory of each replica."""
+    """CPU and memory of each replica; requests and limits are equal."""
     batching: Batching | None = None
-    """How requests share a run."""
+    """How requests share a run of the model."""
     scaling: Scaling | None = None
-    """Autoscaling."""
+    """Autoscaling of the replicas: on if and only if `maxReplicas` is set."""
     state: State | None = None
-    """Sessions."""
+    """Sessions that survive: its presence makes the service stateful, for life."""
     runtime: Runtime = Runtime()
-    """The server."""
+    """The server that runs the model: its image, arguments and environment."""
     pod: Pod = Pod()
-    """What the pods may be told besides."""
+    """What the pods may be told besides: labels, scheduling, classes, pull secrets."""
     rollout: Rollout = Rollout()
     """How a change reaches the replicas."""
     suspend: Bool = False
@@ -134,7 +134,7 @@ class ObjectMeta(ApiModel):
 
 
 class InferenceService(ApiModel):
-    """A machine-learning model that answers."""
+    """A machine-learning model that answers requests: its pods, their traffic and their scaling follow from this."""
 
     metadata: ObjectMeta
     """Name and labels."""
@@ -144,10 +144,11 @@ class InferenceService(ApiModel):
     RULES = (
         Rule(
             f"self.metadata.name.matches('{NAME_PATTERN}') && self.metadata.name.size() <= {NAME_MAX_LENGTH}",
-            f"metadata.name: at most {NAME_MAX_LENGTH} lower-case letters, digits and '-', beginning with a letter",
+            f"write at most {NAME_MAX_LENGTH} lower-case letters, digits and '-', beginning with a letter",
             lambda service: (
                 matches(NAME_PATTERN, "").holds(service.metadata.name) and len(service.metadata.name) <= NAME_MAX_LENGTH
             ),
+            ".metadata.name",
         ),
     )
 
@@ -191,19 +192,12 @@ class InferenceServiceStatus(ApiModel):
 def parse(obj: Mapping[str, Any]) -> InferenceService:
     """Return a live or written object as a service. Raises `pydantic.ValidationError`.
 
-    What the API server adds (status, managed fields, other metadata) is left aside, and fields that are null count
-    as left out, as they do there. Fields have their written names only, not those of the attributes here.
+    What the API server adds (status, managed fields, other metadata) is left aside. Fields have their written names
+    only, not those of the attributes here.
     """
     metadata = obj.get("metadata")
     if isinstance(metadata, dict):
         metadata = {key: value for key, value in metadata.items() if key == "name"}
-    wanted = _without_nulls({"metadata": metadata, "spec": obj.get("spec")})
-    return InferenceService.model_validate(wanted, by_alias=True, by_name=False)
-
-
-def _without_nulls(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
-    if isinstance(value, list):
-        return [_without_nulls(item) for item in value]
-    return value
+    return InferenceService.model_validate(
+        {"metadata": metadata, "spec": obj.get("spec")}, by_alias=True, by_name=False
+    )
