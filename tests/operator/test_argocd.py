@@ -1,4 +1,4 @@
-"""The health script for Argo CD, run by Lua on statuses as the operator writes them."""
+"""The health script for Argo CD, run by Lua; test_golden_conditions.py runs it on every golden status too."""
 
 from pathlib import Path
 from typing import Any
@@ -7,9 +7,13 @@ import lupa
 import pytest
 import yaml
 
+from mooring_operator import desired
+from mooring_operator.facts import Problem, Step
+from mooring_operator.status import Rendered, Verdicts, invalid, status_of
+from tests.support import builders
+
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples" / "argocd"
-GOLDEN = Path(__file__).parent / "golden"
 SCRIPT = (EXAMPLES / "health.lua").read_text()
 CONFIG_KEY = "resource.customizations.health.mooring.dev_InferenceService"
 
@@ -131,3 +135,20 @@ def test_application_uses_values_that_the_chart_knows() -> None:
         ]
 
     assert unknown(source["helm"]["valuesObject"], values, "values") == []
+
+
+def test_the_operators_own_words_on_a_wrong_spec() -> None:
+    problem = Problem("spec.model.uri", "begin with oci://, pvc:// or https://")
+    status = invalid({}, 2, [problem], builders.NOW)
+    shown, message = health({"metadata": {"generation": 2}, "status": status})
+    assert shown == "Degraded"
+    assert "spec.model.uri" in message
+
+
+def test_the_operators_own_words_on_a_suspended_service() -> None:
+    service = builders.service(suspend=True)
+    rendered = Rendered("abc", desired.pod_selector(service), desired.url(service))
+    status = status_of(service, builders.observed(), Step(hold=True), rendered, Verdicts())
+    shown, message = health({"metadata": {"generation": 1}, "status": status})
+    assert shown == "Suspended"
+    assert message

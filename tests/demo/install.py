@@ -1,0 +1,117 @@
+"""The steps that every cluster sees: the chart, the namespaces, the service, and the wait until it answers."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from tests.cluster.cluster import Cluster
+from tests.cluster.places import ROOT, ClusterError
+from tests.cluster.progress import step
+
+CHART = ROOT / "charts" / "mooring"
+SERVICE = ROOT / "examples" / "file-type" / "service.yaml"
+RELEASE = "mooring"
+OPERATOR_NAMESPACE = "mooring-system"
+NAMESPACE = "demo"
+NAME = "file-type"
+# On each namespace that the demo made: it changes and deletes no other.
+OURS = "mooring.dev/demo"
+READY_SECONDS = 180
+
+
+@dataclass(frozen=True)
+class Images:
+    """What the cluster pulls, or has on its nodes: each `repository:tag` or `repository@digest`."""
+
+    operator: str
+    runtime: str
+    model: str
+
+
+def install(cluster: Cluster, images: Images) -> None:
+    """Installs the chart, or upgrades it; returns when the operator's pods are ready.
+
+    Raises:
+        ClusterError: helm or the API server refused, or the pods did not become ready; the message says why.
+    """
+    with step("install the chart"):
+        own_namespace(cluster, OPERATOR_NAMESPACE)
+        _forget_interrupted(cluster)
+        values = [
+            *_image("image", images.operator),
+            *_image("runtime.images.onnx", images.runtime),
+            "--set=runtime.images.onnxGpu.enabled=false",
+        ]
+        try:
+            cluster.helm(
+                *("upgrade", "--install", RELEASE, str(CHART), f"--namespace={OPERATOR_NAMESPACE}", *values),
+                *("--wait", "--timeout=3m", "--force-conflicts"),
+                timeout=240,
+            )
+        except ClusterError as error:
+            pods = _shown(cluster, OPERATOR_NAMESPACE, "get", "pods,events")
+            raise ClusterError(f"{error}\n{pods}") from error
+
+
+def apply(cluster: Cluster, images: Images) -> None:
+    """Applies the example and waits until the service is ready.
+
+    Raises:
+        ClusterError: it did not become ready; the message holds what the service and its pods say.
+    """
+    with step(f"serve {SERVICE.relative_to(ROOT)}"):
+        own_namespace(cluster, NAMESPACE)
+        service = yaml.safe_load(SERVICE.read_text())
+        service["spec"]["model"]["uri"] = f"oci://{images.model}"
+        kubectl = f"--namespace={NAMESPACE}"
+        cluster.kubectl("apply", kubectl, "-f", "-", stdin=json.dumps(service))
+        waited = ["wait", kubectl, f"inferenceservice/{NAME}", "--for=condition=Ready", f"--timeout={READY_SECONDS}s"]
+        result = cluster.run("kubectl", *waited, check=False, timeout=READY_SECONDS + 30)
+        if result.returncode:
+            described = _shown(cluster, NAMESPACE, "describe", f"inferenceservice/{NAME}")
+            pods = _shown(cluster, NAMESPACE, "get", "pods,events")
+            logs = _shown(cluster, OPERATOR_NAMESPACE, "logs", "deployment/mooring-operator", "--tail=20")
+            raise ClusterError(f"{NAME} is not ready: {result.stderr.strip()}\n{described}\n{pods}\n{logs}")
+
+
+def own_namespace(cluster: Cluster, name: str) -> None:
+    """Makes a namespace that only takes pods of the level `restricted`, or finds the one that an earlier demo made.
+
+    Raises:
+        ClusterError: a namespace of that name stands and is not the demo's.
+    """
+    found = cluster.kubectl("get", "namespace", name, "--ignore-not-found", "-o", "json")
+    if found.strip():
+        namespace = json.loads(found)
+        if OURS not in namespace["metadata"].get("labels", {}):
+            raise ClusterError(f"namespace {name} stands already and is not the demo's: choose another cluster")
+        if namespace["status"]["phase"] == "Terminating":
+            raise ClusterError(f"namespace {name} is still being deleted: try again in a minute")
+        return
+    labels = {OURS: "true", "pod-security.kubernetes.io/enforce": "restricted"}
+    cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
+
+
+def _forget_interrupted(cluster: Cluster) -> None:
+    """Removes the record of an install that was killed: helm would refuse every later one."""
+    result = cluster.run("helm", "status", RELEASE, f"--namespace={OPERATOR_NAMESPACE}", "-o", "json", check=False)
+    if result.returncode:
+        return  # there is no release yet
+    status: dict[str, Any] = json.loads(result.stdout)
+    if status["info"]["status"].startswith("pending"):
+        cluster.helm("uninstall", RELEASE, f"--namespace={OPERATOR_NAMESPACE}", "--wait")
+
+
+def _image(value: str, reference: str) -> list[str]:
+    repository, at, digest = reference.partition("@")
+    if at:
+        return [f"--set-string={value}.repository={repository}", f"--set-string={value}.digest={digest}"]
+    repository, _, tag = reference.rpartition(":")
+    return [f"--set-string={value}.repository={repository}", f"--set-string={value}.tag={tag}"]
+
+
+def _shown(cluster: Cluster, namespace: str, *argv: str) -> str:
+    result = cluster.run("kubectl", f"--namespace={namespace}", *argv, check=False)
+    return f"--- kubectl -n {namespace} {' '.join(argv)}\n{result.stdout}{result.stderr}"
