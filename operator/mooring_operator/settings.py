@@ -1,9 +1,11 @@
 """Every environment variable that the operator reads; prefix `MOORING_`."""
 
+import os
+import socket
 from pathlib import Path
 from typing import Literal
 
-from pydantic import AliasChoices, Field
+from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -25,8 +27,8 @@ class Settings(BaseSettings):
 
     namespace: str = "default"
     """The operator's own namespace; its Lease stands there."""
-    pod_name: str = Field(default="", validation_alias=AliasChoices("MOORING_POD_NAME", "HOSTNAME"))
-    """Who we are in the Lease and in Events."""
+    pod_name: str = Field(default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}")
+    """Who we are in the Lease and in Events: must differ between all processes that run at the same time."""
     lease_name: str = "mooring-operator"
     """Name of the Lease."""
     kubeconfig: Path | None = Field(default=None, validation_alias="KUBECONFIG")

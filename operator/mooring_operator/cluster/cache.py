@@ -128,6 +128,10 @@ class Cache:
         """Return all services."""
         return [Key(*place) for place in self._entries.get(kinds.INFERENCE_SERVICE, {})]
 
+    def known(self, key: Key) -> bool:
+        """Tell whether a service exists, as far as we know."""
+        return self.service(key) is not None
+
     def service(self, key: Key) -> Manifest | None:
         """Return a service as last seen, with its status and without annotations and managed fields."""
         return self.get(kinds.INFERENCE_SERVICE, key.namespace, key.name)
