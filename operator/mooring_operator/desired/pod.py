@@ -14,6 +14,8 @@ from .placement import check_placement, server_placement
 USER = 65532
 GRACE_SECONDS = 30
 """From SIGTERM until SIGKILL: the server's drain, and the rest for what is in flight."""
+NEVER_READY = f"{names.GROUP}/serves"
+"""Readiness gate of a pod that checks; nobody ever sets it."""
 
 
 def pod_template(service: Service, cluster: Cluster) -> Manifest:
@@ -48,10 +50,9 @@ def pod_template(service: Service, cluster: Cluster) -> Manifest:
 def check_template(service: Service, cluster: Cluster, template_hash: str) -> Manifest:
     """Return the template of the pod that tries the model on a CPU: same model, no accelerator, no traffic.
 
-    Its annotation tells which template it tries, so that why it failed is found by that.
-
-    It carries none of the user's labels: a Service of their own may select by them, and a pod without a readiness
-    probe counts as ready.
+    Its annotation tells which template it tries, so that why it failed is found by that. It is never ready, or a
+    container without a readiness probe would count as a replica that serves, and it carries none of the user's
+    labels, by which a Service of their own may select.
     """
     model = delivery(service, cluster)
     return {
@@ -63,6 +64,7 @@ def check_template(service: Service, cluster: Cluster, template_hash: str) -> Ma
             **_common(service, cluster, model, check_variant(service.spec)),
             **check_placement(service, scheduling(service)),
             "containers": [check(service, cluster, model)],
+            "readinessGates": [{"conditionType": NEVER_READY}],
             "restartPolicy": "Never",
             "volumes": _volumes(model),
         },

@@ -80,14 +80,26 @@ def test_it_carries_none_of_the_users_labels() -> None:
     assert template["metadata"]["annotations"]["note"] == "kept"
 
 
-def test_its_name_and_annotations_tell_what_it_checks() -> None:
-    service = builders.service("a" * 40)
-    wanted = desired.template_hash(service, builders.cluster())
+def test_its_annotations_tell_what_it_checks() -> None:
+    service = builders.service()
+    wanted = {names.ANNOTATION_TEMPLATE_HASH: desired.template_hash(service, builders.cluster())}
     found = job(service)
-    assert found["metadata"]["name"] == f"{'a' * 40}-check-{wanted}"
-    assert len(found["metadata"]["name"]) <= 63
-    assert found["metadata"]["annotations"] == {names.ANNOTATION_TEMPLATE_HASH: wanted}
-    assert found["spec"]["template"]["metadata"]["annotations"] == {names.ANNOTATION_TEMPLATE_HASH: wanted}
+    assert found["metadata"]["annotations"] == wanted
+    assert found["spec"]["template"]["metadata"]["annotations"] == wanted
+
+
+def test_its_name_changes_with_its_contents() -> None:
+    service = builders.service("a" * 40, accelerator=GPU)
+    upgraded = {**builders.IMAGES, "onnx": "registry.example/mooring/runtime:2.0"}
+    first, second = job(service), job(service, images=upgraded)
+    assert first["metadata"]["annotations"] == second["metadata"]["annotations"]
+    assert first["metadata"]["name"] != second["metadata"]["name"]
+    assert len(first["metadata"]["name"]) <= 63
+
+
+def test_it_never_counts_as_ready() -> None:
+    [gate] = pod(builders.service())["readinessGates"]
+    assert gate["conditionType"].startswith("mooring.dev/")
 
 
 def test_a_claim_ties_it_to_the_replicas_node() -> None:
