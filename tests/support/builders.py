@@ -11,10 +11,8 @@ from mooring_operator.api import names
 from mooring_operator.api.v1alpha1 import InferenceServiceSpec, Variant
 from mooring_operator.facts import (
     Cluster,
-    Failure,
     Images,
     Manifest,
-    MissingClass,
     Node,
     ObjectKey,
     Observed,
@@ -140,11 +138,6 @@ def pod(template_hash: str, name: str = "sentiment-1", *, ready: bool = True, **
     return Pod(name=name, template_hash=template_hash, ready=ready, scheduled=seen.pop("scheduled", True), **seen)
 
 
-def failure(reason: str = "DigestMismatch", *, permanent: bool = True, container: str = "server") -> Failure:
-    """Return a failure of a container."""
-    return Failure(reason=reason, message="what happened", container=container, permanent=permanent)
-
-
 def node(
     name: str = "gpu-1",
     *,
@@ -164,8 +157,3 @@ def node(
         allocatable=allocatable,
         free=allocatable if free is None else dict(free),
     )
-
-
-def missing(field: str, kind: str, name: str) -> MissingClass:
-    """Return a cluster-wide object that the spec names and the cluster lacks."""
-    return MissingClass(field=field, kind=kind, name=name)
