@@ -52,7 +52,7 @@ def install(cluster: Cluster, images: Images) -> None:
             )
         except ClusterError as error:
             pods = _shown(cluster, OPERATOR_NAMESPACE, "get", "pods,events")
-            raise ClusterError(f"{error}\n{pods}") from error
+            raise ClusterError(f"{error}\n{pods}\n{_operator_log(cluster)}") from error
 
 
 def apply(cluster: Cluster, images: Images) -> None:
@@ -72,8 +72,8 @@ def apply(cluster: Cluster, images: Images) -> None:
         if result.returncode:
             described = _shown(cluster, NAMESPACE, "describe", f"inferenceservice/{NAME}")
             pods = _shown(cluster, NAMESPACE, "get", "pods,events")
-            logs = _shown(cluster, OPERATOR_NAMESPACE, "logs", "deployment/mooring-operator", "--tail=20")
-            raise ClusterError(f"{NAME} is not ready: {result.stderr.strip()}\n{described}\n{pods}\n{logs}")
+            reason = f"{NAME} is not ready: {result.stderr.strip()}"
+            raise ClusterError(f"{reason}\n{described}\n{pods}\n{_operator_log(cluster)}")
 
 
 def own_namespace(cluster: Cluster, name: str) -> None:
@@ -110,6 +110,11 @@ def _image(value: str, reference: str) -> list[str]:
         return [f"--set-string={value}.repository={repository}", f"--set-string={value}.digest={digest}"]
     repository, _, tag = reference.rpartition(":")
     return [f"--set-string={value}.repository={repository}", f"--set-string={value}.tag={tag}"]
+
+
+def _operator_log(cluster: Cluster) -> str:
+    selector = "app.kubernetes.io/name=mooring-operator"
+    return _shown(cluster, OPERATOR_NAMESPACE, "logs", f"--selector={selector}", "--tail=10", "--prefix")
 
 
 def _shown(cluster: Cluster, namespace: str, *argv: str) -> str:
