@@ -13,7 +13,7 @@ from tests.support import clusters
 _HERE = Path(__file__).parent
 # Unit tests use no clock but a virtual one: whoever takes longer waits for something it should not.
 _UNIT_SECONDS = 2
-_MARKERS = {"controlplane": pytest.mark.controlplane, "cluster_tests": pytest.mark.controlplane, "e2e": pytest.mark.e2e}
+_MARKERS = {"controlplane": pytest.mark.controlplane, "e2e": pytest.mark.e2e}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

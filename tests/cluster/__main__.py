@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from . import assets, host, lifecycle
+from . import assets, host, images, lifecycle
 from .cluster import find
 from .places import ClusterError, state_folder
 from .progress import step
@@ -52,6 +52,13 @@ def _load(options: argparse.Namespace) -> None:
             cluster.load(archive)
 
 
+def _images(options: argparse.Namespace) -> None:
+    for name in options.names:
+        image, _, variant = name.partition(":")
+        built = images.build(image, variant or images.VARIANTS[0])
+        print(f"{built.reference} {built.archive}")
+
+
 def _run(options: argparse.Namespace) -> None:
     cluster = find(_state(options))
     argv = [word for index, word in enumerate(options.command) if index or word != "--"]
@@ -90,6 +97,9 @@ def _parser() -> argparse.ArgumentParser:
     up = add_named("up", _up, "start a cluster, in place of the one that stands")
     up.add_argument("--nodes", type=int, default=0, help="how many nodes (default: 0, a control plane alone)")
     add_named("down", _down, "take a cluster down, also one that a killed run left")
+    image = add("images", _images, "build the project's images into build/images, where their sources have changed")
+    variants = ", ".join(f"runtime:{variant}" for variant in images.VARIANTS)
+    image.add_argument("names", nargs="*", default=["operator", "runtime"], metavar=f"operator|runtime|{variants}")
     load = add_named("load", _load, "put images (OCI archives) on every node")
     load.add_argument("archives", nargs="+", type=Path, metavar="IMAGE.tar")
     run = add_named("run", _run, "run a command inside the cluster's network, with its KUBECONFIG")

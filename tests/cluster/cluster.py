@@ -6,6 +6,8 @@ import signal
 import subprocess
 import time
 import unittest
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -64,6 +66,9 @@ class Cluster:
             **os.environ,
             **helm,
             MARK: str(self.state),
+            # The user's own settings and cache of kubectl stay out of it.
+            "KUBERC": "off",
+            "KUBECACHEDIR": str(self.state / "kubectl"),
             "KUBECONFIG": str(self.kubeconfig),
             "PATH": f"{folder}:{os.environ.get('PATH', '')}",
         }
@@ -138,6 +143,17 @@ class Cluster:
         """Puts images (OCI archives) on every node."""
         self._own("load images by its registry")
         nodes.load(self.state, self.nodes, archives)
+
+    @contextmanager
+    def door(self, service: str, namespace: str, port: int) -> Iterator[str]:
+        """A way from the host to a Service: yields "ADDRESS:PORT"; connections to it are made anew inside."""
+        self._own("forward the port by kubectl")
+        address = self.get("service", service, "-n", namespace)["spec"]["clusterIP"]
+        forwarder, listening = network.forward(self.state, f"door-{service}", (self.address, 0), (address, port))
+        try:
+            yield f"{self.address}:{listening}"
+        finally:
+            processes.stop(forwarder)
 
     def stop_apiserver(self, how: signal.Signals = signal.SIGKILL) -> None:
         """Stops the API server; etcd and the rest go on."""

@@ -48,6 +48,7 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 def main(arguments: list[str]) -> None:
     address, port, process, to_address, to_port = arguments
     listener = socket.create_server((address, int(port)), backlog=128)
+    print(f"listening on port {listener.getsockname()[1]}", flush=True)
     # The standard library has no setns before Python 3.12.
     libc = ctypes.CDLL(None, use_errno=True)
     with Path(f"/proc/{process}/ns/net").open() as namespace:

@@ -10,7 +10,12 @@ from contextlib import suppress
 from pathlib import Path
 
 VOLUMES = Path("/tmp/hostpath_pv")  # the host-path provisioner's volumes; both nodes share them
-SHARED = {"volumes": VOLUMES, "run-containerd": Path("/run/containerd"), "container-logs": Path("/var/log/containers")}
+SHARED = {
+    "volumes": VOLUMES,
+    "run-containerd": Path("/run/containerd"),
+    "container-logs": Path("/var/log/containers"),
+    "device-plugins": Path("/var/lib/kubelet"),
+}
 CNI_CACHE = Path("/var/lib/cni")  # one a node: addresses are handed out from it
 
 # Outlives each single cluster: the one that made a mount point may go before another that uses it.

@@ -76,12 +76,29 @@ def open_door(state: Path, address: str) -> None:
     forward(state, "forward", (address, API_PORT), (address, API_PORT))
 
 
-def forward(state: Path, name: str, listen: tuple[str, int], to: tuple[str, int]) -> processes.Component:
-    """Starts the component `name`: it takes connections on the host and passes them on inside the cluster's network."""
+def forward(state: Path, name: str, listen: tuple[str, int], to: tuple[str, int]) -> tuple[processes.Component, int]:
+    """Starts the component `name`: it takes connections on the host and passes them on inside the cluster's network.
+
+    Args:
+        listen: the address and port on the host; port 0 takes a free one.
+
+    Returns:
+        The component, and the port that it listens on.
+    """
     anchor = processes.find(state, _ANCHOR)
+    log = state / f"{name}.log"
+    log.unlink(missing_ok=True)
     ends = [listen[0], str(listen[1]), str(anchor.pid), to[0], str(to[1])]
     module = [sys.executable, "-m", "tests.cluster.forward"]
-    return processes.start(state, name, ["env", f"--chdir={ROOT}", *module, *ends])
+    forwarder = processes.start(state, name, ["env", f"--chdir={ROOT}", *module, *ends])
+
+    def listening() -> bool:
+        if not forwarder.alive():
+            raise ClusterError(f"no way into cluster {state.name} from {listen[0]}: {log.read_text().strip()}")
+        return log.read_text().endswith("\n")
+
+    processes.wait_until(listening, 10, f"{name} of {state.name} to listen")
+    return forwarder, int(log.read_text().split()[-1])
 
 
 def enter(state: Path, folder: Path) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import assets, cgroups, credentials, mountpoints, network, processes
+from . import assets, cgroups, credentials, mountpoints, network, oci, processes
 from .places import RECIPE, ClusterError, run_folder
 
 _API_PORT = 6443
@@ -120,9 +120,16 @@ def load(state: Path, count: int, archives: Sequence[Path]) -> None:
 
 def _import(node: Node, archive: Path) -> None:
     processes.wait_until(lambda: node.ctr("version").returncode == 0, 30, f"containerd of {node.name}")
-    result = node.ctr("images", "import", str(archive.resolve()))
-    if result.returncode:
-        raise ClusterError(f"cannot load {archive} on {node.name}: {result.stderr.strip()}")
+    if not archive.is_file():
+        raise ClusterError(f"{archive}: no such file")
+    reference, pinned = oci.names(archive)
+    if node.ctr("images", "list", "--quiet", f"name=={pinned}").stdout.strip():
+        return  # loaded before, and not changed since
+    # A pod may name it by its digest too, as it could an image that was pulled.
+    for command in (["import", str(archive.resolve())], ["tag", "--force", reference, pinned]):
+        result = node.ctr("images", *command)
+        if result.returncode:
+            raise ClusterError(f"cannot load {archive} on {node.name}: {result.stderr.strip()}")
 
 
 def _start_containerd(node: Node, enter: Sequence[str]) -> None:
@@ -198,6 +205,8 @@ state = "{node.run}/containerd"
 address = "{node.socket}"
 [plugins.'io.containerd.internal.v1.opt']
 path = "{node.folder}/opt"
+[plugins.'io.containerd.nri.v1.nri']
+disable = true
 [plugins.'io.containerd.cri.v1.images'.pinned_images]
 sandbox = "{assets.PAUSE_IMAGE}"
 [plugins.'io.containerd.cri.v1.runtime']

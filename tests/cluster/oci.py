@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from .places import ClusterError
+
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
@@ -60,6 +62,22 @@ def write(
     half.write_bytes(_layer(members, 0o644))
     half.rename(archive)
     return str(entry["digest"])
+
+
+def names(archive: Path) -> tuple[str, str]:
+    """An archive's image by its tag, and by its digest.
+
+    Raises:
+        ClusterError: it is no OCI archive of one named image.
+    """
+    try:
+        with tarfile.open(archive) as tar:
+            index = tar.extractfile("index.json")
+            manifests = json.load(index)["manifests"] if index else []
+        [reference] = [str(entry["annotations"]["org.opencontainers.image.ref.name"]) for entry in manifests]
+    except (tarfile.TarError, KeyError, ValueError) as error:
+        raise ClusterError(f"{archive}: not an OCI archive of one named image ({error!r})") from error
+    return reference, f"{reference.rpartition(':')[0]}@{manifests[0]['digest']}"
 
 
 def _layer(files: Mapping[str, bytes], mode: int) -> bytes:

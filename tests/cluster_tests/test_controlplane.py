@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster import lifecycle, processes
+from tests.cluster import lifecycle, prepared, processes
 from tests.cluster.cluster import Cluster, find
 from tests.cluster.places import ROOT, ClusterError
+
+pytestmark = pytest.mark.controlplane
 
 
 def test_client_and_server_have_the_version_of_the_go_module(control_plane: Cluster) -> None:
@@ -79,6 +81,38 @@ def test_the_api_server_comes_back_as_it_was(control_plane: Cluster, namespace: 
 
     assert control_plane.get("configmap", "kept", "-n", namespace)["metadata"]["name"] == "kept"
     assert "default" in control_plane.run("kubectl", f"--kubeconfig={kubeconfig}", "auth", "whoami").stdout
+
+
+def test_prepared_nodes_get_pods_by_their_devices(control_plane: Cluster, namespace: str) -> None:
+    taint = {"key": "nvidia.com/gpu", "effect": "NoSchedule"}
+    gpu = prepared.PreparedNode("gpu", {"zone": "a"}, [taint], {"nvidia.com/gpu": "1"})
+    container = {"name": "main", "image": "localhost/none:1", "resources": {"limits": {"nvidia.com/gpu": "1"}}}
+    tolerations = [{"key": "nvidia.com/gpu", "operator": "Exists"}]
+    pods = [
+        {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": name, "namespace": namespace},
+            "spec": {"containers": [container], "tolerations": tolerations},
+        }
+        for name in ("first", "second")
+    ]
+    with prepared.nodes(control_plane, gpu, prepared.PreparedNode("plain")):
+        control_plane.apply(pods[0])
+        control_plane.kubectl("wait", "-n", namespace, "pod/first", "--for=condition=PodScheduled")
+        control_plane.apply(pods[1])
+        refused = "--for=jsonpath={.status.conditions[0].reason}=Unschedulable"
+        control_plane.kubectl("wait", "-n", namespace, "pod/second", refused)
+        prepared.report_ready(control_plane, namespace, "first")
+
+        first = control_plane.get("pod", "first", "-n", namespace)
+        assert first["spec"]["nodeName"] == "gpu"
+        assert control_plane.kubectl("wait", "-n", namespace, "pod/first", "--for=condition=Ready")
+        prepared.set_extended_resources(control_plane, "plain", {"nvidia.com/gpu": 1})
+        control_plane.kubectl("wait", "-n", namespace, "pod/second", "--for=condition=PodScheduled")
+
+    assert control_plane.get("nodes")["items"] == []
+    assert control_plane.get("pods", "-n", namespace)["items"] == []
 
 
 def test_helm_talks_to_it(control_plane: Cluster, namespace: str) -> None:

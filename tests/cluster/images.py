@@ -1,0 +1,109 @@
+"""The images of the project, built without a daemon, and images of model files."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import base, buildah, oci
+from .assets import locked
+from .places import ROOT, ClusterError, digest_of
+from .progress import step
+
+FOLDER = ROOT / "build" / "images"
+VARIANTS = ("onnx", "onnx-gpu", "torch")
+_DEFAULT_VARIANT = "onnx"
+# Package installs inside a build must trust what the host trusts.
+_AUTHORITIES = Path("/etc/ssl/certs/ca-certificates.crt")
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image in a file.
+
+    Attributes:
+        archive: an OCI archive, for `Cluster.load`.
+        reference: its name on the nodes that loaded it.
+        digest: its manifest's digest ("sha256:…"); "" where it was not computed.
+    """
+
+    archive: Path
+    reference: str
+    digest: str = ""
+
+    @property
+    def pinned(self) -> str:
+        """The reference with its digest in place of the tag."""
+        return f"{self.reference.rpartition(':')[0]}@{self.digest}"
+
+
+def build(name: str, variant: str = _DEFAULT_VARIANT) -> Image:
+    """Builds `operator` or `runtime` into build/images/, unless nothing that goes into it has changed.
+
+    Raises:
+        ClusterError: no such image or variant, or the build failed.
+    """
+    if name not in {"operator", "runtime"} or variant not in VARIANTS:
+        raise ClusterError(f"no image {name!r} of variant {variant!r}: operator, or runtime of {', '.join(VARIANTS)}")
+    suffix = "" if name == "operator" or variant == _DEFAULT_VARIANT else f"-{variant}"
+    locks = "operator.txt" if name == "operator" else f"runtime-{variant}.txt"
+    sources = [ROOT / name / "Dockerfile", ROOT / name / f"mooring_{name}", ROOT / "requirements" / locks]
+    bases = base.image()
+    digest = digest_of(sources, bases.run, bases.build, variant)
+    # The tag follows the content: in a cluster that stands, a changed image rolls its pods, an unchanged one does not.
+    image = Image(FOLDER / f"{name}{suffix}.tar", f"localhost/mooring-{name}:{digest}{suffix}")
+    noted = image.archive.with_suffix(".digest")
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    with locked(FOLDER / f"{name}{suffix}.lock"):
+        if image.archive.exists() and noted.exists() and noted.read_text() == digest:
+            return image
+        with step(f"build the image {image.reference}"):
+            _build(image, ROOT / name / "Dockerfile", bases, variant)
+        noted.write_text(digest)
+    return image
+
+
+def tools() -> Image:
+    """The base image itself: a shell and Python 3.11, for pods that a test looks around from."""
+    image = Image(FOLDER / "base.tar", base.image().run)
+    noted = image.archive.with_suffix(".digest")
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    with locked(FOLDER / "base.lock"):
+        if not (image.archive.exists() and noted.exists() and noted.read_text() == image.reference):
+            _push(image)
+            noted.write_text(image.reference)
+    return image
+
+
+def model_image(name: str, files: Mapping[str, bytes | Path]) -> Image:
+    """An image that holds nothing but files, for a volume of a pod: build/images/models/NAME.tar.
+
+    Args:
+        name: the model's name; the image is localhost/models/NAME:dev.
+        files: each file's path inside the image, and its content or the file to read that from.
+    """
+    contents = {path: source if isinstance(source, bytes) else source.read_bytes() for path, source in files.items()}
+    archive = FOLDER / "models" / f"{name}.tar"
+    reference = f"localhost/models/{name}:dev"
+    return Image(archive, reference, oci.write(archive, reference, contents))
+
+
+def _build(image: Image, dockerfile: Path, bases: base.Base, variant: str) -> None:
+    log = image.archive.with_suffix(".log")
+    log.unlink(missing_ok=True)
+    words = [f"--build-arg=BASE={bases.run}", f"--build-arg=BUILD_BASE={bases.build}", f"--build-arg=VARIANT={variant}"]
+    if index := os.environ.get("PIP_INDEX_URL"):
+        words.append(f"--build-arg=PIP_INDEX_URL={index}")
+    if _AUTHORITIES.exists():
+        words.append(f"--secret=id=ca,src={_AUTHORITIES}")
+    buildah.run(log, "bud", "--layers", *words, f"--tag={image.reference}", f"--file={dockerfile}", str(ROOT), cwd=ROOT)
+    _push(image)
+
+
+def _push(image: Image) -> None:
+    log = image.archive.with_suffix(".log")
+    half = image.archive.with_suffix(".new")
+    half.unlink(missing_ok=True)
+    # Not compressed: it is read on the same host, and packing takes longer than the build.
+    buildah.run(log, "push", "--disable-compression", image.reference, f"oci-archive:{half}:{image.reference}")
+    half.rename(image.archive)
