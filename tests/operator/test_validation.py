@@ -1,15 +1,34 @@
 """What a service is told that is wrong, in words."""
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mooring_operator import validation
-from mooring_operator.api import names
+from mooring_operator.api import crd, names
 from mooring_operator.facts import MissingClass, ObjectKey, Problem, Service
 from tests.support import builders
 from tests.support.bad_specs import BAD, BAD_NAMES, GOOD, OCI, STATE, Bad, but
 from tests.support.good_specs import GOOD_SPECS
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text("ab1 -./:%Gi", max_size=10),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("ab-/", max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+def object_fields(node: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Yield the path of each field that stands in no list."""
+    for name, item in node.get("properties", {}).items():
+        yield (*path, name)
+        yield from object_fields(item, (*path, name))
+
+
+FIELDS = list(object_fields(crd.schema()["properties"]["spec"]))
 
 
 def problems(spec: object, name: str = "sentiment") -> list[Problem]:
@@ -232,3 +251,21 @@ def test_what_is_built() -> None:
     assert validation.not_built(spec) == []
     assert validation.not_built_scaling(spec.scaling) == []
     assert validation.not_built_scaling(None) == []
+
+
+@settings(deadline=None)
+@given(JSON)
+def test_any_spec_is_judged(spec: object) -> None:
+    """Whatever an older definition let in: the loop never fails on an object, it says what is wrong."""
+    validation.parse_service({"metadata": {"name": "sentiment"}, "spec": spec})
+
+
+@settings(deadline=None)
+@given(st.sampled_from(FIELDS), JSON)
+def test_any_value_of_any_field_is_judged(path: tuple[str, ...], value: Any) -> None:
+    for name in reversed(path):
+        value = {name: value}
+    found = validation.parse_service({"metadata": {"name": "sentiment"}, "spec": {**GOOD, **value}})
+    for problem in found if isinstance(found, list) else []:
+        assert problem.field.startswith("spec")
+        assert "{" not in problem.message, "a placeholder or a repr"

@@ -3,7 +3,7 @@
 from decimal import Decimal
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mooring_operator.api.quantities import is_duration, is_quantity, quantity, seconds
@@ -42,17 +42,20 @@ def test_no_quantity(text: str) -> None:
         quantity(text)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10**6), st.integers(0, 10**6), st.sampled_from(UNITS))
 def test_quantities_of_one_unit_are_in_order(one: int, other: int, unit: str) -> None:
     assert (quantity(f"{one}{unit}") < quantity(f"{other}{unit}")) == (one < other)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 10**6))
 def test_units_are_in_order(number: int) -> None:
     values = [quantity(f"{number}{unit}") for unit in UNITS]
     assert values == sorted(set(values))
 
 
+@settings(deadline=None)
 @given(st.integers(-(10**9), 10**9))
 def test_a_number_is_its_own_quantity(number: int) -> None:
     assert quantity(number) == quantity(str(number)) == quantity(f"{number * 1000}m") == number
@@ -83,6 +86,7 @@ def test_no_duration(text: str) -> None:
         seconds(text)
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, 999999), st.sampled_from(["us", "ms", "s", "m", "h"])), min_size=1, max_size=4)
 )
