@@ -18,8 +18,9 @@ from mooring_operator.validation import parse_service
 from tests.cluster.cluster import Cluster
 from tests.cluster.processes import wait_until
 from tests.support import variations
-from tests.support.bad_specs import BAD, BAD_NAMES, CHANGES, GOOD, Bad, BadChange, but
+from tests.support.bad_specs import BAD, BAD_NAMES, CHANGES
 from tests.support.good_specs import GOOD_SPECS
+from tests.support.specs import GOOD, Bad, BadChange, but
 
 DRY = (("dryRun", "All"), ("fieldValidation", "Strict"))
 LOOSE = Kind("loose.example", names.VERSION, "looseservices", "LooseService")

@@ -11,8 +11,9 @@ from mooring_operator import validation
 from mooring_operator.api import crd, names
 from mooring_operator.facts import MissingClass, ObjectKey, Problem, Service
 from tests.support import builders
-from tests.support.bad_specs import BAD, BAD_NAMES, GOOD, OCI, STATE, Bad, but
+from tests.support.bad_specs import BAD, BAD_NAMES
 from tests.support.good_specs import GOOD_SPECS
+from tests.support.specs import GOOD, OCI, STATE, Bad, but
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text("ab1 -./:%Gi", max_size=10),

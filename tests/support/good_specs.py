@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from tests.support.bad_specs import GOOD, OCI, SHA256, STATE
+from tests.support.specs import GOOD, OCI, SHA256, STATE
 
 GOOD_SPECS: Mapping[str, dict[str, Any]] = {
     "the least": GOOD,

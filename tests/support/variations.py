@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from random import Random
 from typing import Any
 
-from tests.support.bad_specs import SHA256, but, stateful, uri
+from tests.support.specs import SHA256, but, stateful, uri
 
 _URIS = (
     f"oci://registry.example:5000/a/b-c:1.0@sha256:{SHA256}",

@@ -13,7 +13,6 @@ from .rules import Broken, Rule, broken
 # RFC 1123 and qualified names, as the API server checks them on the objects that we render from these fields.
 SUBDOMAIN: Final = "[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*"
 _LABEL_NAME: Final = "[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
-LABEL_PATTERN: Final = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 SUBDOMAIN_PATTERN: Final = f"^{SUBDOMAIN}$"
 QUALIFIED_PATTERN: Final = f"^({SUBDOMAIN}/)?{_LABEL_NAME}$"
 LABEL_VALUE_PATTERN: Final = f"^({_LABEL_NAME})?$"

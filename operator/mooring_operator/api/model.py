@@ -30,8 +30,7 @@ _FORMS = {
     "gs": "gs://bucket/path/of/the/file, with no '/' at its end",
     "hf": "hf://organisation/repository@revision, with no '/' at its end",
 }
-_REGISTRY = re.compile("oci://(localhost/|[^/]*[.:])")
-URI_PATTERN: Final = "|".join(f"({pattern})" for pattern in URI_PATTERNS.values())
+_REGISTRY: Final = re.compile("oci://(localhost/|[^/]*[.:])")
 
 
 def _form(scheme: str) -> Rule:

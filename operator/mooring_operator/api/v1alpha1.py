@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import Field
 
 from .fields import Bool, Int, ListMap, Minutes, matches
-from .model import SHA256_PATTERN, URI_PATTERN, URI_PATTERNS, Format, Model, SecretReference, Uri
+from .model import Format, Model, SecretReference
 from .names import NAME_MAX_LENGTH
 from .pod import ObjectName, Pod, Toleration, TopologySpread
 from .replica import Accelerator, Batching, Resources
@@ -21,14 +21,9 @@ from .scaling import Behavior, Concurrency, CpuTarget, Latency, Queue, Scaling, 
 from .state import Durability, Retention, State, Volume
 
 __all__ = [
-    "NAME_PATTERN",
-    "SHA256_PATTERN",
-    "URI_PATTERN",
-    "URI_PATTERNS",
     "Accelerator",
     "Batching",
     "Behavior",
-    "Bool",
     "Concurrency",
     "Condition",
     "CpuTarget",
@@ -38,7 +33,6 @@ __all__ = [
     "InferenceService",
     "InferenceServiceSpec",
     "InferenceServiceStatus",
-    "Int",
     "Latency",
     "Model",
     "ObjectMeta",
@@ -56,7 +50,6 @@ __all__ = [
     "State",
     "Toleration",
     "TopologySpread",
-    "Uri",
     "Variant",
     "Volume",
     "parse",

@@ -7,8 +7,8 @@ import pytest
 
 from mooring_operator.api import crd, v1alpha1
 from mooring_operator.api.v1alpha1 import InferenceServiceSpec, InferenceServiceStatus, Scaling, parse
-from tests.support.bad_specs import GOOD
 from tests.support.good_specs import GOOD_SPECS
+from tests.support.specs import GOOD
 
 
 def written_fields(value: Any, path: str = "spec") -> Iterator[str]:
