@@ -12,6 +12,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 import kopf
+from kopf._core.engines.peering import Identity
 
 from .. import metrics
 from ..cluster.cache import Cache
@@ -97,6 +98,8 @@ class Leader:
             await elector.release()
         self._stop_watching.set()
         await asyncio.wait({told, *running[-1:]}, timeout=KOPF_EXIT)
+        for task in running[-1:]:
+            _complain(task)
         return asked
 
     async def _fill(self) -> Cluster:
@@ -137,6 +140,8 @@ class Leader:
             settings=kopf_settings(self._cache.kinds),
             standalone=True,
             clusterwide=True,
+            # Its default asks who runs the process, and our image has no entry for that user.
+            identity=Identity(self._settings.pod_name or "mooring"),
             stop_flag=self._stop_watching,
         )
 
@@ -145,9 +150,13 @@ class Leader:
         for task in tasks:
             task.cancel()
             await asyncio.wait({task})
-            error = None if task.cancelled() else task.exception()
-            if error is not None:
-                logger.error("%s ended: %s", task.get_name(), error, exc_info=error)
+            _complain(task)
+
+
+def _complain(task: asyncio.Task[Any]) -> None:
+    error = task.exception() if task.done() and not task.cancelled() else None
+    if error is not None:
+        logger.error("%s ended: %s", task.get_name(), error, exc_info=error)
 
 
 async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
