@@ -51,7 +51,7 @@ def _render(file: Path) -> int:
     observed = Observed(now=datetime.now(UTC), status={})
     if problems := [*validation.not_built(service.spec), *validation.check(service, observed, cluster)]:
         return _complain(file, problems)
-    _complain(file, validation.not_built_scaling(service.spec.scaling))
+    _complain(file, validation.check_scaling(service.spec.scaling, cluster))
     children = desired.children(service, cluster, Step(replicas=plan.replicas(service)))
     print(yaml.safe_dump_all(children, sort_keys=False, width=120), end="")
     return 0

@@ -48,7 +48,7 @@ class Reconciler:
         if not (unbuilt or obstacles or service.spec.suspend):
             step = plan.plan(service, observed, rendered.template_hash)
             obstacles = await self._act(service, step)
-        unscaled = validation.not_built_scaling(service.spec.scaling)
+        unscaled = validation.check_scaling(service.spec.scaling, self._cluster)
         verdicts = Verdicts(problems=(*unbuilt, *obstacles), autoscaling=tuple(unscaled))
         await self._tell(live, status.status_of(service, observed, step, rendered, verdicts))
         return SOON if obstacles or step.check else None

@@ -71,7 +71,7 @@ _NOT_BUILT: Final = (
     NotBuilt(
         "spec.model.warmup",
         lambda spec: spec.model.warmup is not None,
-        "the server does not warm itself up yet. Remove the field",
+        "the server runs the model once before it is ready, and no other number can be asked for. Remove the field",
     ),
     NotBuilt(
         "spec.batching",
@@ -82,11 +82,6 @@ _NOT_BUILT: Final = (
         "spec.runtime.workers",
         lambda spec: spec.runtime.workers is not None,
         "a replica has one server process yet. Remove the field and raise spec.replicas",
-    ),
-    NotBuilt(
-        "spec.runtime.queue",
-        lambda spec: spec.runtime.queue is not None,
-        "the server does not bound its queue yet. Remove the field",
     ),
     NotBuilt(
         "spec.runtime.allowUnsafeFormats",
@@ -142,14 +137,28 @@ def not_built(spec: InferenceServiceSpec) -> list[Problem]:
     return _unbuilt(_NOT_BUILT, spec)
 
 
-def not_built_scaling(scaling: Scaling | None) -> list[Problem]:
-    """Return the fields of `spec.scaling` that nothing acts on yet. They stop the autoscaler, not the service."""
-    return [] if scaling is None else _unbuilt(_NOT_BUILT_SCALING, scaling)
+def check_scaling(scaling: Scaling | None, cluster: Cluster) -> list[Problem]:
+    """Return the fields of `spec.scaling` that nothing acts on, yet or here. They never stop the service itself."""
+    if scaling is None:
+        return []
+    return [*_unbuilt(_NOT_BUILT_SCALING, scaling), *_tolerance(scaling, cluster)]
 
 
 def _unbuilt(table: Iterable[NotBuilt], value: object) -> list[Problem]:
     return [
         Problem(entry.field, f"not built yet: {entry.remedy}", "NotBuiltYet") for entry in table if entry.asked(value)
+    ]
+
+
+def _tolerance(scaling: Scaling, cluster: Cluster) -> list[Problem]:
+    behavior = scaling.behavior
+    if behavior is None or cluster.hpa_tolerance:
+        return []
+    message = "this cluster's autoscaler takes no tolerance (it came with Kubernetes 1.37): remove it"
+    return [
+        Problem(f"spec.scaling.behavior.{direction}.tolerance", message, "Unsupported")
+        for direction, rules in (("scaleUp", behavior.scale_up), ("scaleDown", behavior.scale_down))
+        if rules is not None and rules.tolerance is not None
     ]
 
 
@@ -177,8 +186,14 @@ def _foreign_children(service: Service, observed: Observed) -> list[Problem]:
 
 
 def _missing_image(service: Service, cluster: Cluster) -> list[Problem]:
-    chosen = variants.variant(service.spec)
-    if service.spec.runtime.image is not None or chosen in cluster.images.by_variant:
+    chosen, runtime, accelerator = variants.variant(service.spec), service.spec.runtime, service.spec.accelerator
+    if runtime.image is not None:
+        return []
+    if runtime.variant is None and accelerator is not None and not accelerators.runs_cuda(accelerator):
+        asked = accelerator.type or accelerator.device_class
+        message = f"Mooring's images hold NVIDIA's libraries, which {asked} cannot run: name an image of your own"
+        return [Problem("spec.runtime.image", message, "ImageNotConfigured")]
+    if chosen in cluster.images.by_variant:
         return []
     return [
         Problem(

@@ -39,8 +39,8 @@ def statuses(name: str) -> dict[str, dict[str, Any]]:
         desired.template_hash(case.service, case.cluster), desired.pod_selector(case.service), desired.url(case.service)
     )
     verdicts = Verdicts(
-        tuple(validation.not_built(case.service.spec)),
-        tuple(validation.not_built_scaling(case.service.spec.scaling)),
+        (*validation.not_built(case.service.spec), *validation.check(case.service, builders.observed(), case.cluster)),
+        tuple(validation.check_scaling(case.service.spec.scaling, case.cluster)),
     )
     return {
         moment: status_of(case.service, seen, case.step, rendered, verdicts)

@@ -187,7 +187,8 @@ def test_variant_without_an_image() -> None:
 
 
 def test_wishes_that_no_label_can_tell() -> None:
-    service = builders.service(accelerator={"type": "habana.ai/gaudi", "product": "HL-225"})
+    gaudi = {"type": "habana.ai/gaudi", "product": "HL-225"}
+    service = builders.service(accelerator=gaudi, runtime={"image": "registry.example/own:1"})
     [problem] = validation.check(service, builders.observed(), builders.cluster())
     assert (problem.field, problem.reason) == ("spec.accelerator.product", "Unsupported")
     assert "spec.pod.nodeSelector" in problem.message
@@ -210,7 +211,6 @@ def test_device_classes_need_their_api() -> None:
         ({"model": {"uri": OCI, "warmup": 0}}, "spec.model.warmup"),
         ({"batching": {"maxSize": 8}}, "spec.batching"),
         ({"runtime": {"workers": 1}}, "spec.runtime.workers"),
-        ({"runtime": {"queue": 1}}, "spec.runtime.queue"),
         ({"runtime": {"allowUnsafeFormats": True}}, "spec.runtime.allowUnsafeFormats"),
     ],
 )
@@ -241,7 +241,7 @@ def test_format_is_not_built() -> None:
 )
 def test_scaling_is_not_built(fields: dict[str, Any], field: str) -> None:
     spec = builders.spec(scaling={"maxReplicas": 2, **fields})
-    [problem] = validation.not_built_scaling(spec.scaling)
+    [problem] = validation.check_scaling(spec.scaling, builders.cluster())
     assert (problem.field, problem.reason) == (field, "NotBuiltYet")
     assert validation.not_built(spec) == [], "the service itself goes on"
 
@@ -250,8 +250,33 @@ def test_what_is_built() -> None:
     scaling = {"minReplicas": 1, "maxReplicas": 2, "cpu": {"target": 50}, "behavior": {"scaleUp": {"tolerance": "5%"}}}
     spec = builders.spec(scaling=scaling, runtime={"args": ["--verbose"]}, model={"uri": OCI, "format": "onnx"})
     assert validation.not_built(spec) == []
-    assert validation.not_built_scaling(spec.scaling) == []
-    assert validation.not_built_scaling(None) == []
+    assert validation.check_scaling(spec.scaling, builders.cluster()) == []
+    assert validation.check_scaling(None, builders.cluster()) == []
+
+
+def test_an_older_autoscaler_is_told_of_its_tolerance() -> None:
+    behavior = {"scaleUp": {"tolerance": "5%"}, "scaleDown": {"stabilizationWindowSeconds": 60}}
+    spec = builders.spec(scaling={"maxReplicas": 2, "cpu": {"target": 50}, "behavior": behavior})
+    [problem] = validation.check_scaling(spec.scaling, builders.cluster(hpa_tolerance=False))
+    assert (problem.field, problem.reason) == ("spec.scaling.behavior.scaleUp.tolerance", "Unsupported")
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "fits"),
+    [
+        ({"type": "nvidia.com/mig-1g.10gb"}, True),
+        ({"deviceClass": "gpu.nvidia.com"}, True),
+        ({"deviceClass": "team-gpus"}, True),
+        ({"type": "amd.com/gpu"}, False),
+        ({"type": "google.com/tpu"}, False),
+        ({"deviceClass": "gpu.amd.com"}, False),
+    ],
+)
+def test_our_images_are_for_nvidia(accelerator: dict[str, Any], fits: bool) -> None:
+    found = validation.check(builders.service(accelerator=accelerator), builders.observed(), builders.cluster())
+    assert [problem.field for problem in found] == ([] if fits else ["spec.runtime.image"])
+    own = builders.service(accelerator=accelerator, runtime={"image": "registry.example/own:1"})
+    assert validation.check(own, builders.observed(), builders.cluster()) == []
 
 
 @settings(deadline=None)

@@ -119,6 +119,13 @@ def vendor(resource: str) -> Vendor:
     return Vendor(f"{key}.product", f"{key}.memory", taints=(_NVIDIA,), product_suffixes=suffixes)
 
 
+def runs_cuda(accelerator: Accelerator) -> bool:
+    """Tell whether CUDA runs on it; a DeviceClass of the cluster's own is taken to hold NVIDIA's devices."""
+    if accelerator.type is not None:
+        return accelerator.type.startswith("nvidia.com/")
+    return accelerator.device_class not in _DEVICE_CLASSES or "nvidia" in str(accelerator.device_class)
+
+
 def device(device_class: str) -> Device:
     """Return how the devices of a DeviceClass describe themselves; a class of the cluster's own is taken as usual."""
     return _DEVICE_CLASSES.get(device_class, _OTHER_DEVICE)

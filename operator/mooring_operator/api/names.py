@@ -74,6 +74,7 @@ ENV_MODEL_DIR: Final = "MOORING_MODEL_DIR"
 ENV_CREDENTIALS_DIR: Final = "MOORING_CREDENTIALS_DIR"
 ENV_HTTP_PORT: Final = "MOORING_HTTP_PORT"
 ENV_METRICS_PORT: Final = "MOORING_METRICS_PORT"
+ENV_QUEUE: Final = "MOORING_QUEUE"
 ENV_DRAIN_SECONDS: Final = "MOORING_DRAIN_SECONDS"
 """How long the server, after SIGTERM, is unready and still serves, so that endpoints lose it before it stops."""
 

@@ -107,6 +107,8 @@ def _server_env(service: Service, delivery: Delivery) -> dict[str, str]:
     }
     if service.spec.model.format is not None:
         env[names.ENV_MODEL_FORMAT] = service.spec.model.format
+    if service.spec.runtime.queue is not None:
+        env[names.ENV_QUEUE] = str(service.spec.runtime.queue)
     if delivery.sha256 is not None:
         env[names.ENV_MODEL_SHA256] = delivery.sha256
     return env
