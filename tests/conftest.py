@@ -18,6 +18,7 @@ _MARKERS = {"controlplane": pytest.mark.controlplane, "e2e": pytest.mark.e2e}
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="rewrite golden files with what the code makes now")
+    parser.addoption("--long", action="store_true", help="run the checks that have a long form in that form")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -50,6 +51,12 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 def update_golden(request: pytest.FixtureRequest) -> bool:
     """Whether golden files are to be rewritten instead of compared."""
     return bool(request.config.getoption("--update-golden"))
+
+
+@pytest.fixture(scope="session")
+def long(request: pytest.FixtureRequest) -> bool:
+    """Whether checks run in their long form."""
+    return bool(request.config.getoption("--long"))
 
 
 @pytest.fixture(scope="session")
