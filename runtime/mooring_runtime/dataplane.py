@@ -116,11 +116,11 @@ class _Flight:
         stats.inferences += self.request.inputs[0].array.shape[0] if metadata.batched else 1
         stats.queue.observe(outcome.waited)
         stats.compute.observe(outcome.ran)
-        specs = self.model.metadata.outputs
-        tensors = tuple(
+        specs = metadata.outputs
+        tensors = [
             Tensor(name, specs[name].datatype, array) for name, array in zip(self.outputs, outcome.result, strict=True)
-        )
-        self.reply(InferResponse(self.model.name, self.model.version, tensors, self.request.id))
+        ]
+        self.reply(InferResponse(metadata.name, metadata.version, tuple(tensors), self.request.id))
         stats.request.observe(self.plane.clock() - self.arrived)
 
 
@@ -149,7 +149,7 @@ def check(metadata: ModelMetadata, request: InferRequest) -> tuple[dict[str, Arr
             raise InvalidRequest(f"{_of(metadata)}: input '{name}' is given twice")
         if datatype != spec.datatype:
             raise InvalidRequest(f"{_of(metadata)}: input '{name}' has datatype {datatype}, it must be {spec.datatype}")
-        if array.shape != spec.shape and not fits(array.shape, spec.shape):
+        if not spec.takes(array.shape):
             raise InvalidRequest(
                 f"{_of(metadata)}: input '{name}' has shape {list(array.shape)}, it must be {list(spec.shape)}"
                 + (" where -1 is any size" if -1 in spec.shape else "")
@@ -159,22 +159,11 @@ def check(metadata: ModelMetadata, request: InferRequest) -> tuple[dict[str, Arr
     if len(feeds) != len(metadata.inputs):
         missing = [name for name in metadata.inputs if name not in feeds]
         raise InvalidRequest(f"{_of(metadata)}: input {_names(missing)} is missing")
-    return feeds, _outputs(metadata, request.outputs), size
-
-
-def fits(shape: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
-    """Whether an array of `shape` is one that a spec of shape `wanted` takes; `()` takes every shape.
-
-    onnxruntime tells a scalar and a tensor of unknown rank both as `()`, and looks at neither's shape itself.
-    """
-    if not wanted:
-        return True
-    return len(shape) == len(wanted) and all(want in (-1, size) for size, want in zip(shape, wanted, strict=True))
+    outputs = _outputs(metadata, request.outputs) if request.outputs else metadata.output_names
+    return feeds, outputs, size
 
 
 def _outputs(metadata: ModelMetadata, wanted: tuple[str, ...]) -> tuple[str, ...]:
-    if not wanted:
-        return tuple(metadata.outputs)
     for name in wanted:
         if name not in metadata.outputs:
             raise InvalidRequest(f"{_of(metadata)} has no output '{name}'; its outputs are {_names(metadata.outputs)}")

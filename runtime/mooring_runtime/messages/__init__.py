@@ -29,15 +29,29 @@ class Tensor(NamedTuple):
     array: Array
 
 
-class TensorSpec(NamedTuple):
-    """What a model takes or gives under one name.
+class TensorSpec:
+    """What a model takes or gives under one name; immutable by custom.
 
-    -1 in `shape` is a size that each request chooses; an empty shape is a scalar or a tensor of unknown rank.
+    -1 in `shape` is a size that each request chooses; an empty shape is a scalar or a tensor of unknown rank, which
+    onnxruntime does not tell apart.
     """
 
-    name: str
-    datatype: str
-    shape: tuple[int, ...]
+    __slots__ = ("_fixed", "datatype", "name", "shape")
+
+    def __init__(self, name: str, datatype: str, shape: tuple[int, ...]) -> None:
+        self.name = name
+        self.datatype = datatype
+        self.shape = shape
+        self._fixed = [(axis, size) for axis, size in enumerate(shape) if size >= 0]
+
+    def takes(self, shape: tuple[int, ...]) -> bool:
+        """Whether an array of `shape` fits."""
+        if len(shape) != len(self.shape):
+            return not self.shape
+        for axis, size in self._fixed:  # noqa: SIM110 - a generator costs more than the loop that it hides
+            if shape[axis] != size:
+                return False
+        return True
 
 
 class InferRequest(NamedTuple):
@@ -61,10 +75,11 @@ class ModelMetadata:
     """What a loaded model is: its name, version, platform and tensors; immutable by custom.
 
     `inputs` and `outputs` map names to specs in the model's own order. `batched` tells that the first size of every
-    input and output is free, so that the first size of an input counts samples.
+    input and output is free, so that the first size of an input counts samples. `binary_only` names the outputs that
+    JSON cannot carry.
     """
 
-    __slots__ = ("batched", "inputs", "name", "outputs", "platform", "version")
+    __slots__ = ("batched", "binary_only", "inputs", "name", "output_names", "outputs", "platform", "version")
 
     def __init__(
         self, name: str, version: str, platform: str, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]
@@ -74,4 +89,6 @@ class ModelMetadata:
         self.platform = platform
         self.inputs: Mapping[str, TensorSpec] = {spec.name: spec for spec in inputs}
         self.outputs: Mapping[str, TensorSpec] = {spec.name: spec for spec in outputs}
+        self.output_names = tuple(self.outputs)
+        self.binary_only = [spec.name for spec in outputs if not DATATYPES[spec.datatype].json]
         self.batched = bool(inputs) and all(spec.shape[:1] == (-1,) for spec in (*inputs, *outputs))

@@ -1,9 +1,7 @@
 """A model from its file to ready, and the table of all models.
 
-    LOADING ──> READY ──> (process ends)
-       └──────> FAILED
-
-Loading happens on a thread, so that the probes answer meanwhile: a model of gigabytes takes minutes.
+Loading happens on a thread, so that the probes answer meanwhile: a model of gigabytes takes minutes. A model whose
+loading fails ends the process: the pod's status then says why, and the kubelet tries again.
 """
 
 import enum
@@ -38,7 +36,6 @@ class State(enum.Enum):
 
     LOADING = "loading"
     READY = "ready"
-    FAILED = "failed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +83,10 @@ class Model:
         self.state = State.READY
         self.stats.ready = True
 
-    def fail(self) -> None:
-        """Loading has failed; the model will not be served."""
-        self.state = State.FAILED
+    def close(self) -> None:
+        """Let the model's thread end."""
+        if self._executor is not None:
+            self._executor.close()
 
 
 class Repository:
@@ -159,13 +157,17 @@ def warm_up(backend: Backend, times: RunTimes) -> None:
     size = sum(array.nbytes for array in feeds.values())
     try:
         backend.infer(feeds, outputs)
-        started = time.perf_counter()
-        backend.infer(feeds, outputs)
-        times.observe(size, time.perf_counter() - started, None)
+        times.observe(size, min(_timed(backend, feeds, outputs) for _ in range(3)), None)
     except RequestError as error:
         log.warning(
             "model '%s' does not like a warm-up with zeros, so it starts cold: %s", backend.metadata.name, error
         )
+
+
+def _timed(backend: Backend, feeds: dict[str, Array], outputs: Sequence[str]) -> float:
+    started = time.perf_counter()
+    backend.infer(feeds, outputs)
+    return time.perf_counter() - started
 
 
 def _zeros(spec: TensorSpec) -> Array:

@@ -6,10 +6,9 @@ every other request, the probes included. So only a run that has been measured t
 
 INLINE_LIMIT = 0.0002
 """Seconds. A run shorter than this is cheaper on the event loop than on a thread."""
-_WEIGHT = 0.2
-"""Of the newest run in the moving average."""
-_OUTLIER = 4.0
-"""A run counts at most as this many times the average: one run that the kernel interrupted says little."""
+_STEP = 1.1
+"""Each run moves the estimate by this factor towards itself, which makes the estimate a median: on a busy machine a
+few runs in a hundred are interrupted and take a thousand times as long, and an average would follow them."""
 _FIRST_PROBE, _LAST_PROBE = 16, 4096
 """Suspiciously long runs on the thread before one is tried on the loop; doubled each time it was long there too."""
 
@@ -52,16 +51,17 @@ class RunTimes:
         may seem to take 5 ms, and would never return to the loop. Where the thread itself computed for less than the
         limit the time is therefore only suspect; after enough of those one run is tried on the loop, which knows.
         """
-        known = self._classes.get(size.bit_length())
-        suspect = cpu is not None and cpu < INLINE_LIMIT <= wall
+        number = size.bit_length()
+        known = self._classes.get(number)
         if known is None:
-            known = self._classes[size.bit_length()] = _SizeClass(wall)
-        if suspect:
+            self._classes[number] = _SizeClass(wall)
+        elif cpu is not None and cpu < INLINE_LIMIT <= wall:
             known.suspect += 1
-            return
-        if cpu is None and known.suspect >= known.probe_after:
+        elif cpu is None and known.suspect >= known.probe_after:
             known.seconds = wall
             known.probe_after = _FIRST_PROBE if wall < INLINE_LIMIT else min(2 * known.probe_after, _LAST_PROBE)
             known.suspect = 0
-            return
-        known.seconds += _WEIGHT * (min(wall, _OUTLIER * known.seconds) - known.seconds)
+        elif wall > known.seconds:
+            known.seconds *= _STEP
+        else:
+            known.seconds /= _STEP

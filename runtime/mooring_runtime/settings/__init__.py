@@ -3,6 +3,7 @@
 `ServeSettings` belongs to `serve` and `check`, `FetchSettings` to `fetch`; what both read stands in `ProcessSettings`.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -22,6 +23,7 @@ __all__ = [
     "load",
     "redact",
     "settings_of",
+    "termination_log",
     "unknown",
 ]
 
@@ -105,3 +107,9 @@ class FetchSettings(ProcessSettings):
         "Directory with a file `token`, or with `username` and `password`, for the address's own host.",
     ] = None
     max_model_bytes: Annotated[int | None, kinds.size(), "The largest file to fetch."] = None
+
+
+def termination_log(environment: Mapping[str, str]) -> Path:
+    """Where to leave the reason of a failure, also when other settings are wrong."""
+    default = ProcessSettings().termination_log
+    return Path(environment.get("MOORING_TERMINATION_LOG", "").strip() or default)

@@ -1,0 +1,312 @@
+"""One HTTP/1.1 connection: requests to a handler, answers out in the order of their requests.
+
+It keeps to these rules, whatever the client does:
+
+- Requests of one connection are handled as they arrive; answers wait for the answers before them (pipelining).
+- Memory is bounded: a client that sends more than it reads is not read from until it has caught up.
+- Time is bounded: head, body, idle connection and a stalled reader each have a limit, checked by the listener's sweep.
+- After an error that loses the place where the next request would begin, the answer is sent, then the connection is
+  closed in such a way that the client still receives that answer.
+- A client that hangs up takes back what of its requests still waits.
+"""
+
+import asyncio
+import logging
+import math
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import cast
+
+from mooring_runtime.errors import InferenceFailed, RequestError, RequestTimeout
+from mooring_runtime.frontends.http import coding
+from mooring_runtime.frontends.http.messages import Handler, Part, Reply, Request, error_reply, render
+from mooring_runtime.frontends.http.parser import Limits, RequestParser
+from mooring_runtime.scheduling import Ticket
+
+log = logging.getLogger(__name__)
+
+_MAX_PENDING = 32
+"""Unanswered requests of one connection above which it is not read from."""
+_COMPRESS_FROM = 1024
+"""Bytes of a body below which compression costs more than it saves."""
+_COMPRESS_APART = 256 * 1024
+"""Bytes from which a thread compresses, so that other connections do not wait for it."""
+_LINGER = 2.0
+"""Seconds in which a client may finish sending what will not be read, so that it sees the answer and not a reset."""
+_BODY_RATE = 1024
+"""Bytes a second: a body that arrives faster is given all the time that it needs."""
+
+_CLOSE, _KEEP = b"Connection: close\r\n", b"Connection: keep-alive\r\n"
+
+
+@dataclass(slots=True)
+class Shared:
+    """What the connections of one listener have in common."""
+
+    handler: Handler
+    limits: Limits
+    log_access: Callable[[Request, Reply, float], None] | None = None
+    """Called with the seconds from the request's last byte to its answer."""
+    connections: set["Connection"] = field(default_factory=set)
+    empty: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the last connection has gone."""
+    closing: bool = False
+    """Every answer from now on ends its connection, so that clients move to another replica."""
+    now: float = 0.0
+    """A clock that the sweep moves on; the time limits need no finer one, and this one costs nothing."""
+    date: bytes = b""
+    """The `Date` line, made anew by the sweep."""
+
+
+class Exchange:
+    """A request and the place of its answer among those of its connection."""
+
+    __slots__ = ("connection", "persistence", "request", "started", "ticket", "written")
+
+    def __init__(self, connection: "Connection", request: Request, persistence: bytes) -> None:
+        self.connection = connection
+        self.request = request
+        self.persistence = persistence
+        """The `Connection` line of the answer, or nothing."""
+        self.ticket: Ticket | None = None
+        self.written: list[Part] | None = None
+        self.started = 0.0
+
+    def respond(self, reply: Reply) -> None:
+        """Give the answer; it is sent when those before it are."""
+        self.connection.answered(self, reply)
+
+
+class Connection(asyncio.Protocol):
+    """See the module. `deadline` is when, by the shared clock, the sweep is to call `expire`."""
+
+    def __init__(self, shared: Shared) -> None:
+        self._shared = shared
+        self._limits = shared.limits
+        self._parser = RequestParser(shared.limits, self._handle, self._send_continue)
+        self._transport: asyncio.Transport | None = None
+        self._pending: deque[Exchange] = deque()
+        self._deaf = False
+        """What still arrives is thrown away: the connection ends after the answers that are due."""
+        self._lingering = False
+        """The client may still be sending when the last answer leaves."""
+        self._write_blocked = False
+        self._unwritten = 0
+        self._reading = True
+        self._stage = 0
+        self._since = 0.0
+        self.deadline = math.inf
+
+    # --- the transport's events
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A client has connected."""
+        self._transport = cast(asyncio.Transport, transport)
+        self._shared.connections.add(self)
+        self._shared.empty.clear()
+        self.deadline = self._shared.now + self._limits.header_timeout
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone, and with it what waits for its client."""
+        self._transport = None
+        self._take_back()
+        self._shared.connections.discard(self)
+        if not self._shared.connections:
+            self._shared.empty.set()
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes have arrived."""
+        if self._deaf:
+            return
+        try:
+            self._parser.feed(data)
+        except RequestError as error:
+            self._refuse(error)
+            return
+        if self._pending or self._write_blocked:
+            self._balance_reading()
+        self._set_deadline()
+
+    def eof_received(self) -> bool:
+        """The client sends no more: what waits is taken back, what runs is still answered; then the end."""
+        self._deaf = True
+        if self._lingering or not self._pending:
+            return False
+        self._pending[-1].persistence = _CLOSE
+        for exchange in list(self._pending):
+            if exchange.ticket is not None:
+                exchange.ticket.cancel()
+        return bool(self._pending)
+
+    def pause_writing(self) -> None:
+        """The client reads more slowly than answers come."""
+        self._write_blocked = True
+        self._unwritten = 0 if self._transport is None else self._transport.get_write_buffer_size()
+        self.deadline = self._shared.now + self._limits.write_timeout
+        self._balance_reading()
+
+    def resume_writing(self) -> None:
+        """The client has caught up."""
+        self._write_blocked = False
+        self._set_deadline()
+        self._balance_reading()
+
+    # --- in
+
+    def _handle(self, request: Request) -> None:
+        if self._deaf:
+            return
+        persistence = b"" if request.modern else _KEEP
+        if self._shared.closing or not request.keep_alive:
+            persistence = _CLOSE
+            self._deaf = True
+        exchange = Exchange(self, request, persistence)
+        self._pending.append(exchange)
+        if self._shared.log_access is not None:
+            exchange.started = time.perf_counter()
+        try:
+            exchange.ticket = self._shared.handler(request, exchange.respond)
+        except RequestError as error:
+            exchange.respond(error_reply(error))
+        except Exception as error:
+            log.exception("cannot handle %s %s", request.method.decode(), request.target.decode())
+            exchange.respond(error_reply(InferenceFailed(f"a fault of the server: {type(error).__name__}: {error}")))
+
+    def _refuse(self, error: RequestError) -> None:
+        """Answer what cannot be read on, after the answers that are due, and close."""
+        exchange = Exchange(self, self._parser.broken_request(), _CLOSE)
+        self._deaf = self._lingering = True
+        self._pending.append(exchange)
+        exchange.respond(error_reply(error))
+
+    def _take_back(self) -> None:
+        """Forget every request that is not answered, and cancel those that wait."""
+        forgotten = list(self._pending)
+        self._pending.clear()
+        for exchange in forgotten:
+            if exchange.ticket is not None:
+                exchange.ticket.cancel()
+
+    def _send_continue(self) -> None:
+        """Tell the client to send the body, unless answers before it are due first."""
+        if self._parser.expecting and not self._pending and self._transport is not None:
+            self._parser.expecting = False
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    # --- out
+
+    def answered(self, exchange: Exchange, reply: Reply) -> None:
+        """The handler's answer to one request."""
+        if self._transport is None:
+            return
+        if self._shared.log_access is not None:
+            self._shared.log_access(exchange.request, reply, time.perf_counter() - exchange.started)
+        accepts = exchange.request.headers.get(b"accept-encoding")
+        if accepts is not None and (chosen := coding.accepted(accepts)) is not None:
+            size = sum(map(len, reply.body))
+            if size >= _COMPRESS_APART:
+                compressing = asyncio.get_running_loop().run_in_executor(None, coding.deflate, chosen, reply.body)
+                compressing.add_done_callback(lambda done: self._ready(exchange, _coded(reply, chosen, done.result())))
+                return
+            if size >= _COMPRESS_FROM:
+                reply = _coded(reply, chosen, coding.deflate(chosen, reply.body))
+        self._ready(exchange, reply)
+
+    def _ready(self, exchange: Exchange, reply: Reply) -> None:
+        if self._shared.closing:
+            exchange.persistence = _CLOSE
+        head_only = exchange.request.method == b"HEAD"
+        exchange.written = render(reply, exchange.persistence, self._shared.date, head_only=head_only)
+        if self._pending and self._pending[0] is exchange:
+            self._flush()
+
+    def _flush(self) -> None:
+        """Write every answer whose turn it is."""
+        pending, transport = self._pending, self._transport
+        while transport is not None and pending and (parts := pending[0].written) is not None:
+            exchange = pending.popleft()
+            if len(parts) == 1:
+                transport.write(parts[0])
+            else:
+                transport.writelines(parts)
+            if exchange.persistence is _CLOSE:
+                self._end(transport)
+                return
+        if not pending:
+            self._send_continue()
+            if self.deadline == math.inf:
+                self._set_deadline()
+        if not self._reading:
+            self._balance_reading()
+
+    def _end(self, transport: asyncio.Transport) -> None:
+        """The last answer is written; what was pipelined behind it is not answered, as `Connection: close` says."""
+        self._deaf = True
+        self._take_back()
+        self._set_deadline()
+        if self._lingering:
+            # Closing now would reset the connection under what the client still sends: it might not read the answer.
+            transport.write_eof()
+            self._balance_reading()
+        else:
+            transport.close()
+
+    # --- limits
+
+    def _balance_reading(self) -> None:
+        """Read only while the client keeps up with its answers."""
+        wanted = self._lingering or not (self._write_blocked or len(self._pending) >= _MAX_PENDING)
+        if wanted == self._reading or self._transport is None or self._transport.is_closing():
+            return
+        self._reading = wanted
+        if wanted:
+            self._transport.resume_reading()
+        else:
+            self._transport.pause_reading()
+
+    def _set_deadline(self) -> None:
+        """When the sweep shall look at this connection."""
+        if self._write_blocked:
+            return
+        limits, parser = self._limits, self._parser
+        if self._pending and (self._deaf or not parser.in_message):
+            self.deadline = math.inf
+        elif self._deaf:
+            self.deadline = self._shared.now + (_LINGER if self._lingering else limits.write_timeout)
+        elif parser.in_message:
+            if parser.stage != self._stage:
+                self._stage = parser.stage
+                self._since = self._shared.now
+            allowed = limits.body_timeout + parser.body_size / _BODY_RATE if parser.in_body else limits.header_timeout
+            self.deadline = self._since + allowed
+        else:
+            self.deadline = self._shared.now + limits.idle_timeout
+
+    def expire(self) -> None:
+        """The deadline has passed."""
+        transport, limits, parser = self._transport, self._limits, self._parser
+        if transport is None:
+            return
+        unwritten = transport.get_write_buffer_size()
+        if self._write_blocked and unwritten < self._unwritten:  # A slow reader, but one that reads.
+            self._unwritten = unwritten
+            self.deadline = self._shared.now + limits.write_timeout
+        elif self._write_blocked or self._lingering or transport.is_closing():
+            transport.abort()
+        elif parser.in_message:
+            part, limit = ("body", limits.body_timeout) if parser.in_body else ("head", limits.header_timeout)
+            self._refuse(RequestTimeout(f"the {part} of the request did not arrive within {limit:g} s"))
+        else:
+            transport.close()
+
+    def finish(self) -> None:
+        """The server stops: close now if nothing is under way, else after the answers that are due."""
+        if self._transport is not None and not self._pending and not self._parser.in_message:
+            self._transport.close()
+
+
+def _coded(reply: Reply, chosen: bytes, body: bytes) -> Reply:
+    headers = ((b"Content-Encoding", chosen), (b"Vary", b"Accept-Encoding"))
+    return reply._replace(body=(body,), headers=reply.headers + headers)

@@ -1,0 +1,233 @@
+"""`POST .../infer`: one request of the V2 protocol, from its body to its answer, JSON and binary."""
+
+import logging
+from typing import Any
+
+from mooring_runtime.errors import InferenceFailed, InvalidRequest, RequestError
+from mooring_runtime.frontends.http import tensors
+from mooring_runtime.frontends.http.messages import JSON, OCTETS, Part, Reply, Request, Respond, error_reply
+from mooring_runtime.messages import DATATYPES, InferRequest, InferResponse, ModelMetadata, Tensor, TensorSpec
+
+log = logging.getLogger(__name__)
+
+HEADER_LENGTH = b"inference-header-content-length"
+"""Length of the JSON before the binary data; the header's name as it arrives, in lower case."""
+
+_REFUSED = {
+    "sequence_id": "this model keeps no state between requests",
+    "sequence_start": "this model keeps no state between requests",
+    "sequence_end": "this model keeps no state between requests",
+    "priority": "this server knows no priorities",
+    "timeout": "this server knows no time limit of a request",
+    "headers": "the name is reserved",
+}
+"""Reserved request parameters that ask for something which is not there; silently ignored they would mislead."""
+
+
+class InferCall:
+    """One request: `decode` and `reply` are what the data plane calls, in this order."""
+
+    __slots__ = ("_binary", "_binary_default", "_request", "_respond")
+
+    def __init__(self, request: Request, respond: Respond) -> None:
+        self._request = request
+        self._respond = respond
+        self._binary_default = False
+        self._binary: dict[str, bool] = {}
+
+    # --- in
+
+    def decode(self, metadata: ModelMetadata) -> InferRequest:
+        """The request in the body. Raises InvalidRequest with what is wrong with it."""
+        body = self._request.body
+        header = self._request.headers.get(HEADER_LENGTH)
+        if header is None:
+            return self._document(metadata, tensors.parse_json(body), None)
+        length = int(header) if header.isdigit() and len(header) < 20 else -1
+        if not 0 <= length <= len(body):
+            shown = header.decode("latin-1")
+            raise InvalidRequest(
+                f"Inference-Header-Content-Length is '{shown}', it must be from 0 to the body's {len(body)} bytes"
+            )
+        if length == 0:
+            return self._raw(metadata, memoryview(body))
+        view = memoryview(body)
+        return self._document(metadata, tensors.parse_json(view[:length]), view[length:])
+
+    def _raw(self, metadata: ModelMetadata, body: memoryview) -> InferRequest:
+        """A body without JSON: the bytes of the model's only input, in a batch of one."""
+        if len(metadata.inputs) != 1:
+            raise InvalidRequest(
+                f"a request without JSON is for models of one input; model '{metadata.name}' has {len(metadata.inputs)}"
+            )
+        (spec,) = metadata.inputs.values()
+        what, datatype = f"input '{spec.name}'", DATATYPES[spec.datatype]
+        if datatype.name == "BYTES":
+            shape = _raw_shape(spec, 1)
+            body = memoryview(len(body).to_bytes(4, "little") + bytes(body))
+        else:
+            shape = _raw_shape(spec, len(body) // datatype.itemsize)
+        self._binary_default = True
+        return InferRequest((Tensor(spec.name, datatype.name, tensors.from_bytes(what, body, datatype, shape)),))
+
+    def _document(self, metadata: ModelMetadata, document: Any, binary: memoryview | None) -> InferRequest:
+        if type(document) is not dict:
+            raise InvalidRequest("the body must be a JSON object")
+        request_id = document.get("id")
+        if request_id is not None and type(request_id) is not str:
+            raise InvalidRequest(f"id is {request_id!r}, it must be a string")
+        parameters = document.get("parameters")
+        if parameters is not None:
+            self._request_parameters(parameters)
+        wanted = document.get("outputs")
+        outputs = () if wanted is None else self._outputs(wanted)
+        items = document.get("inputs")
+        if type(items) is not list:
+            raise InvalidRequest("inputs must be a list")
+        found = []
+        offset = 0
+        for item in items:
+            tensor, offset = _input(item, binary, offset)
+            found.append(tensor)
+        if binary is not None and offset != len(binary):
+            raise InvalidRequest(f"{len(binary) - offset} bytes of binary data are left over after the last input")
+        if metadata.binary_only:
+            self._check_json_outputs(metadata, outputs)
+        return InferRequest(tuple(found), outputs, request_id)
+
+    def _request_parameters(self, parameters: Any) -> None:
+        """Parameters that are not V2's own are the model's; an ONNX model has none, and does not mind."""
+        if type(parameters) is not dict:
+            raise InvalidRequest("parameters must be a JSON object")
+        for name, value in parameters.items():
+            if name == "binary_data_output":
+                self._binary_default = _flag(f"parameter {name}", value)
+            elif name in _REFUSED and value not in (0, "", False):
+                raise InvalidRequest(f"parameter {name} cannot be used: {_REFUSED[name]}")
+            elif name.startswith("triton_"):
+                raise InvalidRequest(f"parameter {name} cannot be used: names that begin with triton_ are reserved")
+
+    def _outputs(self, items: Any) -> tuple[str, ...]:
+        if type(items) is not list:
+            raise InvalidRequest("outputs must be a list")
+        names = []
+        for item in items:
+            if type(item) is not dict or type(item.get("name")) is not str:
+                raise InvalidRequest("each of outputs must be a JSON object with a name")
+            name = item["name"]
+            for key, value in _parameters(f"output '{name}'", item).items():
+                if key == "binary_data":
+                    self._binary[name] = _flag(f"output '{name}': parameter binary_data", value)
+                elif key == "classification" and value != 0:
+                    raise InvalidRequest(f"output '{name}': this server has no classification; take the tensor itself")
+                elif key.startswith("shared_memory_"):
+                    raise InvalidRequest(f"output '{name}': this server has no shared memory")
+            names.append(name)
+        return tuple(names)
+
+    def _check_json_outputs(self, metadata: ModelMetadata, wanted: tuple[str, ...]) -> None:
+        """Refuse before the model runs what could not be answered after it."""
+        for name in metadata.binary_only:
+            if (not wanted or name in wanted) and not self._is_binary(name):
+                raise InvalidRequest(
+                    f"output '{name}' is {metadata.outputs[name].datatype}, which JSON cannot carry; ask for it as "
+                    "binary data (binary_data of the output, or binary_data_output of the request)"
+                )
+
+    def _is_binary(self, name: str) -> bool:
+        return self._binary.get(name, self._binary_default)
+
+    # --- out
+
+    def reply(self, outcome: InferResponse | RequestError) -> None:
+        """Answer the client."""
+        try:
+            reply = error_reply(outcome) if isinstance(outcome, RequestError) else self._encode(outcome)
+        except RequestError as error:
+            reply = error_reply(error)
+        except Exception as error:  # Else the client would wait for ever.
+            log.exception("cannot write the answer of model '%s'", getattr(outcome, "model_name", "?"))
+            reply = error_reply(InferenceFailed(f"cannot write the answer: {type(error).__name__}: {error}"))
+        self._respond(reply)
+
+    def _encode(self, response: InferResponse) -> Reply:
+        document: dict[str, Any] = {"model_name": response.model_name, "model_version": response.model_version}
+        if response.id is not None:
+            document["id"] = response.id
+        document["outputs"] = outputs = []
+        blobs: list[Part] = []
+        for name, datatype, array in response.outputs:
+            entry: dict[str, Any] = {"name": name, "datatype": datatype, "shape": array.shape}
+            if self._is_binary(name):
+                blob = tensors.to_bytes(datatype, array)
+                entry["parameters"] = {"binary_data_size": len(blob)}
+                blobs.append(blob)
+            else:
+                entry["data"] = tensors.to_json(name, datatype, array)
+            outputs.append(entry)
+        text = tensors.dump_json(document)
+        if not blobs:
+            return Reply(200, (text,), JSON)
+        length = (b"Inference-Header-Content-Length", b"%d" % len(text))
+        return Reply(200, (text, *blobs), OCTETS, (length,))
+
+
+def _input(item: Any, binary: memoryview | None, offset: int) -> tuple[Tensor, int]:
+    """One of `inputs`, and where in the binary data the next one's bytes begin."""
+    if type(item) is not dict or type(item.get("name")) is not str:
+        raise InvalidRequest("each of inputs must be a JSON object with a name")
+    name = item["name"]
+    what = f"input '{name}'"
+    datatype = tensors.datatype_of(what, item.get("datatype"))
+    shape = tensors.shape_of(what, item.get("shape"))
+    size = None
+    if "parameters" in item:
+        parameters = _parameters(what, item)
+        size = parameters.get("binary_data_size")
+        if any(key.startswith("shared_memory_") for key in parameters):
+            raise InvalidRequest(f"{what}: this server has no shared memory")
+    if (size is None) == ("data" not in item):
+        found = "neither" if size is None else "both"
+        raise InvalidRequest(f"{what} needs either data or the parameter binary_data_size; it has {found}")
+    if size is None:
+        return Tensor(name, datatype.name, tensors.from_json(what, item["data"], datatype, shape)), offset
+    if binary is None:
+        raise InvalidRequest(f"{what} has binary_data_size, but there is no header Inference-Header-Content-Length")
+    if type(size) is not int or not 0 <= size <= len(binary) - offset:
+        raise InvalidRequest(
+            f"{what} has binary_data_size {size!r}, but the body has {len(binary) - offset} bytes left for it"
+        )
+    array = tensors.from_bytes(what, binary[offset : offset + size], datatype, shape)
+    return Tensor(name, datatype.name, array), offset + size
+
+
+def _raw_shape(spec: TensorSpec, count: int) -> tuple[int, ...]:
+    """The shape for `count` elements: the batch is one, and at most one other size may be open."""
+    shape = list(spec.shape)
+    free = [axis for axis, size in enumerate(shape) if size < 0]
+    if len(free) > 1 and free[0] == 0:
+        shape[0] = 1
+        free = free[1:]
+    if len(free) > 1:
+        raise InvalidRequest(f"input '{spec.name}' has {len(free)} open sizes, so a request needs JSON with its shape")
+    if free:
+        rest = 1
+        for axis, size in enumerate(shape):
+            rest *= 1 if axis == free[0] else size
+        shape[free[0]] = count // rest if rest else 0
+    return tuple(shape)
+
+
+def _parameters(what: str, item: dict[str, Any]) -> dict[str, Any]:
+    parameters = item.get("parameters")
+    if parameters is None:
+        return {}
+    if type(parameters) is not dict:
+        raise InvalidRequest(f"{what}: parameters must be a JSON object")
+    return parameters
+
+
+def _flag(what: str, value: Any) -> bool:
+    if type(value) is not bool:
+        raise InvalidRequest(f"{what} is {value!r}, it must be true or false")
+    return value

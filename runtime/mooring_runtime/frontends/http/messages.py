@@ -1,0 +1,97 @@
+"""An HTTP request as a handler gets it, and the reply that it gives; how replies become bytes."""
+
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import NamedTuple
+
+import orjson
+
+from mooring_runtime.errors import MethodNotAllowed, RequestError
+from mooring_runtime.scheduling import Ticket
+
+JSON = b"application/json"
+"""Exactly this, without a charset: the kserve client parses an error body only then."""
+OCTETS = b"application/octet-stream"
+
+Part = bytes | memoryview
+Headers = tuple[tuple[bytes, bytes], ...]
+
+
+class Request:
+    """A complete request. `headers` has lower-case names; of a repeated header the values stand with commas between.
+
+    `keep_alive` false: the client sends no other on this connection; `modern`: it speaks HTTP/1.1, not 1.0.
+    """
+
+    __slots__ = ("body", "headers", "keep_alive", "method", "modern", "target")
+
+    def __init__(
+        self,
+        method: bytes,
+        target: bytes,
+        headers: dict[bytes, bytes],
+        body: bytes,
+        *,
+        keep_alive: bool = True,
+        modern: bool = True,
+    ) -> None:
+        self.method = method
+        self.target = target
+        self.headers = headers
+        self.body = body
+        self.keep_alive = keep_alive
+        self.modern = modern
+
+
+class Reply(NamedTuple):
+    """What a handler answers. `body` is sent part after part; nobody may change a part afterwards."""
+
+    status: int
+    body: tuple[Part, ...] = ()
+    content_type: bytes = JSON
+    headers: Headers = ()
+
+
+Respond = Callable[[Reply], None]
+Handler = Callable[[Request, Respond], Ticket | None]
+"""Answers a request by its second argument, now or later; later it may have returned a ticket that takes it back."""
+
+
+def json_reply(status: int, document: object, headers: Headers = ()) -> Reply:
+    """A reply whose body is `document` as JSON."""
+    return Reply(status, (orjson.dumps(document),), JSON, headers)
+
+
+def error_reply(error: RequestError) -> Reply:
+    """`{"error": message}` with the code of the error's class."""
+    headers: Headers = ()
+    if error.retry_after is not None:
+        headers = ((b"Retry-After", str(error.retry_after).encode()),)
+    if isinstance(error, MethodNotAllowed):
+        headers = ((b"Allow", error.allowed.encode()),)
+    return json_reply(error.http_status, {"error": str(error)}, headers)
+
+
+_PHRASES = {status.value: status.phrase.encode() for status in HTTPStatus} | {499: b"Client Closed Request"}
+_JOIN_BELOW = 64 * 1024
+"""Bytes of a body below which copying it beside its head is cheaper than a second write."""
+_heads: dict[tuple[int, bytes], bytes] = {}
+
+
+def render(reply: Reply, connection: bytes, date: bytes, *, head_only: bool) -> list[Part]:
+    """The reply as parts to write, small ones joined. `connection` and `date` are whole header lines, or empty."""
+    status, body, content_type, headers = reply
+    start = _heads.get((status, content_type))
+    if start is None:
+        start = b"HTTP/1.1 %d %s\r\nContent-Type: %s\r\nContent-Length: " % (
+            status,
+            _PHRASES.get(status, b"Unknown"),
+            content_type,
+        )
+        _heads[status, content_type] = start
+    extra = b"".join([b"%s: %s\r\n" % header for header in headers]) if headers else b""
+    length = sum([len(part) for part in body])
+    head = b"%s%d\r\n%s%s%s\r\n" % (start, length, extra, connection, date)
+    if head_only:
+        return [head]
+    return [b"".join((head, *body))] if length < _JOIN_BELOW else [head, *body]

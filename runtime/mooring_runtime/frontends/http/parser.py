@@ -1,0 +1,196 @@
+"""Bytes to requests: httptools, and around it every limit and refusal that HTTP/1.1 asks of a server. No I/O.
+
+Where the chunks of bytes are cut makes no difference to what comes out.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import httptools
+
+from mooring_runtime.errors import (
+    BodyTooLarge,
+    ExpectationFailed,
+    HeadTooLarge,
+    MalformedHttp,
+    RequestError,
+    UnknownTransferCoding,
+)
+from mooring_runtime.frontends.http.coding import Inflater
+from mooring_runtime.frontends.http.messages import Request
+
+_RARE = frozenset({b"transfer-encoding", b"content-encoding", b"expect"})
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a client may ask of the server: sizes in bytes, times in seconds."""
+
+    header_bytes: int = 32 * 2**10
+    body_bytes: int = 64 * 2**20
+    header_timeout: float = 10.0
+    body_timeout: float = 30.0
+    idle_timeout: float = 620.0
+    write_timeout: float = 60.0
+
+
+class RequestParser:
+    """Calls `on_request` with each complete request, `on_expect` where a client waits for leave to send its body.
+
+    After a request that was the connection's last (`keep_alive` false), and after an error, nothing more is parsed.
+    """
+
+    def __init__(self, limits: Limits, on_request: Callable[[Request], None], on_expect: Callable[[], None]) -> None:
+        self._limits = limits
+        self._on_request = on_request
+        self._on_expect = on_expect
+        self._parser = httptools.HttpRequestParser(self)
+        self._over = False
+        self.in_message = self.in_body = False
+        self.expecting = False
+        """The client waits for `100 Continue` before it sends the body."""
+        self.stage = 0
+        """Grows with every head and every body that begins: a limit of time starts anew."""
+        self._forget()
+
+    def _forget(self) -> None:
+        self.in_body = self.expecting = False
+        self.body_size = 0
+        self._modern = True
+        self._method = self._target = b""
+        self._headers: dict[bytes, bytes] = {}
+        self._head_size = self._head_unparsed = 0
+        self._body: list[bytes] = []
+        self._inflater: Inflater | None = None
+
+    def feed(self, data: bytes) -> None:
+        """Parse on. Raises the RequestError to answer before the connection is closed."""
+        if self._over:
+            return
+        begun = self.in_message and not self.in_body
+        try:
+            self._feed(data)
+            if begun and self.in_message and not self.in_body:
+                # httptools keeps a header line to itself until it ends; one that never does is counted here.
+                self._head_unparsed += len(data)
+                self._bound_head(self._head_unparsed)
+        except RequestError:
+            self._over = True
+            self._body = []
+            raise
+
+    def broken_request(self) -> Request:
+        """What is known of the request under way, to answer an error with."""
+        return Request(self._method, self._target, self._headers, b"", keep_alive=False, modern=self._modern)
+
+    def _feed(self, data: bytes) -> None:
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._without_upgrade(data[upgrade.args[0] :])
+        except httptools.HttpParserCallbackError as error:
+            if isinstance(error.__context__, RequestError):
+                raise error.__context__ from None
+            raise
+        except httptools.HttpParserError as error:
+            if not self._over:  # Else: bytes after a request that said it was the last.
+                raise MalformedHttp(f"this is not HTTP/1.1: {error}") from None
+
+    def _without_upgrade(self, rest: bytes) -> None:
+        """Offers to change the protocol (curl's h2c) are declined by answering as if they had not been made.
+
+        httptools has stopped after the head, so a new parser gets that head again without the offer.
+        """
+        line = b"%s %s HTTP/1.1\r\n" % (self._method, self._target)
+        kept = [item for item in self._headers.items() if item[0] not in (b"upgrade", b"connection")]
+        self._parser = httptools.HttpRequestParser(self)
+        self._feed(b"".join([line, *[b"%s: %s\r\n" % item for item in kept], b"\r\n", rest]))
+
+    # --- httptools' events; what one raises comes out of its feed_data as the context of a callback error
+
+    def on_message_begin(self) -> None:
+        """The first byte of a request."""
+        self._forget()
+        self.in_message = True
+        self.stage += 1
+
+    def on_url(self, url: bytes) -> None:
+        """A piece of the target."""
+        self._target += url
+        self._head_size += len(url)
+        self._bound_head(self._head_size)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header, or after the body a trailer."""
+        self._head_size += len(name) + len(value) + 4
+        if self._head_size > self._limits.header_bytes:
+            self._bound_head(self._head_size)
+        if self.in_body:
+            return
+        name = name.lower()
+        headers = self._headers
+        headers[name] = b"%s, %s" % (headers[name], value) if name in headers else value
+
+    def on_headers_complete(self) -> None:
+        """Everything that can be refused without the body is refused here."""
+        self.in_body = True
+        self.stage += 1
+        headers = self._headers
+        self._method = self._parser.get_method()
+        self._modern = self._parser.get_http_version() != "1.0"
+        host = headers.get(b"host")
+        if self._modern and (host is None or b"," in host):
+            raise MalformedHttp("an HTTP/1.1 request must have exactly one Host header")
+        if self._method == b"CONNECT":
+            raise MalformedHttp("CONNECT is for proxies, and this is none")
+        length = headers.get(b"content-length")
+        if length is not None and int(length) > self._limits.body_bytes:
+            raise BodyTooLarge(f"the body has {int(length)} bytes, the limit is {self._limits.body_bytes}")
+        if not _RARE.isdisjoint(headers):
+            self._rare_headers(headers)
+
+    def _rare_headers(self, headers: dict[bytes, bytes]) -> None:
+        transfer = headers.get(b"transfer-encoding")
+        if transfer is not None and transfer.strip().lower() != b"chunked":
+            shown = transfer.decode("latin-1")
+            raise UnknownTransferCoding(f"Transfer-Encoding '{shown}' is not understood; send chunked or none")
+        encoding = headers.get(b"content-encoding")
+        if encoding is not None and encoding.strip().lower() != b"identity":
+            self._inflater = Inflater(encoding, self._limits.body_bytes)
+        if b"expect" in headers and self._modern:
+            self._expect(headers[b"expect"])
+
+    def on_body(self, data: bytes) -> None:
+        """A piece of the body."""
+        self.expecting = False
+        self.body_size += len(data)
+        if self.body_size > self._limits.body_bytes:
+            raise BodyTooLarge(f"the body passes the limit of {self._limits.body_bytes} bytes")
+        self._body.append(data if self._inflater is None else self._inflater.feed(data))
+
+    def on_message_complete(self) -> None:
+        """The last byte of a request."""
+        if self._over or self._parser.should_upgrade():
+            return  # _without_upgrade hands the same request in again.
+        if self._inflater is not None:
+            self._inflater.finish()
+        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+        self._body = []
+        self.in_message = self.in_body = self.expecting = False
+        keep_alive = self._parser.should_keep_alive()
+        self._over = not keep_alive
+        self._on_request(
+            Request(self._method, self._target, self._headers, body, keep_alive=keep_alive, modern=self._modern)
+        )
+
+    # --- checks
+
+    def _bound_head(self, size: int) -> None:
+        if size > self._limits.header_bytes:
+            raise HeadTooLarge(f"request line and headers pass the limit of {self._limits.header_bytes} bytes")
+
+    def _expect(self, value: bytes) -> None:
+        if value.strip().lower() != b"100-continue":
+            raise ExpectationFailed(f"Expect '{value.decode('latin-1')}' is not understood; send 100-continue or none")
+        self.expecting = True
+        self._on_expect()
