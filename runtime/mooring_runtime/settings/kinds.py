@@ -155,7 +155,9 @@ def https_uri() -> Kind[str]:
 
     def parse(text: str) -> str:
         parts = urlsplit(text)
-        if parts.scheme != "https" or not parts.hostname or parts.port == 0 or re.search(r"[\x00-\x20\x7f]", text):
+        if parts.scheme != "https" or not parts.hostname or parts.port == 0 or parts.username is not None:
+            raise ValueError
+        if re.search(r"[\x00-\x20\x7f]", text):
             raise ValueError
         file_name(text)
         return text
@@ -166,4 +168,4 @@ def https_uri() -> Kind[str]:
         except ValueError:
             return "not a URI"
 
-    return Kind(parse, "an https:// address whose path ends in a file name", show)
+    return Kind(parse, "an https:// address without user and password, whose path ends in a file name", show)
