@@ -1,7 +1,11 @@
 """The cgroups of a cluster's containers: all stand below one that carries the cluster's name (see runc.sh)."""
 
+import json
 import os
+import shutil
+import subprocess
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -37,6 +41,39 @@ def remove(state: Path) -> None:
     for hierarchy in _hierarchies():
         with suppress(OSError):
             (hierarchy / _OURS).rmdir()
+
+
+def memory_limits_work(state: Path, pause: Path, enter: Sequence[str]) -> bool:
+    """Whether runc can limit a container's memory here, found out by letting it: some hosts keep the controller.
+
+    Args:
+        pause: a static program to put into the container.
+        enter: the words that put a command into the cluster's namespaces.
+    """
+    bundle = state / "memory-probe"
+    (bundle / "rootfs").mkdir(parents=True)
+    shutil.copy(pause, bundle / "rootfs" / "pause")
+    runc = [*enter, "runc", f"--root={bundle / 'run'}"]
+    path = {**os.environ, "PATH": f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"}
+
+    def succeeds(*arguments: str) -> bool:
+        # No pipe: the container would hold it open, and this would wait for it.
+        nowhere = subprocess.DEVNULL
+        result = subprocess.run(
+            [*runc, *arguments], env=path, stdin=nowhere, stdout=nowhere, stderr=nowhere, check=False
+        )
+        return result.returncode == 0
+
+    if not succeeds("spec", f"--bundle={bundle}"):
+        return False
+    config = json.loads((bundle / "config.json").read_text())
+    config["process"] |= {"terminal": False, "args": ["/pause"]}
+    config["linux"] |= {"cgroupsPath": f"/{name(state)}/probe", "resources": {"memory": {"limit": 64 << 20}}}
+    (bundle / "config.json").write_text(json.dumps(config))
+    try:
+        return succeeds("create", f"--bundle={bundle}", "probe")
+    finally:
+        succeeds("delete", "--force", "probe")
 
 
 def _folders(state: Path) -> list[Path]:

@@ -16,7 +16,7 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import processes
+from . import mountpoints, processes
 from .places import ClusterError
 
 API_PORT = 6443
@@ -29,8 +29,9 @@ SERVICE_RANGE = "10.96.0.0/16"
 _NOBODY = "192.0.2.1"
 
 # Nodes that tests write by hand (prepared.py) send no heartbeat. Without kubelets nobody does, so
-# the controller is told to wait a year for one; with kubelets the default of 50 s stays.
-_NO_HEARTBEATS = "--node-monitor-grace-period=8760h"
+# the controller is told to wait a year for one; with kubelets the default of 50 s stays. It looks
+# every second, since the first look at a node makes it schedulable.
+_NO_HEARTBEATS = ("--node-monitor-grace-period=8760h", "--node-monitor-period=1s")
 
 _AUDIT_POLICY = {
     "apiVersion": "audit.k8s.io/v1",
@@ -85,6 +86,9 @@ def start(plane: Plane, server: str) -> None:
     processes.start(plane.state, "etcd", [*plane.enter, *_etcd(plane)])
     processes.start(plane.state, "apiserver", [*plane.enter, *_apiserver(plane)])
     wait_ready(plane.state, server)
+    if plane.provision is not None:
+        # Not earlier: mount points are removed with the host's last cluster, and this one counts since etcd runs.
+        mountpoints.make([mountpoints.VOLUMES])
     # These end at once when the API server is not ready yet.
     processes.start(
         plane.state, "controller-manager", [*plane.enter, *(plane.provision or ()), *_controller_manager(plane)]
@@ -164,7 +168,7 @@ def _controller_manager(plane: Plane) -> list[str]:
         "--root-ca-file=pki/ca.crt",
         *("--pvclaimbinder-sync-period=1s", "--horizontal-pod-autoscaler-sync-period=2s"),
         *(["--enable-hostpath-provisioner"] if plane.provision is not None else []),
-        *([_NO_HEARTBEATS] if plane.advertise is None else []),
+        *(_NO_HEARTBEATS if plane.advertise is None else ()),
     ]
 
 

@@ -110,7 +110,6 @@ def _plane(cluster: Cluster) -> controlplane.Plane:
         return controlplane.Plane(folder, cluster.state, cluster.address, network.node_address(0), enter, ())
     provision = None
     if mountpoints.possible():
-        mountpoints.make([mountpoints.VOLUMES])
         volumes = cluster.state / "volumes"
         volumes.mkdir()
         bind = f'mount --bind "$0" {mountpoints.VOLUMES} && exec "$@"'

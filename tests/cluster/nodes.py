@@ -91,8 +91,9 @@ def start(state: Path, count: int, server: str, tokens: dict[str, str]) -> None:
     (state / "Corefile").write_text(_corefile(state))
     processes.start(state, "coredns", [*enter, str(assets.folder() / "coredns"), "-conf", "Corefile"])
     nodes = [Node(state, number) for number in range(count)]
+    memory = cgroups.memory_limits_work(state, assets.folder() / "pause", enter)
     for node in nodes:
-        _start_containerd(node, enter)
+        _start_containerd(node, enter, memory)
     for node in nodes:
         _import(node, assets.folder() / "pause.tar")
         kubeconfig = node.folder / "kubeconfig"
@@ -132,7 +133,7 @@ def _import(node: Node, archive: Path) -> None:
             raise ClusterError(f"cannot load {archive} on {node.name}: {result.stderr.strip()}")
 
 
-def _start_containerd(node: Node, enter: Sequence[str]) -> None:
+def _start_containerd(node: Node, enter: Sequence[str], memory: bool) -> None:
     cni = node.folder / "cni"
     cni.mkdir(parents=True)
     (node.folder / "cni-cache").mkdir()
@@ -141,9 +142,8 @@ def _start_containerd(node: Node, enter: Sequence[str]) -> None:
     config = node.folder / "containerd.toml"
     config.write_text(_containerd_config(node))
     # A mount namespace of its own that still sees what kubelet mounts. Each containerd hands out
-    # addresses from its own cache. With a memory controller in sight that is not ours to use,
-    # runc would fail to start any container.
-    memory = _memory_works()
+    # addresses from its own cache. While a memory controller is in sight that is not
+    # ours to use, runc fails to start any container.
     script = 'mount --bind "$1" "$2"; shift 2\n' + ("" if memory else f"umount {_MEMORY} 2>/dev/null || true\n")
     bind = [str(node.folder / "cni-cache"), str(mountpoints.CNI_CACHE)]
     mountpoints.make([mountpoints.CNI_CACHE])
@@ -155,11 +155,6 @@ def _start_containerd(node: Node, enter: Sequence[str]) -> None:
     }
     containerd = [str(assets.folder() / "containerd"), "--config", str(config)]
     processes.start(node.state, f"containerd-{node.name}", [*enter, *command, *containerd], env)
-
-
-def _memory_works() -> bool:
-    """Whether containers can have memory limits here."""
-    return not _MEMORY.is_dir()
 
 
 def _corefile(state: Path) -> str:

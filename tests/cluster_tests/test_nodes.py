@@ -10,7 +10,7 @@ import pytest
 
 from tests.cluster import cgroups, images, lifecycle, prepared, processes
 from tests.cluster.cluster import Cluster
-from tests.cluster.places import ROOT, ClusterError, run_folder
+from tests.cluster.places import ClusterError, run_folder
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
@@ -111,9 +111,7 @@ def test_a_killed_cluster_leaves_nothing_after_down(tmp_path: Path, tools: str) 
             processes.stop(processes.find(state, name))
         for record in state.glob("*.pid.json"):
             record.unlink()
-        subprocess.run(
-            [sys.executable, "-m", "tests.cluster", "down", f"--state={tmp_path / 'other'}"], cwd=ROOT, check=True
-        )
+        lifecycle.down(tmp_path / "other")
         assert cgroups.processes(state)
 
         lifecycle.down(state)
