@@ -2,6 +2,7 @@
 
 import json
 import os
+import secrets
 import signal
 import subprocess
 import time
@@ -147,13 +148,22 @@ class Cluster:
     @contextmanager
     def door(self, service: str, namespace: str, port: int) -> Iterator[str]:
         """A way from the host to a Service: yields "ADDRESS:PORT"; connections to it are made anew inside."""
-        self._own("forward the port by kubectl")
         address = self.get("service", service, "-n", namespace)["spec"]["clusterIP"]
-        forwarder, listening = network.forward(self.state, f"door-{service}", (self.address, 0), (address, port))
+        with self.door_to(service, address, port) as outside:
+            yield outside
+
+    @contextmanager
+    def door_to(self, name: str, address: str, port: int) -> Iterator[str]:
+        """A way from the host to an address inside, such as a pod's: yields "ADDRESS:PORT" on the host."""
+        self._own("forward the port by kubectl")
+        forwarder, listening = network.forward(
+            self.state, f"door-{name}-{secrets.token_hex(3)}", (self.address, 0), (address, port)
+        )
         try:
             yield f"{self.address}:{listening}"
         finally:
             processes.stop(forwarder)
+            processes.forget(self.state, forwarder)
 
     def stop_apiserver(self, how: signal.Signals = signal.SIGKILL) -> None:
         """Stops the API server; etcd and the rest go on."""

@@ -85,6 +85,12 @@ def stop(component: Component, how: signal.Signals = signal.SIGKILL, timeout: fl
     wait_until(lambda: not component.alive(), timeout, f"{component.name} (process {component.pid}) to end")
 
 
+def forget(state: Path, component: Component) -> None:
+    """Removes the record and the log of a component that was stopped for good."""
+    for suffix in (".pid.json", ".log"):
+        (state / f"{component.name}{suffix}").unlink(missing_ok=True)
+
+
 def kill_all(state: Path, extra: Callable[[], set[int]] = set) -> None:
     """Kills every process of the cluster, and those that `extra` names, until none is left.
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.cluster import cgroups, images, lifecycle, prepared, processes
+from tests.cluster import cgroups, images, lifecycle, prepared, processes, registry
 from tests.cluster.cluster import Cluster
 from tests.cluster.places import ClusterError, run_folder
 
@@ -88,6 +88,17 @@ def test_an_extended_resource_is_counted_and_given(node_cluster: Cluster, namesp
     assert node_cluster.get("pod", "first", "-n", namespace)["spec"]["nodeName"] == "node1"
     assert node_cluster.get("pod", "second", "-n", namespace)["status"]["phase"] == "Pending"
     prepared.set_extended_resources(node_cluster, "node1", {"nvidia.com/gpu": None})
+
+
+def test_an_image_is_pulled_from_the_registry(node_cluster: Cluster, namespace: str, tools: str) -> None:
+    model = images.model_image("pulled", {"model.onnx": secrets.token_bytes(1 << 20), "note": b"from afar"})
+    reference = registry.push(node_cluster, model, "models/pulled")
+    volumes = [{"name": "model", "image": {"reference": reference}}]
+    pod = _pod("reader", tools, "cat /models/note", volumes=volumes, paths={"model": "/models"})
+    node_cluster.apply(pod, namespace=namespace)
+    _wait(node_cluster, namespace, "reader", "Succeeded")
+
+    assert node_cluster.kubectl("logs", "reader", "-n", namespace) == "from afar"
 
 
 def test_an_archive_that_is_no_image_is_refused(node_cluster: Cluster, tmp_path: Path) -> None:
