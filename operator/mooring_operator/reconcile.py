@@ -19,6 +19,10 @@ from .status import Rendered, Verdicts
 SOON = 5.0
 """Seconds until a round looks again at what sends us no event: free accelerators, classes, foreign objects."""
 
+NEW = 0.5
+"""Seconds until the first look at children that were just made: a status now would be one more write for each of many
+services that come at once, and would say only that nothing is there yet."""
+
 
 class Reconciler:
     """Brings one service at a time to what its spec asks, and its status to what is."""
@@ -48,6 +52,8 @@ class Reconciler:
         if not (unbuilt or obstacles or service.spec.suspend):
             step = plan.plan(service, observed, rendered.template_hash)
             obstacles = await self._act(service, step)
+            if not observed.children and not obstacles:
+                return NEW  # what was made this moment has nothing to tell yet
         unscaled = validation.check_scaling(service.spec.scaling, self._cluster)
         verdicts = Verdicts(problems=(*unbuilt, *obstacles), autoscaling=tuple(unscaled))
         await self._tell(live, status.status_of(service, observed, step, rendered, verdicts))

@@ -36,7 +36,7 @@ class Queue:
         self._waiting: dict[Key, float] = {}
         self._working: set[Key] = set()
         self._again: set[Key] = set()
-        self._due: dict[Key, int] = {}
+        self._due: dict[Key, tuple[float, int]] = {}
         self._timers: list[tuple[float, int, Key]] = []
         self._numbers = itertools.count()
         self._arrived = asyncio.Event()
@@ -51,10 +51,15 @@ class Queue:
             self._arrived.set()
 
     def add_after(self, key: Key, seconds: float) -> None:
-        """Let a service be looked at in so many seconds, in place of the time that was asked for before."""
-        number = self._due[key] = next(self._numbers)
-        heapq.heappush(self._timers, (_now() + seconds, number, key))
-        self._arrived.set()
+        """Let a service be looked at in so many seconds, unless it is due earlier anyway."""
+        at = _now() + seconds
+        if key in self._due and self._due[key][0] <= at:
+            return
+        number = next(self._numbers)
+        self._due[key] = (at, number)
+        heapq.heappush(self._timers, (at, number, key))
+        if self._timers[0][1] == number:
+            self._arrived.set()
 
     async def take(self) -> Key:
         """Return the next service; it is not given out again before `done`."""
@@ -84,8 +89,8 @@ class Queue:
 
     def _ripen(self) -> None:
         while self._timers and self._timers[0][0] <= _now():
-            _, number, key = heapq.heappop(self._timers)
-            if self._due.get(key) == number:
+            at, number, key = heapq.heappop(self._timers)
+            if self._due.get(key) == (at, number):
                 del self._due[key]
                 self.add(key)
 

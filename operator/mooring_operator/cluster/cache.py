@@ -7,6 +7,7 @@ answer of our own write arrives, and `sweep` finds what went without a word.
 
 import time
 from collections.abc import Iterable
+from typing import TypeVar
 
 from .. import metrics
 from ..api import names
@@ -17,6 +18,8 @@ from .kinds import Kind
 from .kube import Kube
 from .slim import Entry, entry_of
 
+K = TypeVar("K")
+V = TypeVar("V")
 Place = tuple[str, str]
 """Namespace (empty for what has none) and name."""
 
@@ -29,8 +32,11 @@ class Cache:
         """Every kind was listed once."""
         self.foreign: dict[str, dict[ObjectKey, str]] = {}
         """By uid of the service: objects with the name of a child that are not ours, and whose they are."""
+        self.verified: dict[str, tuple[str, int]] = {}
+        """By uid of the child: digest of the manifest and hash of the fields that were found to be all ours."""
         self._entries: dict[Kind, dict[Place, Entry]] = {}
         self._owned: dict[str, set[tuple[Kind, Place]]] = {}
+        self._pods: dict[Key, set[Place]] = {}
         self._gone: dict[Kind, dict[str, int]] = {}
         self._confirmed: dict[str, float] = {}
 
@@ -41,7 +47,7 @@ class Cache:
 
     async def fill(self, kube: Kube, wanted: Iterable[Kind]) -> None:
         """List every kind that the API server has. Raises `KubeError`, also when a kind that is needed is missing."""
-        self._entries, self._owned, self._gone = {}, {}, {}
+        self._entries, self._owned, self._pods, self._gone = {}, {}, {}, {}
         for kind in wanted:
             self._entries[kind] = {}
             try:
@@ -78,8 +84,14 @@ class Cache:
         """Take in a watch event; return the service that should look at it, or None when it says nothing new."""
         if kind not in self._entries:
             return None
-        changed = self.drop(kind, obj) if gone else self.put(kind, obj)
-        return key_of(kind, obj) if changed else None
+        if gone:
+            return key_of(kind, obj) if self.drop(kind, obj) else None
+        before = self._entries[kind].get(_place(obj))
+        if not self.put(kind, obj):
+            return None
+        if kind is kinds.INFERENCE_SERVICE and before is not None and _asks_the_same(before.manifest, obj):
+            return None  # the echo of our own status
+        return key_of(kind, obj)
 
     def put(self, kind: Kind, obj: Manifest) -> bool:
         """Take in an object as the API server gave it; return False for one that is not newer than what is known."""
@@ -87,17 +99,17 @@ class Cache:
         version = int(meta["resourceVersion"])
         if self._gone.get(kind, {}).get(meta["uid"], 0) > version:
             return False
-        if kind is kinds.INFERENCE_SERVICE:
-            self.confirm(meta["uid"])
         known = self._entries[kind].get(place)
         if known is not None and known.version >= version:
             return False
-        if known is not None:
-            self._remove(kind, place)
         entry = entry_of(kind, obj)
-        self._entries[kind][place] = entry
-        if entry.owner:
-            self._owned.setdefault(entry.owner, set()).add((kind, place))
+        if known is not None and known.uid == entry.uid:
+            self._unlink(kind, place)
+        elif known is not None:
+            self._remove(kind, place)
+        self._link(kind, place, entry)
+        if kind is kinds.INFERENCE_SERVICE:
+            self.confirm(entry.uid)
         metrics.CACHED_OBJECTS.labels(kind.kind).set(len(self._entries[kind]))
         return True
 
@@ -113,16 +125,25 @@ class Cache:
         return True
 
     def _remove(self, kind: Kind, place: Place) -> None:
-        entry = self._entries[kind].pop(place)
-        owned = self._owned.get(entry.owner)
-        if owned is not None:
-            owned.discard((kind, place))
-            if not owned:
-                del self._owned[entry.owner]
-        if kind is kinds.INFERENCE_SERVICE:
-            self.foreign.pop(entry.uid, None)
-            self._confirmed.pop(entry.uid, None)
+        entry = self._unlink(kind, place)
+        self.verified.pop(entry.uid, None)
+        self.foreign.pop(entry.uid, None)
+        self._confirmed.pop(entry.uid, None)
         metrics.CACHED_OBJECTS.labels(kind.kind).set(len(self._entries[kind]))
+
+    def _link(self, kind: Kind, place: Place, entry: Entry) -> None:
+        self._entries[kind][place] = entry
+        if entry.owner:
+            self._owned.setdefault(entry.owner, set()).add((kind, place))
+        if kind is kinds.POD and (key := key_of(kind, entry.manifest)) is not None:
+            self._pods.setdefault(key, set()).add(place)
+
+    def _unlink(self, kind: Kind, place: Place) -> Entry:
+        entry = self._entries[kind].pop(place)
+        _discard(self._owned, entry.owner, (kind, place))
+        if kind is kinds.POD and (key := key_of(kind, entry.manifest)) is not None:
+            _discard(self._pods, key, place)
+        return entry
 
     def services(self) -> list[Key]:
         """Return all services."""
@@ -153,10 +174,9 @@ class Cache:
         entry = self.entry(kind, namespace, name)
         return entry.manifest if entry is not None else None
 
-    def owned(self, uid: str, kind: Kind) -> list[Manifest]:
-        """Return the objects of one kind whose controller has this uid, by name."""
-        places = sorted(place for of, place in self._owned.get(uid, ()) if of is kind)
-        return [self._entries[kind][place].manifest for place in places]
+    def pods(self, key: Key) -> list[Entry]:
+        """Return the pods that carry the label of a service, by name."""
+        return [self._entries[kinds.POD][place] for place in sorted(self._pods.get(key, ()))]
 
     def children(self, uid: str) -> dict[ObjectKey, Manifest]:
         """Return what a service controls, by kind and name."""
@@ -184,6 +204,19 @@ def key_of(kind: Kind, obj: Manifest) -> Key | None:
         return Key(meta["namespace"], meta["name"])
     name = (meta.get("labels") or {}).get(names.LABEL_SERVICE)
     return Key(meta["namespace"], name) if name and kind.namespaced else None
+
+
+def _asks_the_same(before: Manifest, now: Manifest) -> bool:
+    fields = ("uid", "generation", "deletionTimestamp")
+    return all(before["metadata"].get(field) == now["metadata"].get(field) for field in fields)
+
+
+def _discard(index: dict[K, set[V]], key: K, value: V) -> None:
+    found = index.get(key)
+    if found is not None:
+        found.discard(value)
+        if not found:
+            del index[key]
 
 
 def _place(obj: Manifest) -> Place:

@@ -64,8 +64,8 @@ CHILDREN: Final = (
 )
 """What a service becomes: applied and pruned by the operator, watched by label."""
 CHILD_BY_KIND: Final = {kind.kind: kind for kind in CHILDREN}
-WATCHED: Final = (INFERENCE_SERVICE, *CHILDREN, REPLICA_SET, POD, NODE)
-"""What the cache holds."""
+WATCHED: Final = (INFERENCE_SERVICE, *CHILDREN, POD, NODE)
+"""What the cache holds. Not ReplicaSets: ten whole pod templates a service, read only when one is rolled back to."""
 OPTIONAL: Final = frozenset({RESOURCE_CLAIM_TEMPLATE})
 """Kinds that an API server may not serve (DRA before 1.34): looked up at the start."""
 UNLABELLED: Final = frozenset({INFERENCE_SERVICE, NODE})

@@ -65,7 +65,13 @@ class Kube:
         return await self.call(Call("get", "GET", kind.path(namespace, name), accept=accept))
 
     async def pages(
-        self, kind: Kind, selector: str = "", fields: str = "", metadata_only: bool = False
+        self,
+        kind: Kind,
+        selector: str = "",
+        *,
+        fields: str = "",
+        namespace: str | None = None,
+        metadata_only: bool = False,
     ) -> AsyncIterator[list[Manifest]]:
         """Yield all objects of a kind that a label and a field selector select, page by page, as of one moment.
 
@@ -80,7 +86,7 @@ class Kube:
         token = ""
         while True:
             place = (*query, ("continue", token)) if token else query
-            answer = await self.call(Call("list", "GET", kind.path(None), place, accept=accept))
+            answer = await self.call(Call("list", "GET", kind.path(namespace), place, accept=accept))
             yield answer.get("items") or []
             token = answer["metadata"].get("continue", "")
             if not token:

@@ -1,16 +1,18 @@
 """What is seen of one service in one round: from the cache, with few live looks where the cache cannot know."""
 
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from ..facts import Manifest, MissingClass, Observed, Pod, Service
+from ..api import names
+from ..facts import Key, Manifest, MissingClass, ObjectKey, Observed, Pod, Service
 from . import kinds
 from .cache import Cache
 from .errors import ForbiddenError, NotFoundError
 from .kinds import Kind
 from .kube import Kube
 from .nodes import Accelerators
-from .ownership import whose
+from .ownership import controller_of, whose
 from .pods import pod_of
 
 REMEMBER = 10.0
@@ -33,12 +35,6 @@ class Observer:
         """
         await self._look_at_foreign(service)
         children = self._cache.children(service.uid)
-        deployments = self._cache.owned(service.uid, kinds.DEPLOYMENT)
-        replica_sets = tuple(
-            replica_set
-            for deployment in deployments
-            for replica_set in self._cache.owned(deployment["metadata"]["uid"], kinds.REPLICA_SET)
-        )
         accelerator = service.spec.accelerator
         resource = accelerator.type if accelerator is not None else None
         return Observed(
@@ -46,21 +42,36 @@ class Observer:
             status=live.get("status") or {},
             children=children,
             foreign=dict(self._cache.foreign.get(service.uid, {})),
-            pods=self._pods(service, replica_sets),
-            replica_sets=replica_sets,
+            pods=self._pods(service, children),
+            replica_sets=await self._replica_sets(service, children),
             nodes=await self._accelerators.nodes(resource) if resource is not None else (),
             missing=await self._missing(service),
         )
 
-    def _pods(self, service: Service, replica_sets: tuple[Manifest, ...]) -> tuple[Pod, ...]:
+    def _pods(self, service: Service, children: Mapping[ObjectKey, Manifest]) -> tuple[Pod, ...]:
         """Pods that serve or try to, and those of a check that has failed: its last word stands in their status."""
-        serving = [pod for owner in replica_sets for pod in self._cache.owned(owner["metadata"]["uid"], kinds.POD)]
-        pods = [pod_of(pod) for pod in serving if _lives(pod)]
-        for job in self._cache.owned(service.uid, kinds.JOB):
-            if _has_failed(job):
-                checks = self._cache.owned(job["metadata"]["uid"], kinds.POD)
-                pods += [pod_of(pod, permanent=True) for pod in checks if "deletionTimestamp" not in pod["metadata"]]
+        jobs = {job["metadata"]["uid"]: job for key, job in children.items() if key.kind == kinds.JOB.kind}
+        pods = []
+        for entry in self._cache.pods(Key(service.namespace, service.name)):
+            if entry.owner not in jobs:
+                pods += [pod_of(entry.manifest)] if _lives(entry.manifest) else []
+            elif _has_failed(jobs[entry.owner]) and "deletionTimestamp" not in entry.manifest["metadata"]:
+                pods.append(pod_of(entry.manifest, permanent=True))
         return tuple(pods)
+
+    async def _replica_sets(self, service: Service, children: Mapping[ObjectKey, Manifest]) -> tuple[Manifest, ...]:
+        """The Deployment's ReplicaSets, while it carries another template than the last good one: it may go back."""
+        deployment = children.get(ObjectKey(kinds.DEPLOYMENT.kind, service.name))
+        if deployment is None:
+            return ()
+        good = deployment["metadata"]["annotations"].get(names.ANNOTATION_GOOD_TEMPLATE)
+        present = deployment["spec"]["template"]["metadata"]["annotations"].get(names.ANNOTATION_TEMPLATE_HASH)
+        if good is None or good == present:
+            return ()
+        selector = f"{names.MANAGED_SELECTOR},{names.LABEL_SERVICE}={service.name}"
+        pages = self._kube.pages(kinds.REPLICA_SET, selector, namespace=service.namespace)
+        uid = deployment["metadata"]["uid"]
+        return tuple([found async for page in pages for found in page if controller_of(found).get("uid") == uid])
 
     async def _look_at_foreign(self, service: Service) -> None:
         """Look again at the objects that stood in our way: nothing tells us when their owner removes them."""

@@ -15,7 +15,7 @@ class Entry(NamedTuple):
     """One cached object."""
 
     manifest: Manifest
-    """Without managed fields; of pods and nodes only what the operator reads."""
+    """Only what the operator reads of this kind."""
     version: int
     """Its resourceVersion: a later write has a larger one."""
     owner: str
@@ -37,7 +37,7 @@ def entry_of(kind: Kind, obj: Manifest) -> Entry:
     meta = obj["metadata"]
     applied = fields_of(obj, names.FIELD_MANAGER)
     return Entry(
-        manifest=_compact(_PROJECTIONS.get(kind, _whole)(obj)),
+        manifest=_compact(_PROJECTIONS.get(kind, _child)(obj)),
         version=int(meta["resourceVersion"]),
         owner=controller_of(obj).get("uid", ""),
         fields=json.dumps(applied, separators=(",", ":")) if applied else "",
@@ -45,13 +45,40 @@ def entry_of(kind: Kind, obj: Manifest) -> Entry:
     )
 
 
-def _whole(obj: Manifest) -> Manifest:
-    return {**obj, "metadata": _without(obj["metadata"], "managedFields")}
+def _child(obj: Manifest) -> Manifest:
+    """What is asked of most children: which one it is, and the digest that it carries."""
+    meta = obj["metadata"]
+    annotations = meta.get("annotations") or {}
+    return {
+        "metadata": {
+            **_only(meta, "name", "namespace", "uid", "resourceVersion", "generation", "deletionTimestamp"),
+            "labels": _only(meta.get("labels") or {}, names.LABEL_SERVICE),
+            "annotations": {key: value for key, value in annotations.items() if key.startswith(f"{names.GROUP}/")},
+        }
+    }
+
+
+def _child_with_status(obj: Manifest) -> Manifest:
+    return {**_child(obj), "status": obj.get("status") or {}}
+
+
+def _deployment(obj: Manifest) -> Manifest:
+    """Without the pod template's spec: it is rendered, and never read back."""
+    template = (obj["spec"]["template"].get("metadata") or {}).get("annotations") or {}
+    return {
+        **_child_with_status(obj),
+        "spec": {
+            **_only(obj["spec"], "replicas", "strategy"),
+            "template": {"metadata": {"annotations": _only(template, names.ANNOTATION_TEMPLATE_HASH)}},
+        },
+    }
 
 
 def _service(obj: Manifest) -> Manifest:
-    # The user's annotations may hold the whole object once more (kubectl apply).
-    return {**obj, "metadata": _without(obj["metadata"], "managedFields", "annotations")}
+    # Without the user's annotations: they may hold the whole object once more (kubectl apply).
+    meta = obj["metadata"]
+    kept = ("name", "namespace", "uid", "resourceVersion", "generation", "deletionTimestamp")
+    return {**obj, "metadata": _only(meta, *kept)}
 
 
 def _pod(obj: Manifest) -> Manifest:
@@ -59,7 +86,7 @@ def _pod(obj: Manifest) -> Manifest:
     annotations = meta.get("annotations") or {}
     return {
         "metadata": {
-            **_only(meta, "name", "namespace", "uid", "resourceVersion", "ownerReferences", "deletionTimestamp"),
+            **_only(meta, "name", "namespace", "uid", "resourceVersion", "deletionTimestamp"),
             "labels": _only(meta.get("labels") or {}, names.LABEL_SERVICE),
             "annotations": _only(annotations, names.ANNOTATION_TEMPLATE_HASH),
         },
@@ -88,15 +115,18 @@ def _node(obj: Manifest) -> Manifest:
     }
 
 
-_PROJECTIONS = {kinds.INFERENCE_SERVICE: _service, kinds.POD: _pod, kinds.NODE: _node}
+_PROJECTIONS = {
+    kinds.INFERENCE_SERVICE: _service,
+    kinds.DEPLOYMENT: _deployment,
+    kinds.HORIZONTAL_POD_AUTOSCALER: _child_with_status,
+    kinds.JOB: _child_with_status,
+    kinds.POD: _pod,
+    kinds.NODE: _node,
+}
 
 
 def _only(mapping: Manifest, *keys: str) -> Manifest:
     return {key: mapping[key] for key in keys if key in mapping}
-
-
-def _without(mapping: Manifest, *keys: str) -> Manifest:
-    return {key: value for key, value in mapping.items() if key not in keys}
 
 
 def _compact(value: Any) -> Any:

@@ -6,8 +6,11 @@ from typing import Any
 import kopf
 
 from ..cluster.cache import Cache
-from ..cluster.kinds import Kind
+from ..cluster.kinds import INFERENCE_SERVICE, Kind
 from ..work import Queue
+
+COALESCE = 0.1
+"""Seconds for which changes of children are gathered into one look."""
 
 
 def register(registry: kopf.OperatorRegistry, cache: Cache, queue: Queue, relisted: Callable[[], None]) -> None:
@@ -23,7 +26,11 @@ def _watch(
     async def feed(event: Any, **_: Any) -> None:
         key = cache.feed(kind, event["type"] == "DELETED", event["object"])
         if key is not None:
-            queue.add(key)
+            # A change of the spec is looked at now. Children change several times within moments of each other.
+            if kind is INFERENCE_SERVICE:
+                queue.add(key)
+            else:
+                queue.add_after(key, COALESCE)
         if event["type"] is None:
             # A list in place of a stream: what was deleted before it sends no event.
             relisted()
