@@ -81,7 +81,10 @@ def next_steps(prepare: Sequence[str], again: str, down: str) -> str:
             f"{kubectl} delete service {NAME}; sleep 2; {kubectl} get service {NAME}",
         ),
         ("Every field of the spec", "kubectl explain infsvc.spec --recursive"),
-        ("What the operator does", f"kubectl -n {OPERATOR_NAMESPACE} logs deploy/mooring-operator --tail=20"),
+        (
+            "What the operator does",
+            f"kubectl -n {OPERATOR_NAMESPACE} logs -l app.kubernetes.io/name=mooring-operator --prefix",
+        ),
         ("Ask about a file of yours", again),
         ("Leave nothing", down),
     ]
