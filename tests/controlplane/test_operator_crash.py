@@ -1,0 +1,130 @@
+"""The operator dies at any moment of making, changing and deleting, and the next one ends up with the same children."""
+
+import asyncio
+import random
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from mooring_operator.cluster import kinds
+from mooring_operator.facts import Manifest
+from tests.support.operator import Operator
+from tests.support.world import World, eventually
+
+SCALED = {"scaling": {"maxReplicas": 4, "cpu": {"target": 50}}}
+SPECS: list[dict[str, Any]] = [
+    {"replicas": 2, "scaling": None},
+    {"replicas": 1, **SCALED},
+    {"replicas": 1, "scaling": None, "pod": {"labels": {"team": "red"}, "serviceAccountName": "theirs"}},
+]
+"""What services change to and fro between: each has a child that another has not, or none of it."""
+STARTS = 1.2
+"""Seconds within which a new process has begun to work: the last moment of death."""
+
+
+async def children(world: World, name: str) -> dict[str, Manifest]:
+    """All children of a service, without what differs from one service to the next of the same spec."""
+    found: dict[str, Manifest] = {}
+    for kind in kinds.CHILDREN:
+        pages = world.kube.pages(kind, f"mooring.dev/inferenceservice={name}", namespace=world.namespace)
+        for child in [child async for page in pages for child in page]:
+            meta = child["metadata"]
+            assert meta["name"] == name, f"{kind.kind} {meta['name']} belongs to no spec"
+            found[kind.kind] = _plain(child, name)
+    return found
+
+
+def _plain(value: Any, name: str) -> Any:
+    if isinstance(value, dict):
+        return {key.replace(name, "NAME"): _plain(item, name) for key, item in value.items() if key not in _OWN}
+    if isinstance(value, list):
+        return [_plain(item, name) for item in value]
+    return value.replace(name, "NAME") if isinstance(value, str) else value
+
+
+_OWN = {
+    *(
+        "status",
+        "uid",
+        "resourceVersion",
+        "generation",
+        "creationTimestamp",
+        "managedFields",
+        "clusterIP",
+        "clusterIPs",
+    ),
+    *("deployment.kubernetes.io/revision", "mooring.dev/desired-hash"),
+}
+"""Fields that two services of one spec do not share."""
+
+
+@pytest.mark.timeout(900)
+async def test_killed_at_random_moments(world: World, new_operator: Callable[..., Operator], long: bool) -> None:
+    rounds, dice = (50 if long else 8), random.Random(20261122)
+    operator = new_operator()
+    wanted: dict[str, int] = {}
+    for number in range(rounds):
+        operator.start()
+        moments = sorted(dice.uniform(0, STARTS) for _ in range(3))
+        passed = 0.0
+        for moment in moments[:2]:
+            await asyncio.sleep(moment - passed)
+            passed = moment
+            await act(world, dice, wanted, f"crash-{number}-{moment:.3f}".replace(".", "-"))
+        await asyncio.sleep(moments[2] - passed)
+        operator.kill()
+    operator.start_leading()
+    # The same specs, never disturbed.
+    for index, spec in enumerate(SPECS):
+        await world.make(f"calm-{index}", **spec)
+    expected = [await complete(world, f"calm-{index}", index) for index in range(len(SPECS))]
+    assert [sorted(one) for one in expected] == [sorted(kinds_of(index)) for index in range(len(SPECS))]
+    for name, index in wanted.items():
+
+        async def same(name: str = name, index: int = index) -> bool:
+            return await children(world, name) == expected[index]
+
+        await eventually(f"{name} has the children of spec {index}", same)
+    alive = {f"calm-{index}" for index in range(len(SPECS))} | set(wanted)
+    for kind in kinds.CHILDREN:
+        pages = world.kube.pages(kind, "app.kubernetes.io/managed-by=mooring", namespace=world.namespace)
+        assert {child["metadata"]["name"] async for page in pages for child in page} <= alive
+    assert operator.stop() == 0
+
+
+async def act(world: World, dice: random.Random, wanted: dict[str, int], fresh: str) -> None:
+    """Create, change or delete a service; remember what must come of it."""
+    choice = dice.choice(["create", "create", "change", "delete"]) if wanted else "create"
+    if choice == "create":
+        wanted[fresh] = dice.randrange(len(SPECS))
+        await world.make(fresh, **{key: value for key, value in SPECS[wanted[fresh]].items() if value is not None})
+        return
+    name = dice.choice(sorted(wanted))
+    if choice == "delete":
+        del wanted[name]
+        await world.delete(kinds.INFERENCE_SERVICE, name)
+        return
+    wanted[name] = (wanted[name] + 1) % len(SPECS)
+    await world.change(name, pod=None)
+    await world.change(name, **SPECS[wanted[name]])
+
+
+def kinds_of(index: int) -> list[str]:
+    """The kinds of children of a spec."""
+    found = ["NetworkPolicy", "PodDisruptionBudget", "Service", "Deployment"]
+    if "pod" not in SPECS[index]:
+        found.append("ServiceAccount")
+    if SPECS[index]["scaling"]:
+        found.append("HorizontalPodAutoscaler")
+    return found
+
+
+async def complete(world: World, name: str, index: int) -> dict[str, Manifest]:
+    """Wait for all children of a service; return them."""
+
+    async def all_there() -> dict[str, Manifest] | None:
+        found = await children(world, name)
+        return found if sorted(found) == sorted(kinds_of(index)) else None
+
+    return await eventually(f"{name} is complete", all_there)
