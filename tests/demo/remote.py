@@ -44,7 +44,7 @@ def up(context: str, registry: str, insecure: bool) -> None:
             ask.ask(ask.client(url), cluster.env())
     kubectl = f"kubectl --context {context} -n {NAMESPACE}"
     again = (
-        f"{kubectl} port-forward service/{NAME} 8000:80 &  "
+        f"{kubectl} port-forward service/{NAME} 8000:80 & sleep 2; "
         ".venv/bin/python examples/file-type/client.py --url http://127.0.0.1:8000 /bin/ls"
     )
     prepare = [f"kubectl config use-context {context}"]
