@@ -39,6 +39,10 @@ class OnnxBackend:
         self._texts = frozenset(spec.name for spec in metadata.inputs.values() if spec.datatype == "BYTES")
         self._text_out = frozenset(spec.name for spec in metadata.outputs.values() if spec.datatype == "BYTES")
         self._bfloat16 = any(spec.datatype == "BF16" for spec in specs)
+        if self._bfloat16 and self._texts:
+            raise ModelInvalid(
+                f"model '{metadata.name}' takes BYTES and has BF16 tensors; onnxruntime's Python cannot carry both"
+            )
 
     def infer(self, inputs: Mapping[str, Array], outputs: Sequence[str]) -> list[Array]:
         """Run once; see `Backend.infer`."""

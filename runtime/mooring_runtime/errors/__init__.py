@@ -3,6 +3,7 @@
     MooringError
     ├── RequestError             one request fails; the client gets `http_status` and {"error": message}
     │   ├── InvalidRequest       400  the request itself is wrong
+    │   │   ├── MalformedHttp    400  the bytes are not HTTP/1.1
     │   │   └── ModelRefused     400  the model refused these tensors
     │   ├── UnknownModel         404  no such model or version
     │   ├── UnknownPath          404  no such route

@@ -20,7 +20,7 @@ UNSAFE = {
     ".so": "machine code",
 }
 """Suffixes of files that execute code when they are loaded, and what they hold."""
-_ALLOWED = "a model in the format onnx (*.onnx)"
+_ALLOWED = "model in the format onnx (*.onnx)"
 
 
 def find_model_file(path: Path) -> Path:
@@ -60,7 +60,7 @@ def model_format(file: Path, wanted: str | None) -> str:
     found = wanted or SUFFIXES.get(file.suffix)
     if found is None:
         raise ModelInvalid(
-            f"{file.name} has no known suffix: give {_ALLOWED}, or name the format in MOORING_MODEL_FORMAT"
+            f"{file.name} has no known suffix: give a {_ALLOWED}, or name the format in MOORING_MODEL_FORMAT"
         )
     return found
 
@@ -69,7 +69,7 @@ def refuse_unsafe(file: Path) -> None:
     """Raise UnsafeFormat when the file's suffix is one whose loading executes what it holds."""
     what = UNSAFE.get(file.suffix.lower())
     if what is not None:
-        raise UnsafeFormat(f"{file.name} is {what}: loading it would execute code from the file; give {_ALLOWED}")
+        raise UnsafeFormat(f"{file.name} is {what}: loading it would execute code from the file; give a {_ALLOWED}")
 
 
 def _some(names: list[str]) -> str:

@@ -25,7 +25,7 @@ def whole(low: int, high: int, note: str = "") -> Kind[int]:
     """A whole number in [low, high]."""
 
     def parse(text: str) -> int:
-        if not re.fullmatch(r"-?\d{1,19}", text) or not low <= (value := int(text)) <= high:
+        if not re.fullmatch(r"-?[0-9]{1,19}", text) or not low <= (value := int(text)) <= high:
             raise ValueError
         return value
 
@@ -56,7 +56,7 @@ def size() -> Kind[int]:
     """A number of bytes: `67108864` or, as Kubernetes writes it, `64Mi`."""
 
     def parse(text: str) -> int:
-        match = re.fullmatch(r"(\d{1,18})(Ki|Mi|Gi|Ti|)B?", text)
+        match = re.fullmatch(r"([0-9]{1,18})(Ki|Mi|Gi|Ti|)B?", text)
         if match is None or not (value := int(match[1]) * _UNITS[match[2]]):
             raise ValueError
         return value

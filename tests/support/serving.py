@@ -1,0 +1,169 @@
+"""Seams of the runtime's unit tests: an echo backend, a transport that keeps what is written, an inline schedule."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+
+import orjson
+
+from mooring_runtime.dataplane import DataPlane
+from mooring_runtime.frontends.http.connection import Connection, Shared
+from mooring_runtime.frontends.http.messages import Handler, Reply, Request
+from mooring_runtime.frontends.http.parser import Limits
+from mooring_runtime.frontends.http.v2 import V2
+from mooring_runtime.messages import DATATYPES, Array, ModelMetadata, TensorSpec
+from mooring_runtime.metrics import ModelStats
+from mooring_runtime.repository import Model, Repository
+from mooring_runtime.scheduling.policy import RunTimes
+
+
+class Inline(RunTimes):
+    """Everything is short."""
+
+    def inline(self, size: int) -> bool:
+        return True
+
+
+class Apart(RunTimes):
+    """Everything is long."""
+
+    def inline(self, size: int) -> bool:
+        return False
+
+
+class EchoBackend:
+    """Outputs `out_X` are inputs `in_X`; `hook` is called at the start of each run and may block or raise."""
+
+    device = "nowhere"
+
+    def __init__(self, metadata: ModelMetadata, hook: Callable[[], None] = lambda: None) -> None:
+        self.metadata = metadata
+        self.hook = hook
+        self.runs = 0
+
+    def infer(self, inputs: Mapping[str, Array], outputs: Sequence[str]) -> list[Array]:
+        self.runs += 1
+        self.hook()
+        return [inputs["in_" + name.removeprefix("out_")] for name in outputs]
+
+
+def echo_metadata(
+    datatypes: Sequence[str] = ("FP32",), shape: tuple[int, ...] = (-1, 2), name: str = "echo"
+) -> ModelMetadata:
+    inputs = tuple(TensorSpec(f"in_{each}", each, shape) for each in datatypes)
+    outputs = tuple(TensorSpec(f"out_{each}", each, shape) for each in datatypes)
+    return ModelMetadata(name, "1", "echo", inputs, outputs)
+
+
+ALL = tuple(DATATYPES)
+
+
+class Served:
+    """A model behind the whole data plane and HTTP front end, without a socket."""
+
+    def __init__(
+        self, metadata: ModelMetadata | None = None, *, times: RunTimes | None = None, limit: int = 1024
+    ) -> None:
+        self.backend = EchoBackend(metadata or echo_metadata())
+        self.stats = ModelStats(self.backend.metadata.name, "1")
+        self.model = Model(self.backend.metadata.name, self.stats)
+        self.model.times = times or Inline()
+        self.model.serve(self.backend)
+        repository = Repository()
+        repository.add(self.model)
+        self.plane = DataPlane(repository, limit)
+        self.app = V2(self.plane)
+
+    def ask(self, method: str, target: str, body: bytes = b"", headers: Mapping[bytes, bytes] | None = None) -> Reply:
+        """The reply to one request that is answered at once."""
+        line = Line(self.app)
+        line.send(http(method, target, body, headers or {}))
+        [reply] = line.replies
+        return reply
+
+    def infer(self, document: object, headers: Mapping[bytes, bytes] | None = None, binary: bytes = b"") -> Reply:
+        """The reply to an infer request with this JSON, and these bytes behind it."""
+        text = orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
+        extra = {b"Inference-Header-Content-Length": b"%d" % len(text)} if binary else {}
+        target = f"/v2/models/{self.backend.metadata.name}/infer"
+        return self.ask("POST", target, text + binary, {**extra, **(headers or {})})
+
+
+def http(method: str, target: str, body: bytes = b"", headers: Mapping[bytes, bytes] | None = None) -> bytes:
+    """The bytes of a request."""
+    lines = [f"{method} {target} HTTP/1.1".encode(), b"Host: test"]
+    lines += [b"%s: %s" % header for header in (headers or {}).items()]
+    if body or method == "POST":
+        lines.append(b"Content-Length: %d" % len(body))
+    return b"\r\n".join([*lines, b"", body])
+
+
+class FakeTransport(asyncio.Transport):
+    """Keeps what is written; says what was done to it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = b""
+        self.reading = True
+        self.closed = self.aborted = self.eof = False
+        self.unsent = 0
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        assert not self.closed
+        self.written += bytes(data)
+
+    def writelines(self, list_of_data: object) -> None:
+        for part in list_of_data:  # type: ignore[attr-defined]
+            self.write(part)
+
+    def write_eof(self) -> None:
+        self.eof = True
+
+    def get_write_buffer_size(self) -> int:
+        return self.unsent
+
+    def pause_reading(self) -> None:
+        assert self.reading
+        self.reading = False
+
+    def resume_reading(self) -> None:
+        assert not self.reading
+        self.reading = True
+
+    def is_closing(self) -> bool:
+        return self.closed or self.aborted
+
+    def close(self) -> None:
+        self.closed = True
+
+    def abort(self) -> None:
+        self.aborted = True
+
+
+class Line:
+    """A connection to `handler`, and the client's end of it. `clock` moves with `pass_time`."""
+
+    def __init__(self, handler: Handler, limits: Limits | None = None) -> None:
+        self.replies: list[Reply] = []
+        self.requests: list[Request] = []
+
+        def keep(request: Request, reply: Reply, _seconds: float) -> None:
+            self.requests.append(request)
+            self.replies.append(reply)
+
+        self.shared = Shared(handler, limits or Limits(), keep)
+        self.transport = FakeTransport()
+        self.connection = Connection(self.shared)
+        self.connection.connection_made(self.transport)
+
+    def send(self, data: bytes) -> None:
+        self.connection.data_received(data)
+
+    def pass_time(self, seconds: float) -> None:
+        """Let the clock run and do what the listener's sweep does then."""
+        self.shared.now += seconds
+        if self.connection.deadline <= self.shared.now:
+            self.connection.expire()
+
+    @property
+    def received(self) -> bytes:
+        return self.transport.written
