@@ -34,6 +34,8 @@ def used_everywhere() -> set[Right]:
         found |= rights(kind, "get", "create", "patch")
         if kind.kind not in KEPT_KINDS:
             found |= rights(kind, "delete")
+    # The last good pod template stands there; looked up when it is put back, not watched.
+    found |= rights(kinds.REPLICA_SET, "list")
     for kind in CLASSES:
         found |= rights(kind, "get")
     return found | rights(kinds.EVENT, "create")
