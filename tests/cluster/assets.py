@@ -111,19 +111,22 @@ def build() -> Path:
     if reason := buildable():
         raise ClusterError(reason)
     place.parent.mkdir(parents=True, exist_ok=True)
-    with locked(place.parent / "cluster.lock"), tempfile.TemporaryDirectory(prefix="half-", dir=place.parent) as half:
+    with locked(place.parent / "cluster.lock"):
         if missing() is None:
             return place
+        for stale in place.parent.glob("half-*"):
+            shutil.rmtree(stale)  # a killed builder's: the lock says that no other one lives
+        half = Path(tempfile.mkdtemp(prefix="half-", dir=place.parent))
         log = place.parent / "cluster-build.log"
         log.unlink(missing_ok=True)
         for module in MODULES:
             with step(f"build {module.title}"):
-                _go_build(module, Path(half), log)
-        (Path(half) / "kubectl").symlink_to("cluster")
-        _pause(Path(half), log)
+                _go_build(module, half, log)
+        (half / "kubectl").symlink_to("cluster")
+        _pause(half, log)
         shutil.rmtree(place, ignore_errors=True)
-        finished = Path(half).rename(place)
-        finished.chmod(0o755)
+        half.chmod(0o755)
+        half.rename(place)
     return place
 
 
