@@ -30,6 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
         verb.add_argument(
             "--context", metavar="CTX", help="a context of your KUBECONFIG; left out: a cluster made here"
         )
+        verb.add_argument("--name", default=local.DEFAULT_NAME, help="name of the cluster made here (default: demo)")
     options = parser.parse_args(arguments)
     if options.verb == "up" and bool(options.context) != bool(options.registry):
         up.error("--context and --registry go together: your cluster can only run what it can pull")
@@ -38,11 +39,11 @@ def main(arguments: list[str] | None = None) -> int:
             if options.context:
                 remote.up(options.context, options.registry, options.insecure_registry)
             else:
-                local.up()
+                local.up(options.name)
         elif options.context:
             remote.down(options.context)
         else:
-            local.down()
+            local.down(options.name)
     except ClusterError as error:
         print(f"\nerror: {error}", file=sys.stderr)
         return 1

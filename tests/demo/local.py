@@ -3,6 +3,7 @@
 import json
 import shutil
 import sys
+from pathlib import Path
 
 from tests.cluster import assets, host, lifecycle, processes
 from tests.cluster.cluster import Cluster, find
@@ -13,45 +14,48 @@ from tests.cluster.progress import step
 from . import ask, build, install
 from .install import NAME, NAMESPACE
 
-CLUSTER = "demo"
+DEFAULT_NAME = "demo"
 NODES = 2
 
 
-def up() -> None:
+def up(name: str = DEFAULT_NAME) -> None:
     """Brings up what is missing, brings up to date what changed, and asks.
 
     Raises:
         ClusterError: this machine cannot run it, or a step failed; the message says what to do.
     """
     host.install()
+    if reason := host.unfit(NODES):
+        raise ClusterError(reason)
     assets.build()
     images, built = build.local()
-    state = state_folder(CLUSTER)
+    state = state_folder(name)
     with lifecycle.held(state):
-        cluster = _standing() or _start()
+        cluster = _standing(state) or _start(name, state)
         _load(cluster, built)
         install.install(cluster, images)
         install.apply(cluster, images)
         ask.ask(cluster.command(*ask.client(f"http://{NAME}.{NAMESPACE}.svc")), cluster.env())
     python = sys.executable.removeprefix(f"{ROOT}/")
     prepare = [f"cd {ROOT}", f"export KUBECONFIG={cluster.kubeconfig} PATH={assets.folder()}:$PATH"]
-    inside = f"{python} -m tests.cluster run --name {CLUSTER} -- {python} {ask.CLIENT.relative_to(ROOT)}"
-    print(ask.next_steps(prepare, f"{inside} --url http://{NAME}.{NAMESPACE}.svc /bin/ls", "make demo-down"))
+    leave = "make demo-down" if name == DEFAULT_NAME else f"{python} -m tests.demo down --name {name}"
+    inside = f"{python} -m tests.cluster run --name {name} -- {python} {ask.CLIENT.relative_to(ROOT)}"
+    print(ask.next_steps(prepare, f"{inside} --url http://{NAME}.{NAMESPACE}.svc /bin/ls", leave))
 
 
-def down() -> None:
+def down(name: str = DEFAULT_NAME) -> None:
     """Takes the cluster down and removes its folder; the binaries and the images stay in the cache."""
-    state = state_folder(CLUSTER)
-    with lifecycle.held(state), step(f"take cluster {CLUSTER} down"):
+    state = state_folder(name)
+    with lifecycle.held(state), step(f"take cluster {name} down"):
         lifecycle.down(state)
         shutil.rmtree(state, ignore_errors=True)
-    state.with_name(f"{state.name}.lock").unlink(missing_ok=True)
+        # While it is held: whoever comes next makes a new one.
+        state.with_name(f"{state.name}.lock").unlink(missing_ok=True)
     print(f"kept for the next time: the binaries in {cache_folder()}, and the images in buildah's store")
 
 
-def _standing() -> Cluster | None:
+def _standing(state: Path) -> Cluster | None:
     """The demo's cluster, if all of it is alive."""
-    state = state_folder(CLUSTER)
     try:
         cluster = find(state)
     except ClusterError:
@@ -60,9 +64,9 @@ def _standing() -> Cluster | None:
     return cluster if alive and cluster.nodes == NODES else None
 
 
-def _start() -> Cluster:
+def _start(name: str, state: Path) -> Cluster:
     with step(f"start a cluster of {NODES} nodes"):
-        return lifecycle.up(CLUSTER, state_folder(CLUSTER), NODES)
+        return lifecycle.up(name, state, NODES)
 
 
 def _load(cluster: Cluster, built: list[Image]) -> None:
