@@ -10,7 +10,7 @@ import yaml
 from mooring_operator import desired
 from mooring_operator.facts import Problem, Step
 from mooring_operator.status import Rendered, Verdicts, invalid, status_of
-from tests.support import builders
+from tests.support import builders, golden
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples" / "argocd"
@@ -152,3 +152,12 @@ def test_the_operators_own_words_on_a_suspended_service() -> None:
     shown, message = health({"metadata": {"generation": 1}, "status": status})
     assert shown == "Suspended"
     assert message
+
+
+@pytest.mark.parametrize("name", golden.case_names())
+def test_children_are_neither_tracked_nor_pruned(name: str) -> None:
+    """Argo CD prunes what it tracks and what has no owner: each child has one, and none of Argo CD's marks."""
+    for child in golden.case(name).children():
+        assert [owner["kind"] for owner in child["metadata"]["ownerReferences"]] == ["InferenceService"]
+        marks = {*child["metadata"].get("annotations", {}), *child["metadata"]["labels"]}
+        assert not [mark for mark in marks if mark.startswith("argocd.argoproj.io/")]
