@@ -5,7 +5,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from tests.cluster import assets, host, lifecycle, processes
+from tests.cluster import assets, host, images, lifecycle, processes
 from tests.cluster.cluster import Cluster, find
 from tests.cluster.images import Image
 from tests.cluster.places import ROOT, ClusterError, cache_folder, state_folder
@@ -28,13 +28,13 @@ def up(name: str = DEFAULT_NAME) -> None:
     if reason := host.unfit(NODES):
         raise ClusterError(reason)
     assets.build()
-    images, built = build.local()
+    names, built = build.local()
     state = state_folder(name)
     with lifecycle.held(state):
         cluster = _standing(state) or _start(name, state)
         _load(cluster, built)
-        install.install(cluster, images)
-        install.apply(cluster, images)
+        install.install(cluster, names)
+        install.apply(cluster, names)
         ask.ask(cluster.command(*ask.client(f"http://{NAME}.{NAMESPACE}.svc")), cluster.env())
     python = sys.executable.removeprefix(f"{ROOT}/")
     prepare = [f"cd {ROOT}", f"export KUBECONFIG={cluster.kubeconfig} PATH={assets.folder()}:$PATH"]
@@ -51,7 +51,7 @@ def down(name: str = DEFAULT_NAME) -> None:
         shutil.rmtree(state, ignore_errors=True)
         # While it is held: whoever comes next makes a new one.
         state.with_name(f"{state.name}.lock").unlink(missing_ok=True)
-    print(f"kept for the next time: the binaries in {cache_folder()}, and the images in buildah's store")
+    print(f"kept for the next time: binaries and images in {cache_folder()}, archives in {images.FOLDER}")
 
 
 def _standing(state: Path) -> Cluster | None:
