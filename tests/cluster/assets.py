@@ -134,7 +134,11 @@ def build() -> Path:
 def locked(path: Path) -> Iterator[None]:
     """Holds a lock among processes; it is freed with the process, however that ends."""
     with path.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            with step(f"wait for another process to free {path}"):
+                fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 

@@ -26,6 +26,13 @@ def has(image: str) -> bool:
     return subprocess.run(argv, capture_output=True, check=False).returncode == 0
 
 
+def tags(repository: str) -> list[str]:
+    """The tags that the storage holds of a repository."""
+    argv = ["buildah", *_storage(), "images", "--format={{.Tag}}", f"--filter=reference={repository}"]
+    result = subprocess.run(argv, capture_output=True, text=True, check=False)
+    return result.stdout.split() if result.returncode == 0 else []
+
+
 def _storage() -> list[str]:
     folder = cache_folder() / "images"
     folder.mkdir(parents=True, exist_ok=True)

@@ -7,12 +7,13 @@ from pathlib import Path
 
 from . import base, buildah, oci
 from .assets import locked
-from .places import ROOT, ClusterError, digest_of
+from .places import ROOT, ClusterError, cache_folder, digest_of
 from .progress import step
 
 FOLDER = ROOT / "build" / "images"
 VARIANTS = ("onnx", "onnx-gpu", "torch")
 _DEFAULT_VARIANT = "onnx"
+_DIGITS = 12  # of the digest that a tag begins with; a variant's name may follow
 # Package installs inside a build must trust what the host trusts.
 _AUTHORITIES = Path("/etc/ssl/certs/ca-certificates.crt")
 
@@ -54,7 +55,8 @@ def build(name: str, variant: str = _DEFAULT_VARIANT) -> Image:
     image = Image(FOLDER / f"{name}{suffix}.tar", f"localhost/mooring-{name}:{digest}{suffix}")
     noted = image.archive.with_suffix(".digest")
     FOLDER.mkdir(parents=True, exist_ok=True)
-    with locked(FOLDER / f"{name}{suffix}.lock"):
+    # Among all checkouts: they share buildah's storage, and each removes the tags that it replaces.
+    with locked(cache_folder() / "images" / f"{name}{suffix}.lock"):
         if image.archive.exists() and noted.exists() and noted.read_text() == digest:
             return image
         with step(f"build the image {image.reference}"):
@@ -98,6 +100,11 @@ def _build(image: Image, dockerfile: Path, bases: base.Base, variant: str) -> No
         words.append(f"--secret=id=ca,src={_AUTHORITIES}")
     buildah.run(log, "bud", "--layers", *words, f"--tag={image.reference}", f"--file={dockerfile}", str(ROOT), cwd=ROOT)
     _push(image)
+    # Every change of a source makes a new tag; without this the cache would grow by each.
+    repository, _, tag = image.reference.partition(":")
+    for other in buildah.tags(repository):
+        if other != tag and other[_DIGITS:] == tag[_DIGITS:]:
+            buildah.run(log, "rmi", f"{repository}:{other}")
 
 
 def _push(image: Image) -> None:

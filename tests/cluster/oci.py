@@ -38,13 +38,13 @@ def write(
         "architecture": _ARCHITECTURES.get(platform.machine(), platform.machine()),
         "os": "linux",
         "config": {"Entrypoint": list(entrypoint)} if entrypoint else {},
-        "rootfs": {"type": "layers", "diff_ids": [_digest(layer)]},
+        "rootfs": {"type": "layers", "diff_ids": [digest(layer)]},
     }
     blobs: dict[str, bytes] = {}
 
     def describe(kind: str, content: bytes) -> dict[str, Any]:
-        blobs[_digest(content)] = content
-        return {"mediaType": f"application/vnd.oci.image.{kind}", "digest": _digest(content), "size": len(content)}
+        blobs[digest(content)] = content
+        return {"mediaType": f"application/vnd.oci.image.{kind}", "digest": digest(content), "size": len(content)}
 
     manifest = {
         "schemaVersion": 2,
@@ -56,7 +56,7 @@ def write(
     entry["annotations"] = {"org.opencontainers.image.ref.name": reference, "io.containerd.image.name": reference}
     members = {"oci-layout": _json({"imageLayoutVersion": "1.0.0"})}
     members["index.json"] = _json({"schemaVersion": 2, "manifests": [entry]})
-    members |= {f"blobs/{digest.replace(':', '/')}": content for digest, content in blobs.items()}
+    members |= {f"blobs/{name.replace(':', '/')}": content for name, content in blobs.items()}
     archive.parent.mkdir(parents=True, exist_ok=True)
     half = archive.with_name(archive.name + ".new")
     half.write_bytes(_layer(members, 0o644))
@@ -94,7 +94,8 @@ def _layer(files: Mapping[str, bytes], mode: int) -> bytes:
     return buffer.getvalue()
 
 
-def _digest(content: bytes) -> str:
+def digest(content: bytes) -> str:
+    """The name of a blob: "sha256:" and the hash of its content in hex."""
     return f"sha256:{hashlib.sha256(content).hexdigest()}"
 
 

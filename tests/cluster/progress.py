@@ -24,9 +24,9 @@ def step(name: str, stream: TextIO | None = None) -> Iterator[None]:
     started = time.monotonic()
     done = threading.Event()
 
-    def line(end: str) -> None:
-        elapsed = time.monotonic() - started
-        out.write(f"\r\033[K{name} … {elapsed:.0f} s{end}" if terminal else f"{name} … {elapsed:.0f} s\n")
+    def line(verdict: str) -> None:
+        text = f"{name} … {verdict}{time.monotonic() - started:.0f} s"
+        out.write(f"\r\033[K{text}" if terminal else f"{text}\n")
         out.flush()
 
     def tick() -> None:
@@ -36,16 +36,16 @@ def step(name: str, stream: TextIO | None = None) -> Iterator[None]:
     line("")
     ticker = threading.Thread(target=tick, daemon=True)
     ticker.start()
+    verdict = "failed after "
     try:
         yield
-    except BaseException:
+        verdict = ""
+    finally:
         done.set()
         ticker.join()
-        line(" failed\n")
-        raise
-    done.set()
-    ticker.join()
-    line("\n")
+        line(verdict)
+        if terminal:
+            out.write("\n")
 
 
 def logged(argv: Sequence[str], log: Path, *, cwd: Path | None = None, env: Mapping[str, str] | None = None) -> None:

@@ -101,6 +101,17 @@ def test_an_image_is_pulled_from_the_registry(node_cluster: Cluster, namespace: 
     assert node_cluster.kubectl("logs", "reader", "-n", namespace) == "from afar"
 
 
+def test_pods_outlive_the_api_server(node_cluster: Cluster, namespace: str, tools: str) -> None:
+    node_cluster.apply(_pod("long", tools, "sleep 1000"), namespace=namespace)
+    _wait(node_cluster, namespace, "long", "Running")
+    before = node_cluster.get("pod", "long", "-n", namespace)["status"]["containerStatuses"][0]["containerID"]
+
+    node_cluster.restart_apiserver(downtime=1)
+
+    assert node_cluster.kubectl("exec", "long", "-n", namespace, "--", "echo", "here") == "here\n"
+    assert node_cluster.get("pod", "long", "-n", namespace)["status"]["containerStatuses"][0]["containerID"] == before
+
+
 def test_an_archive_that_is_no_image_is_refused(node_cluster: Cluster, tmp_path: Path) -> None:
     with pytest.raises(ClusterError, match="no such file"):
         node_cluster.load(tmp_path / "absent.tar")
