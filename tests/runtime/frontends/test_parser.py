@@ -89,7 +89,7 @@ def test_the_stream_byte_by_byte_parses_the_same() -> None:
     assert parse([STREAM[i : i + 1] for i in range(len(STREAM))], Limits()) == WHOLE
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=50)
 @given(cuts=st.lists(st.integers(0, len(STREAM)), max_size=12))
 def test_the_stream_cut_anywhere_parses_the_same(cuts: list[int]) -> None:
     places = [0, *sorted(cuts), len(STREAM)]
@@ -181,7 +181,7 @@ def test_who_expects_leave_to_send_is_told_once() -> None:
     assert not parser.expecting
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=60)
 @given(st.binary(max_size=300))
 def test_no_bytes_break_the_parser(data: bytes) -> None:
     for pieces in ([data], [data[:7], data[7:]], [b"POST / HTTP/1.1\r\nHost: h\r\n", data]):

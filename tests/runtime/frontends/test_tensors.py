@@ -38,7 +38,7 @@ def as_json(array: Array) -> Any:
     return json.loads(json.dumps(nested, default=lambda element: element.decode()))
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=60)
 @given(pair=arrays(JSON_NAMES), flat=st.booleans())
 def test_json_and_binary_give_the_same_bits(pair: tuple[str, Array], flat: bool) -> None:
     name, array = pair
@@ -52,7 +52,7 @@ def test_json_and_binary_give_the_same_bits(pair: tuple[str, Array], flat: bool)
     assert bytes(tensors.to_bytes(name, by_json)) == bytes(tensors.to_bytes(name, by_bytes)) == raw
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=60)
 @given(pair=arrays(JSON_NAMES))
 def test_what_json_says_is_read_back_with_the_same_bits(pair: tuple[str, Array]) -> None:
     name, array = pair
@@ -61,7 +61,7 @@ def test_what_json_says_is_read_back_with_the_same_bits(pair: tuple[str, Array])
     assert bytes(tensors.to_bytes(name, again)) == bytes(tensors.to_bytes(name, array))
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=50)
 @given(pair=arrays(list(DATATYPES)), before=st.integers(0, 9))
 def test_bytes_may_begin_anywhere(pair: tuple[str, Array], before: int) -> None:
     name, array = pair
