@@ -43,10 +43,10 @@ contract: $(STAMP) ## What the operator renders, the runtime and the chart reall
 	$(PYTEST) tests/contract
 
 controlplane: $(STAMP) ## The operator on a real API server
-	$(PYTEST) tests/controlplane
+	$(PYTEST) tests/controlplane tests/cluster_tests -m "not e2e"
 
 e2e: $(STAMP) ## Real kubelets, images and clients on two nodes
-	$(PYTEST) tests/e2e
+	$(PYTEST) tests/e2e tests/cluster_tests -m e2e
 
 .PHONY: e2e-long bench bench-operator
 e2e-long: $(STAMP) ## The end-to-end and fault checks in their long form (an hour)
@@ -85,7 +85,7 @@ crds: $(STAMP) ## Write the CRD from the models
 	$(BIN)/python -m mooring_operator crds --chart > charts/mooring/templates/crds.yaml
 
 images: $(STAMP) ## Build the operator's and the runtime's image (VARIANT=onnx-gpu or torch for the large ones)
-	$(BIN)/python -m tests.cluster images $(if $(VARIANT),--variant $(VARIANT))
+	$(BIN)/python -m tests.cluster images operator runtime:$(or $(VARIANT),onnx)
 
 cluster: $(STAMP) ## Start a two-node Kubernetes for trying things (`python -m tests.cluster --help`)
 	$(BIN)/python -m tests.cluster up --nodes 2
