@@ -57,7 +57,9 @@ class Reconciler:
         unscaled = validation.check_scaling(service.spec.scaling, self._cluster)
         verdicts = Verdicts(problems=(*unbuilt, *obstacles), autoscaling=tuple(unscaled))
         await self._tell(live, status.status_of(service, observed, step, rendered, verdicts))
-        return SOON if obstacles or step.check else None
+        # An accelerator that becomes free, or that someone else took from under a rollout, sends us no event.
+        waits = bool(observed.nodes) and any(pod.unschedulable for pod in observed.pods)
+        return SOON if obstacles or step.check or waits else None
 
     def _render(self, service: Service, problems: list[Problem]) -> Rendered:
         # A spec that cannot be rendered has no version of its own; what serves is then told as an earlier one.

@@ -203,6 +203,7 @@ def _model(view: _View) -> Verdict:
 
 def _unschedulable(view: _View, found: str) -> str:
     accelerator = view.service.spec.accelerator
+    found = found.rstrip(". ")
     if accelerator is None:
         return f"no node takes the pod: {found}. Lower spec.resources or add a node"
     asked = accelerator.type or f"device class {accelerator.device_class}"

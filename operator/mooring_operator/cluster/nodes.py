@@ -12,8 +12,11 @@ from . import kinds
 from .cache import Cache
 from .kube import Kube
 
-REMEMBER = 5.0
-"""Seconds; a rollout that waits for an accelerator looks again about as often."""
+REMEMBER = 1.0
+"""Seconds that a look is remembered. A pod that was bound since makes it wrong, and a rollout that trusts it begins in
+a place that is taken; so not for long."""
+COSTLY = 20.0
+"""But so many times as long as it took: at most a twentieth of the time goes into looking."""
 FEW_NODES = 16
 """Up to this many nodes are asked one by one; beyond, one list of all running pods is less work."""
 
@@ -29,13 +32,15 @@ class Accelerators:
     async def nodes(self, resource: str) -> tuple[Node, ...]:
         """Return all nodes; `free` holds this resource only."""
         known = self._known.get(resource)
-        if known is not None and time.monotonic() - known[0] < REMEMBER:
+        began = time.monotonic()
+        if known is not None and began < known[0]:
             return known[1]
         manifests = self._cache.nodes()
         having = [node["metadata"]["name"] for node in manifests if _allocatable(node).get(resource, 0) > 0]
         used = await self._used(resource, having)
         nodes = tuple(_node(manifest, resource, used.get(manifest["metadata"]["name"], 0)) for manifest in manifests)
-        self._known[resource] = (time.monotonic(), nodes)
+        until = began + max(REMEMBER, COSTLY * (time.monotonic() - began))
+        self._known[resource] = (until, nodes)
         return nodes
 
     async def _used(self, resource: str, having: list[str]) -> dict[str, int]:

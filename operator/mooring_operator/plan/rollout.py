@@ -8,11 +8,17 @@ The marks on the Deployment are the only memory: the template that was last roll
 """
 
 from dataclasses import dataclass
+from typing import Final
 
 from ..api import names
 from ..facts import Manifest, ObjectKey, Observed, Service, Step
 from .capacity import has_spare, usable_nodes
 from .replicas import replicas
+
+_GAP: Final = (
+    "there is no spare accelerator: each pod is taken down before its successor starts; "
+    "with one replica nothing answers until the new pod is ready"
+)
 
 
 @dataclass(frozen=True)
@@ -69,15 +75,7 @@ def _settle(service: Service, observed: Observed, live: _Live, count: int | None
     if failure and not live.surge:
         good = _template_of(observed, live.good)
         if good is not None and live.good != live.template_hash:
-            return Step(
-                replicas=count,
-                surge=False,
-                template=good,
-                marks=_failed(live, live.template_hash, failure),
-                stalled=True,
-                reason="RolledBack",
-                message=f"{failure}. The last good version is put back",
-            )
+            return _put_back(live, count, good, failure)
     waits = any(pod.template_hash == live.template_hash and pod.unschedulable for pod in observed.pods)
     serves = any(pod.ready for pod in observed.pods)
     blocked = waits and serves and live.surge and service.spec.rollout.max_unavailable != 0
@@ -86,9 +84,13 @@ def _settle(service: Service, observed: Observed, live: _Live, count: int | None
         # rollout would wait for ever for a place that only its own old pod can give.
         return _checked_swap(observed, live, count, live.template_hash)
     if failure:
+        what_serves = "What served before goes on" if serves else "Nothing serves"
+        message = f"{failure}. {what_serves}. Correct the spec; the rollout goes on from there"
         return Step(
-            replicas=count, surge=live.surge, marks=live.marks(), stalled=True, reason="RolloutFailed", message=failure
+            replicas=count, surge=live.surge, marks=live.marks(), stalled=True, reason="RolloutFailed", message=message
         )
+    if not live.surge and live.good not in {"", live.template_hash}:
+        return Step(replicas=count, surge=False, marks=live.marks(), reason="SwappingWithGap", message=_GAP)
     return Step(replicas=count, surge=live.surge, marks=live.marks())
 
 
@@ -98,6 +100,11 @@ def _checked_swap(observed: Observed, live: _Live, count: int | None, wanted: st
     outcome = _outcome(job)
     if outcome == "failed":
         failure = failure_of(observed, wanted) or "the check of the new version failed; its Job's pod log tells why"
+        good = _template_of(observed, live.good)
+        if live.template_hash == wanted and good is not None:
+            # It waits in the Deployment already: left there, it would be checked again and again, and any accelerator
+            # that becomes free would go to it.
+            return _put_back(live, count, good, failure)
         return _rejected(live, count, failure, marks=_failed(live, wanted, failure))
     if outcome != "passed":
         return Step(
@@ -114,8 +121,19 @@ def _checked_swap(observed: Observed, live: _Live, count: int | None, wanted: st
         check=True,
         marks=live.marks(),
         reason="SwappingWithGap",
-        message="there is no spare accelerator: each pod is taken down before its successor starts; "
-        "with one replica nothing answers until the new pod is ready",
+        message=_GAP,
+    )
+
+
+def _put_back(live: _Live, count: int | None, good: Manifest, failure: str) -> Step:
+    return Step(
+        replicas=count,
+        surge=live.surge,
+        template=good,
+        marks=_failed(live, live.template_hash, failure),
+        stalled=True,
+        reason="RolledBack",
+        message=f"{failure}. The last good version is put back",
     )
 
 

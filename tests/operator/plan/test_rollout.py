@@ -136,6 +136,27 @@ def test_a_surge_that_lost_its_place_becomes_a_checked_swap() -> None:
     assert plan(service(), checked, NEW).surge is False
 
 
+def test_a_surge_that_lost_its_place_and_fails_its_check_is_taken_back() -> None:
+    waiting = pod(NEW, ready=False, scheduled=False, unschedulable="Insufficient nvidia.com/gpu")
+    found = live(NEW, done=False, surge=True, good=OLD)
+    pods = (waiting, pod(OLD), failing(NEW))
+    seen = observed(found, check_job(NEW, "Failed"), nodes=FULL, pods=pods, replica_sets=(replica_set(OLD),))
+    step = plan(service(), seen, NEW)
+    assert (step.template, step.surge, step.stalled) == (replica_set(OLD)["spec"]["template"], True, True)
+    assert step.marks[names.ANNOTATION_FAILED_TEMPLATE] == NEW
+
+
+def test_the_gap_is_told_until_the_new_pod_answers() -> None:
+    found = live(NEW, done=False, surge=False, good=OLD)
+    step = plan(service(), observed(found, nodes=FULL, pods=(pod(NEW, ready=False),)), NEW)
+    assert (step.reason, step.surge, step.stalled) == ("SwappingWithGap", False, False)
+
+
+def test_a_pod_that_starts_again_after_a_swap_is_no_gap() -> None:
+    found = live(NEW, done=False, surge=False, good=NEW)
+    assert plan(service(), observed(found, nodes=FULL, pods=(pod(NEW, ready=False),)), NEW).reason == ""
+
+
 def test_a_surge_that_found_its_place_goes_on_though_the_pool_is_full_now() -> None:
     loading = pod(NEW, ready=False)
     found = live(NEW, done=False, surge=True, good=OLD)
