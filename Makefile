@@ -46,7 +46,7 @@ controlplane: $(STAMP) ## The operator on a real API server
 	$(PYTEST) tests/controlplane tests/cluster_tests -m "not e2e"
 
 e2e: $(STAMP) ## Real kubelets, images and clients on two nodes
-	$(PYTEST) tests/e2e tests/cluster_tests -m e2e
+	$(PYTEST) tests/e2e tests/cluster_tests tests/demo -m e2e
 
 .PHONY: e2e-long bench bench-operator
 e2e-long: $(STAMP) ## The end-to-end and fault checks in their long form (an hour)

@@ -35,6 +35,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Builds the cluster's binaries before the first test, and shows the progress."""
     needed = {mark for item in session.items for mark in ("controlplane", "e2e") if item.get_closest_marker(mark)}
+    if any("helm" in getattr(item, "fixturenames", ()) for item in session.items):
+        needed.add("controlplane")
     if not needed or session.config.option.collectonly:
         return
     capture = session.config.pluginmanager.getplugin("capturemanager")
