@@ -25,6 +25,7 @@ def new_operator(
     control_plane: Cluster, operator_env: dict[str, str], request: pytest.FixtureRequest
 ) -> Iterator[Callable[..., Operator]]:
     """Makes operators that are gone after the test: `new_operator(name, **settings)`. They are not started."""
+    operator.drop_lease(control_plane)
     with ExitStack() as stack:
 
         def make(name: str = "operator-0", **settings: str) -> Operator:
@@ -37,6 +38,7 @@ def new_operator(
 @pytest.fixture(scope="module")
 def leading(control_plane: Cluster, operator_env: dict[str, str], request: pytest.FixtureRequest) -> Iterator[Operator]:
     """One operator that leads, for all tests of a module."""
+    operator.drop_lease(control_plane)
     log = control_plane.state / f"{request.path.stem}.log"
     with Operator(operator_env, log, "leading") as one:
         yield one.start_leading()

@@ -54,7 +54,7 @@ _OWN = {
         "clusterIP",
         "clusterIPs",
     ),
-    *("deployment.kubernetes.io/revision", "mooring.dev/desired-hash"),
+    *("deployment.kubernetes.io/revision", "mooring.dev/desired-hash", "mooring.dev/template-hash"),
 }
 """Fields that two services of one spec do not share."""
 
@@ -85,7 +85,11 @@ async def test_killed_at_random_moments(world: World, new_operator: Callable[...
         async def same(name: str = name, index: int = index) -> bool:
             return await children(world, name) == expected[index]
 
-        await eventually(f"{name} has the children of spec {index}", same)
+        try:
+            await eventually(f"{name} has the children of spec {index}", same)
+        except AssertionError:
+            assert await children(world, name) == expected[index]
+            raise
     alive = {f"calm-{index}" for index in range(len(SPECS))} | set(wanted)
     for kind in kinds.CHILDREN:
         pages = world.kube.pages(kind, "app.kubernetes.io/managed-by=mooring", namespace=world.namespace)

@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -108,6 +109,24 @@ class Operator:
         return self.process.wait(STOP_SECONDS)
 
     @contextmanager
+    def kept_running(self) -> Iterator[None]:
+        """Start it again whenever it ends, as kubelet does, while the block runs."""
+        over = threading.Event()
+
+        def keep() -> None:
+            while not over.wait(0.1):
+                if self._ended():
+                    self.start()
+
+        thread = threading.Thread(target=keep)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+
+    @contextmanager
     def paused(self) -> Iterator[None]:
         """Let it stand still, with its connections open, while the block runs."""
         os.kill(self.process.pid, signal.SIGSTOP)
@@ -146,6 +165,11 @@ def install(cluster: Cluster) -> dict[str, str]:
     told = {variable["name"]: variable["value"] for variable in variables if "value" in variable}
     kubeconfig = str(cluster.token_kubeconfig(chart.NAMESPACE, ACCOUNT))
     return {**cluster.env(), **told, "MOORING_NAMESPACE": chart.NAMESPACE, "KUBECONFIG": kubeconfig}
+
+
+def drop_lease(cluster: Cluster) -> None:
+    """Forget who led before: a killed leader's lease would have to run out first."""
+    cluster.kubectl("delete", "lease", ACCOUNT, "--namespace", chart.NAMESPACE, "--ignore-not-found")
 
 
 def written(cluster: Cluster, start: int) -> list[tuple[str, str, str]]:

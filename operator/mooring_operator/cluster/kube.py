@@ -131,7 +131,7 @@ class Kube:
         return await self.call(Call("get", "GET", path))
 
     async def call(self, call: Call) -> Manifest:
-        """Send a request; try again on 429 and 503 for a short while. Raises `KubeError`."""
+        """Send a request; try again for a short while on 429, 503 and no answer. Raises `KubeError`."""
         for attempt in range(1, TRIES + 1):
             try:
                 async with self._slots:
@@ -140,10 +140,11 @@ class Kube:
                 await self._connection.reload()
                 raise
             except UnavailableError as error:
-                # No answer at all is not tried again here: a write may have been done, and the round that asked for
-                # it looks at the world anew before it asks again.
-                wait = error.retry_after if error.retry_after is not None else 0.2 * 2**attempt
-                if attempt == TRIES or error.status not in {429, 503} or wait > LONGEST_WAIT:
+                # Without an answer a write may have been done: all but `create` may be done twice, by their uid,
+                # resourceVersion or field manager.
+                again = error.status in {429, 503} or (error.status == 0 and call.verb != "create")
+                wait = error.retry_after if error.retry_after is not None else 0.1 * 2**attempt
+                if attempt == TRIES or not again or wait > LONGEST_WAIT:
                     raise
             await asyncio.sleep(wait)
         raise AssertionError("unreachable: the last attempt returns or raises")

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import sys
 from datetime import UTC, datetime
 
@@ -24,11 +25,21 @@ class JSONFormatter(logging.Formatter):
         return json.dumps(entry, ensure_ascii=False)
 
 
+class SeldomAttempts(logging.Filter):
+    """Lets through the third and every thirtieth attempt of a watch: there are a dozen, and each tells of each."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Tell whether a record is written."""
+        attempt = re.match(r"Request attempt #(\d+)/", record.getMessage())
+        return attempt is None or int(attempt[1]) == 3 or int(attempt[1]) % 30 == 0
+
+
 def configure(settings: Settings) -> None:
     """Send all logs to standard error in the chosen format."""
     handler = logging.StreamHandler(sys.stderr)
     text = logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
     handler.setFormatter(JSONFormatter() if settings.log_format == "json" else text)
+    handler.addFilter(SeldomAttempts())
     logging.basicConfig(level=settings.log_level, handlers=[handler], force=True)
     if settings.log_level != "DEBUG":
         # kopf tells of its own life at INFO; what it has to say of ours, it says at WARNING.
