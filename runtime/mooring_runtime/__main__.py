@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from typing import NoReturn
 
 from mooring_runtime import settings as environment
 from mooring_runtime.errors import FatalError, SettingsInvalid
@@ -27,9 +28,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code: 0 done, 1 failed, 2 wrong settings."""
     # A container's first process is not ended by a SIGTERM that it has no handler for, not even while it imports.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    command = _parser().parse_args(arguments).command
-    module, settings_type, _ = COMMANDS[command]
     try:
+        command = _parser().parse_args(arguments).command
+        module, settings_type, _ = COMMANDS[command]
         settings = environment.load(settings_type, os.environ)
         logs.configure(settings.log_level, settings.log_format)
         for sentence in environment.unknown(os.environ, ServeSettings, FetchSettings):
@@ -48,8 +49,15 @@ def _give_up(error: FatalError) -> int:
     return error.exit_code
 
 
+class _Parser(argparse.ArgumentParser):
+    """Tells a wrong argument as it tells a wrong variable: in a pod nobody reads the usage on standard error."""
+
+    def error(self, message: str) -> NoReturn:
+        raise SettingsInvalid(f"{message}; there are no flags, everything is set by environment variables")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="mooring_runtime", description="The model server of Mooring.")
+    parser = _Parser(prog="mooring_runtime", description="The model server of Mooring.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="serve | check | fetch")
     for name, (_, settings_type, purpose) in COMMANDS.items():
         table = "It is set up by environment variables:\n\n" + environment.describe(settings_type)
