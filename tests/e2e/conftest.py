@@ -1,0 +1,43 @@
+"""One installation for all, a namespace and services of its own for each test."""
+
+import secrets
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.cluster import Cluster
+from tests.support import e2e_site
+from tests.support.e2e_service import Served
+from tests.support.e2e_site import Site
+
+_HERE = Path(__file__).parent
+_SECONDS = 180
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if _HERE in item.path.parents and item.get_closest_marker("timeout") is None:
+            # Without its fixtures: on a new machine the first of them builds the images, which takes minutes.
+            item.add_marker(pytest.mark.timeout(_SECONDS, func_only=True))
+
+
+@pytest.fixture(scope="session")
+def site(node_cluster: Cluster) -> Site:
+    """The cluster with Mooring on it, installed by helm as the README says."""
+    return e2e_site.make(node_cluster)
+
+
+@pytest.fixture
+def namespace(site: Site) -> Iterator[str]:
+    """A namespace in which only pods of the level `restricted` are taken; deleted without waiting."""
+    name = f"test-{secrets.token_hex(4)}"
+    e2e_site.make_namespace(site.cluster, name)
+    yield name
+    site.cluster.kubectl("delete", "namespace", name, "--wait=false")
+
+
+@pytest.fixture
+def served(site: Site, namespace: str) -> Callable[[str], Served]:
+    """Handles of services in the test's namespace, by name."""
+    return lambda name: Served(site.cluster, namespace, name)

@@ -1,0 +1,67 @@
+"""One installation for all end-to-end tests: the chart as a user installs it, and the images on the nodes."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from tests.cluster.cluster import Cluster
+from tests.cluster.processes import wait_until
+from tests.demo import build, install
+from tests.support import e2e_models
+
+OPERATOR_NAMESPACE = install.OPERATOR_NAMESPACE
+_OPERATOR_PODS = "app.kubernetes.io/component=operator"
+
+
+@dataclass(frozen=True)
+class Site:
+    """The cluster with Mooring on it.
+
+    Attributes:
+        models: the reference of each model image of `e2e_models`, by its name.
+    """
+
+    cluster: Cluster
+    images: install.Images
+    models: dict[str, str]
+
+    def uri(self, model: str) -> str:
+        """The URI of a model image."""
+        return f"oci://{self.models[model]}"
+
+    def spec(self, model: str, **fields: Any) -> dict[str, Any]:
+        """A small spec of that model; `fields` are those of a spec and win."""
+        return {"model": {"uri": self.uri(model)}, "resources": {"cpu": "250m", "memory": "256Mi"}, **fields}
+
+    def kill_operator(self) -> None:
+        """Kills every pod of the operator at once, without a chance to give the lease back."""
+        force = ["--grace-period=0", "--force", "--wait=false"]
+        self.cluster.kubectl("delete", "pod", "--namespace", OPERATOR_NAMESPACE, "-l", _OPERATOR_PODS, *force)
+
+    def operator_pods(self) -> list[dict[str, Any]]:
+        """The operator's pods."""
+        found: list[dict[str, Any]] = self.cluster.get("pods", "--namespace", OPERATOR_NAMESPACE, "-l", _OPERATOR_PODS)[
+            "items"
+        ]
+        return found
+
+    def leader(self) -> str:
+        """The pod that leads now; empty while none does."""
+        lease = self.cluster.get("lease", "mooring-operator", "--namespace", OPERATOR_NAMESPACE)
+        return str(lease["spec"].get("holderIdentity") or "")
+
+
+def make(cluster: Cluster) -> Site:
+    """Builds what changed, loads it, and installs the chart."""
+    names, archives = build.local()
+    models = e2e_models.build()
+    cluster.load(*(image.archive for image in (*archives, *models.values())))
+    install.install(cluster, names)
+    return Site(cluster, names, {name: image.reference for name, image in models.items()})
+
+
+def make_namespace(cluster: Cluster, name: str) -> None:
+    """Makes a namespace whose pods must pass Pod Security `restricted`; returns when pods can be made there."""
+    labels = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn", "audit")}
+    cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
+    account = ["get", "serviceaccount", "default", "--namespace", name, "--ignore-not-found"]
+    wait_until(lambda: cluster.kubectl(*account) != "", 30, f"the default account of namespace {name}")
