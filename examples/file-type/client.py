@@ -61,7 +61,9 @@ def main() -> int:
     print(f"{'FILE':{width}}  {'SERVED':20}  {'MAGIKA ITSELF':20}")
     same = True
     for file in options.files:
-        served, own = (magika.identify_path(file).prediction for magika in (remote, local))
+        if not (result := remote.identify_path(file)).ok:
+            parser.error(f"{file}: {result.status}")
+        served, own = result.prediction, local.identify_path(file).prediction
         alike = served.output.label == own.output.label
         same = same and alike
         words = [f"{answer.output.label} ({answer.score:.3f})" for answer in (served, own)]

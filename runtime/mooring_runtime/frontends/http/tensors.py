@@ -33,7 +33,9 @@ def parse_json(text: bytes | memoryview) -> Any:
         raw = bytes(text)
         if b"NaN" in raw or b"Infinity" in raw:
             try:
-                return json.loads(raw)
+                document = json.loads(raw)
+                json.dumps(document, ensure_ascii=False).encode()  # Raises for half a surrogate pair, as orjson does.
+                return document
             except (ValueError, RecursionError):
                 pass  # What orjson says of it is as good.
         raise InvalidRequest(f"the body is not JSON: {error}") from None
@@ -74,10 +76,7 @@ def from_json(what: str, data: object, datatype: Datatype, shape: tuple[int, ...
         raise InvalidRequest(f"{what} is {datatype.name}, but data holds {_json_names(wrong)}")
     if datatype.name == "BYTES":
         array: Array = np.empty(count, dtype=object)
-        try:
-            array[:] = [text.encode() for text in flat]
-        except UnicodeEncodeError:
-            raise InvalidRequest(f"{what} has a string in data that is not Unicode") from None
+        array[:] = [text.encode() for text in flat]
         return array.reshape(shape)
     try:
         if datatype.name != "FP32":  # Every other overflow raises by itself, and errstate costs more than the array.
