@@ -45,11 +45,15 @@ class Cache:
         """The kinds that were listed."""
         return tuple(self._entries)
 
+    def begin(self, wanted: Iterable[Kind]) -> None:
+        """Forget everything, and take in objects of these kinds from now on."""
+        self._entries = {kind: {} for kind in wanted}
+        self._owned, self._pods, self._gone = {}, {}, {}
+
     async def fill(self, kube: Kube, wanted: Iterable[Kind]) -> None:
         """List every kind that the API server has. Raises `KubeError`, also when a kind that is needed is missing."""
-        self._entries, self._owned, self._pods, self._gone = {}, {}, {}, {}
-        for kind in wanted:
-            self._entries[kind] = {}
+        self.begin(wanted)
+        for kind in self.kinds:
             try:
                 async for page in kube.pages(kind, selector_of(kind)):
                     for item in page:

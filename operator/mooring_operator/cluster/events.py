@@ -25,6 +25,30 @@ WAITING = 1000
 """Events that may wait to be written; later ones are dropped."""
 
 
+class Restraint:
+    """Decides what is said: nothing twice, and no flood from one service. Times are monotonic seconds."""
+
+    def __init__(self) -> None:
+        self._said: dict[tuple[str, str, str], float] = {}
+        self._budget: dict[str, tuple[float, float]] = {}
+
+    def allows(self, uid: str, reason: str, message: str, now: float) -> bool:
+        """Tell whether this may be said of a service now, and remember that it was; count what is left out."""
+        if now - self._said.get((uid, reason, message), float("-inf")) < SAME:
+            return False
+        left, since = self._budget.get(uid, (float(BURST), now))
+        left = min(float(BURST), left + (now - since) / REFILL)
+        if left < 1.0:
+            metrics.EVENTS_DROPPED.inc()
+            return False
+        self._budget[uid] = (left - 1.0, now)
+        self._said[uid, reason, message] = now
+        if len(self._said) > WAITING:
+            self._said = {key: at for key, at in self._said.items() if now - at < SAME}
+            self._budget = {key: at for key, at in self._budget.items() if now - at[1] < BURST * REFILL}
+        return True
+
+
 class EventRecorder:
     """Writes Events in a task of its own."""
 
@@ -32,19 +56,14 @@ class EventRecorder:
         self._kube = kube
         self._identity = identity
         self._waiting: asyncio.Queue[Manifest] = asyncio.Queue(WAITING)
-        self._said: dict[tuple[str, str, str], float] = {}
-        self._budget: dict[str, tuple[float, float]] = {}
+        self._restraint = Restraint()
 
     def record(self, live: Manifest, kind: str, reason: str, message: str) -> None:
         """Say something about a service (`kind`: Normal or Warning); returns at once."""
-        uid, now = live["metadata"]["uid"], time.monotonic()
-        if now - self._said.get((uid, reason, message), float("-inf")) < SAME:
-            return
-        if self._waiting.full() or not self._take(uid, now):
+        if self._waiting.full():
             metrics.EVENTS_DROPPED.inc()
-            return
-        self._said[uid, reason, message] = now
-        self._waiting.put_nowait(_event(live, self._identity, kind, reason, message))
+        elif self._restraint.allows(live["metadata"]["uid"], reason, message, time.monotonic()):
+            self._waiting.put_nowait(_event(live, self._identity, kind, reason, message))
 
     async def run(self) -> None:
         """Write what was said, until cancelled; what is still waiting then is written if it takes under a second."""
@@ -62,18 +81,6 @@ class EventRecorder:
             await self._kube.create(kinds.EVENT, event)
         except KubeError as error:
             logger.warning("an Event was not written: %s", error)
-
-    def _take(self, uid: str, now: float) -> bool:
-        """Take one from the service's budget; forget those whose budget is whole again."""
-        left, since = self._budget.get(uid, (float(BURST), now))
-        left = min(float(BURST), left + (now - since) / REFILL)
-        if left < 1.0:
-            return False
-        self._budget[uid] = (left - 1.0, now)
-        if len(self._said) > WAITING:
-            self._said = {key: at for key, at in self._said.items() if now - at < SAME}
-            self._budget = {key: at for key, at in self._budget.items() if now - at[1] < BURST * REFILL}
-        return True
 
 
 def _event(live: Manifest, identity: str, kind: str, reason: str, message: str) -> Manifest:

@@ -1,0 +1,143 @@
+"""The cache keeps the newest, and nothing that is gone."""
+
+from typing import Any
+
+from mooring_operator.api import names
+from mooring_operator.cluster import kinds
+from mooring_operator.cluster.cache import Cache, key_of
+from mooring_operator.cluster.kinds import Kind
+from mooring_operator.facts import Key, Manifest, ObjectKey
+
+KEY = Key("models", "sentiment")
+
+
+def cache() -> Cache:
+    """A cache that has listed every kind, and found nothing."""
+    made = Cache()
+    made.begin(kinds.WATCHED)
+    return made
+
+
+def obj(kind: Kind, version: int, *, uid: str = "1", owner: str = "", **fields: Any) -> Manifest:
+    meta: Manifest = {"name": KEY.name, "namespace": KEY.namespace, "uid": uid, "resourceVersion": str(version)}
+    meta |= {"labels": {names.LABEL_SERVICE: KEY.name}, "generation": 1} | fields.pop("meta", {})
+    if owner:
+        meta["ownerReferences"] = [{"kind": "X", "name": "x", "uid": owner, "controller": True}]
+    spec: Manifest = {"template": {"metadata": {}, "spec": {"containers": []}}} if kind is kinds.DEPLOYMENT else {}
+    return {"apiVersion": kind.api_version, "kind": kind.kind, "metadata": meta, "spec": spec, **fields}
+
+
+def test_an_older_version_never_replaces_a_newer_one() -> None:
+    seen = cache()
+    assert seen.put(kinds.SERVICE, obj(kinds.SERVICE, 12))
+    # Text order would say that "9" is newer.
+    assert not seen.put(kinds.SERVICE, obj(kinds.SERVICE, 9))
+    assert not seen.put(kinds.SERVICE, obj(kinds.SERVICE, 12))
+    assert seen.put(kinds.SERVICE, obj(kinds.SERVICE, 100))
+
+
+def test_what_was_deleted_stays_deleted_when_a_late_answer_comes() -> None:
+    seen = cache()
+    seen.put(kinds.SERVICE, obj(kinds.SERVICE, 10))
+    assert seen.drop(kinds.SERVICE, obj(kinds.SERVICE, 12))
+    assert not seen.put(kinds.SERVICE, obj(kinds.SERVICE, 11))
+    assert seen.get(kinds.SERVICE, *KEY) is None
+    # Another object of that name is another object.
+    assert seen.put(kinds.SERVICE, obj(kinds.SERVICE, 13, uid="2"))
+
+
+def test_a_late_deletion_does_not_remove_what_came_back() -> None:
+    seen = cache()
+    seen.put(kinds.SERVICE, obj(kinds.SERVICE, 10))
+    # It lost our label at 11, which the watch calls a deletion, and our own write at 12 was answered first.
+    seen.put(kinds.SERVICE, obj(kinds.SERVICE, 12))
+    assert not seen.drop(kinds.SERVICE, obj(kinds.SERVICE, 11))
+    assert seen.get(kinds.SERVICE, *KEY) is not None
+
+
+def test_children_are_those_of_the_controller() -> None:
+    seen = cache()
+    seen.put(kinds.SERVICE, obj(kinds.SERVICE, 1, uid="s", owner="mine"))
+    seen.put(kinds.DEPLOYMENT, obj(kinds.DEPLOYMENT, 2, uid="d", owner="mine"))
+    seen.put(kinds.SERVICE_ACCOUNT, obj(kinds.SERVICE_ACCOUNT, 3, uid="a", owner="theirs"))
+    seen.put(kinds.NETWORK_POLICY, obj(kinds.NETWORK_POLICY, 4, uid="n"))
+    assert list(seen.children("mine")) == [ObjectKey("Deployment", KEY.name), ObjectKey("Service", KEY.name)]
+    # A child whose owner is taken away is no child any more.
+    seen.put(kinds.SERVICE, obj(kinds.SERVICE, 5, uid="s"))
+    assert list(seen.children("mine")) == [ObjectKey("Deployment", KEY.name)]
+    seen.drop(kinds.DEPLOYMENT, obj(kinds.DEPLOYMENT, 6, uid="d"))
+    assert seen.children("mine") == {}
+
+
+def test_pods_are_found_by_label() -> None:
+    seen = cache()
+    for number in (2, 1):
+        seen.put(kinds.POD, obj(kinds.POD, number, uid=str(number), meta={"name": f"pod-{number}"}, status={}))
+    assert [entry.manifest["metadata"]["name"] for entry in seen.pods(KEY)] == ["pod-1", "pod-2"]
+    seen.drop(kinds.POD, obj(kinds.POD, 3, uid="1", meta={"name": "pod-1"}))
+    assert [entry.uid for entry in seen.pods(KEY)] == ["2"]
+
+
+def test_an_event_names_the_service_that_it_concerns() -> None:
+    seen = cache()
+    assert seen.feed(kinds.SERVICE, False, obj(kinds.SERVICE, 1)) == KEY
+    assert seen.feed(kinds.SERVICE, False, obj(kinds.SERVICE, 1)) is None
+    assert seen.feed(kinds.SERVICE, True, obj(kinds.SERVICE, 2)) == KEY
+    assert seen.feed(kinds.SERVICE, True, obj(kinds.SERVICE, 2)) is None
+    assert seen.feed(kinds.LEASE, False, obj(kinds.LEASE, 3)) is None  # of a kind that is not watched
+
+
+def test_the_echo_of_our_own_status_concerns_nobody() -> None:
+    seen = cache()
+    kind = kinds.INFERENCE_SERVICE
+    assert seen.feed(kind, False, obj(kind, 1)) == KEY
+    assert seen.feed(kind, False, obj(kind, 2, status={"replicas": 1})) is None
+    assert seen.get(kind, *KEY) == seen.service(KEY)
+    assert (seen.service(KEY) or {}).get("status") == {"replicas": 1}
+    assert seen.feed(kind, False, obj(kind, 3, meta={"generation": 2})) == KEY
+    assert seen.feed(kind, False, obj(kind, 4, meta={"generation": 2, "deletionTimestamp": "now"})) == KEY
+    assert seen.feed(kind, False, obj(kind, 5, uid="2", meta={"generation": 2})) == KEY
+
+
+def test_a_service_is_confirmed_by_what_the_server_says() -> None:
+    seen = cache()
+    kind = kinds.INFERENCE_SERVICE
+    assert not seen.confirmed("1", within=60)
+    seen.put(kind, obj(kind, 1))
+    assert seen.confirmed("1", within=60)
+    assert not seen.confirmed("1", within=-1)
+    seen.drop(kind, obj(kind, 2))
+    assert not seen.confirmed("1", within=60)
+
+
+def test_a_service_keeps_what_is_known_of_it_while_it_changes() -> None:
+    seen = cache()
+    kind = kinds.INFERENCE_SERVICE
+    seen.put(kind, obj(kind, 1))
+    seen.foreign["1"] = {ObjectKey("Service", KEY.name): "nobody"}
+    seen.put(kind, obj(kind, 2))
+    assert seen.foreign
+    seen.drop(kind, obj(kind, 3))
+    assert not seen.foreign
+
+
+def test_of_a_whole_object_only_what_is_read_is_kept() -> None:
+    seen = cache()
+    fields = {"manager": names.FIELD_MANAGER, "operation": "Apply", "fieldsV1": {"f:spec": {"f:replicas": {}}}}
+    deployment = obj(kinds.DEPLOYMENT, 1, meta={"managedFields": [fields], "annotations": {"example.com/x": "y"}})
+    seen.put(kinds.DEPLOYMENT, deployment)
+    entry = seen.entry(kinds.DEPLOYMENT, *KEY)
+    assert entry is not None
+    assert "managedFields" not in entry.manifest["metadata"]
+    assert entry.manifest["metadata"]["annotations"] == {}
+    assert "spec" not in entry.manifest["spec"]["template"]
+    assert entry.fields == '{"f:spec":{"f:replicas":{}}}'
+    assert entry.replicas_managers == {names.FIELD_MANAGER}
+
+
+def test_nodes_concern_no_service() -> None:
+    node = obj(kinds.NODE, 1, status={"allocatable": {"cpu": "4"}})
+    assert key_of(kinds.NODE, node) is None
+    seen = cache()
+    assert seen.feed(kinds.NODE, False, node) is None
+    assert [found["status"] for found in seen.nodes()] == [{"allocatable": {"cpu": "4"}}]
