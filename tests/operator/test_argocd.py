@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import lupa
 import pytest
 import yaml
 
@@ -11,21 +10,10 @@ from mooring_operator import desired
 from mooring_operator.facts import Problem, Step
 from mooring_operator.status import Rendered, Verdicts, invalid, status_of
 from tests.support import builders, golden
+from tests.support.argocd import EXAMPLES, SCRIPT, health
 
 ROOT = Path(__file__).parents[2]
-EXAMPLES = ROOT / "examples" / "argocd"
-SCRIPT = (EXAMPLES / "health.lua").read_text()
 CONFIG_KEY = "resource.customizations.health.mooring.dev_InferenceService"
-
-
-def health(obj: dict[str, Any]) -> tuple[str, str]:
-    """What Argo CD shows. As there, the script gets no standard library beyond the base functions."""
-    lua = lupa.LuaRuntime(register_eval=False)
-    for library in ("os", "io", "package", "require", "debug", "python"):
-        lua.globals()[library] = None
-    lua.globals().obj = lua.table_from(obj, recursive=True)
-    result = lua.execute(SCRIPT)
-    return result.status, result.message
 
 
 def condition(kind: str, status: str, message: str = "") -> dict[str, Any]:
