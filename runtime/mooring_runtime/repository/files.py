@@ -1,5 +1,6 @@
 """Finds the model's file, names its format, and refuses what would run code; pure but for reading a directory."""
 
+import os
 from pathlib import Path
 
 from mooring_runtime.errors import ModelInvalid, ModelNotFound, UnsafeFormat
@@ -26,18 +27,25 @@ _ALLOWED = "model in the format onnx (*.onnx)"
 def find_model_file(path: Path) -> Path:
     """The model's file: `path` itself, or in a directory `model.onnx`, else its single `*.onnx` file.
 
-    Raises ModelNotFound when there is none or several, UnsafeFormat when what is there would run code.
+    Raises ModelNotFound when there is none or several or we may not look, UnsafeFormat when it would run code.
     """
+    try:
+        return _find(path)
+    except OSError as error:
+        # A claim whose folders only their owner may enter, or a store that is away.
+        raise ModelNotFound(
+            f"MOORING_MODEL_PATH is {path}: it cannot be read by user {os.getuid()}: {error.strerror}"
+        ) from error
+
+
+def _find(path: Path) -> Path:
     if path.is_file():
         return path
     if not path.exists():
         raise ModelNotFound(f"MOORING_MODEL_PATH is {path}: there is no such file or directory")
     if not path.is_dir():
         raise ModelNotFound(f"MOORING_MODEL_PATH is {path}: that is neither a file nor a directory")
-    try:
-        names = sorted(entry.name for entry in path.iterdir() if entry.is_file() and not entry.name.startswith("."))
-    except OSError as error:
-        raise ModelNotFound(f"MOORING_MODEL_PATH is {path}: cannot list the directory: {error.strerror}") from error
+    names = sorted(entry.name for entry in path.iterdir() if entry.is_file() and not entry.name.startswith("."))
     models = [name for name in names if Path(name).suffix in SUFFIXES]
     if "model.onnx" in models or len(models) == 1:
         return path / ("model.onnx" if "model.onnx" in models else models[0])

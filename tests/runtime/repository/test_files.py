@@ -18,6 +18,12 @@ def test_a_file_is_itself(tmp_path: Path) -> None:
     assert find_model_file(tmp_path / "b.onnx") == tmp_path / "b.onnx"
 
 
+def test_a_path_that_the_system_will_not_look_at_is_told(tmp_path: Path) -> None:
+    # Stands for a folder that may not be entered, which tests run by root cannot make.
+    with pytest.raises(ModelNotFound, match=r"it cannot be read by user \d+: File name too long"):
+        find_model_file(tmp_path / ("x" * 300))
+
+
 @pytest.mark.parametrize(
     ("names", "found"),
     [
