@@ -52,8 +52,6 @@ class RequestError(MooringError):
     cause: ClassVar[str] = "internal"
     retry_after: ClassVar[int | None] = None
     """Seconds that a client should wait; sent as `Retry-After`."""
-    closes: ClassVar[bool] = False
-    """After it the connection cannot be read on: where the next request would begin is unknown."""
 
 
 class InvalidRequest(RequestError):
@@ -65,8 +63,6 @@ class InvalidRequest(RequestError):
 
 class MalformedHttp(InvalidRequest):
     """The bytes are not HTTP/1.1."""
-
-    closes = True
 
 
 class ModelRefused(InvalidRequest):
@@ -103,7 +99,6 @@ class RequestTimeout(RequestError):
 
     http_status = 408
     cause = "timeout"
-    closes = True
 
 
 class BodyTooLarge(RequestError):
@@ -111,7 +106,6 @@ class BodyTooLarge(RequestError):
 
     http_status = 413
     cause = "too_large"
-    closes = True
 
 
 class UnknownEncoding(RequestError):
@@ -119,7 +113,6 @@ class UnknownEncoding(RequestError):
 
     http_status = 415
     cause = "encoding"
-    closes = True
 
 
 class ExpectationFailed(RequestError):
@@ -127,7 +120,6 @@ class ExpectationFailed(RequestError):
 
     http_status = 417
     cause = "expectation"
-    closes = True
 
 
 class HeadTooLarge(RequestError):
@@ -135,7 +127,6 @@ class HeadTooLarge(RequestError):
 
     http_status = 431
     cause = "too_large"
-    closes = True
 
 
 class Cancelled(RequestError):
@@ -157,7 +148,6 @@ class UnknownTransferCoding(RequestError):
 
     http_status = 501
     cause = "encoding"
-    closes = True
 
 
 class Unavailable(RequestError):

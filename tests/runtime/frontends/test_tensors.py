@@ -129,6 +129,7 @@ def test_wrong_json_is_refused(name: str, shape: tuple[int, ...], data: object, 
     ("name", "shape", "raw", "words"),
     [
         ("FP32", (2,), b"x" * 7, r"x has 7 bytes of binary data, but its shape \[2\] and datatype FP32 take 8"),
+        ("BOOL", (2,), b"\1\2", "x is BOOL, but its binary data holds bytes other than 0 and 1"),
         ("BYTES", (2,), b"\0" * 7, "x has 7 bytes of binary data, too few for 2 elements of BYTES"),
         ("BYTES", (10**9,), b"\0" * 8, "too few for 1000000000 elements"),
         ("BYTES", (1,), b"\xff\xff\xff\xffab", "x: the binary data ends within element 0"),

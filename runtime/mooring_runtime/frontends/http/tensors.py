@@ -120,6 +120,9 @@ def from_bytes(what: str, raw: memoryview, datatype: Datatype, shape: tuple[int,
             f"take {size}"
         )
     array: Array = np.frombuffer(raw, dtype=datatype.dtype) if size else np.empty(0, dtype=datatype.dtype)
+    if datatype.name == "BOOL" and np.frombuffer(raw, dtype=np.uint8).max(initial=0) > 1:
+        # A bool that is neither is undefined to every library behind us.
+        raise InvalidRequest(f"{what} is BOOL, but its binary data holds bytes other than 0 and 1")
     if not array.flags.aligned:  # The JSON before it has any length; frameworks read aligned memory only.
         array = array.copy()
     return array.reshape(shape)
