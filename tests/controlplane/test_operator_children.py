@@ -4,6 +4,7 @@ import pytest
 
 from mooring_operator.api import names
 from mooring_operator.cluster import kinds
+from mooring_operator.cluster.contest import LIMIT
 from mooring_operator.cluster.kinds import Kind
 from mooring_operator.facts import Manifest
 from tests.support.world import World, condition, eventually
@@ -49,7 +50,13 @@ async def test_a_deleted_child_comes_back(kind: Kind, world: World) -> None:
     after = await world.becomes(
         kind, "back", lambda found: found["metadata"]["uid"] != before["metadata"]["uid"], "is a new one"
     )
-    assert after["metadata"]["annotations"] == before["metadata"]["annotations"]
+    assert ours(after) == ours(before)
+
+
+def ours(child: Manifest) -> dict[str, str]:
+    """The annotations that we wrote."""
+    annotations = child["metadata"]["annotations"]
+    return {key: value for key, value in annotations.items() if key.startswith(f"{names.GROUP}/")}
 
 
 DRIFT: dict[Kind, Manifest] = {
@@ -86,6 +93,25 @@ async def test_a_lost_label_comes_back(kind: Kind, world: World) -> None:
         kind, "label", lambda found: names.LABEL_MANAGED_BY in found["metadata"]["labels"], "has our label"
     )
     assert after["metadata"]["uid"] == before["metadata"]["uid"]
+
+
+async def test_a_fight_over_a_field_is_bounded_and_told(world: World) -> None:
+    await world.make("fight")
+    await world.appears(kinds.DEPLOYMENT, "fight")
+    await world.settled("fight")
+    for number in range(LIMIT):
+        await world.patch(kinds.DEPLOYMENT, "fight", {"spec": {"replicas": 9}}, "rival")
+        await world.becomes(
+            kinds.DEPLOYMENT, "fight", lambda found: found["spec"]["replicas"] == 1, f"is put back {number}"
+        )
+    await world.patch(kinds.DEPLOYMENT, "fight", {"spec": {"replicas": 9}}, "rival")
+
+    def told(found: Manifest) -> bool:
+        return condition(found, "Stalled").get("reason") == "FieldConflict"
+
+    service = await world.becomes(kinds.INFERENCE_SERVICE, "fight", told, "says that it is contested")
+    assert "rival" in condition(service, "Stalled")["message"]
+    assert (await world.appears(kinds.DEPLOYMENT, "fight"))["spec"]["replicas"] == 9
 
 
 async def test_fields_of_others_stay(world: World) -> None:

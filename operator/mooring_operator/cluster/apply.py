@@ -10,6 +10,7 @@ name would double the requests and still leave a gap. An existing child is appli
 
 import contextlib
 import json
+import time
 from collections.abc import Container, Iterable, Mapping
 
 from .. import metrics
@@ -17,6 +18,7 @@ from ..api import names
 from ..facts import Key, Manifest, ObjectKey, Problem, Service
 from . import kinds
 from .cache import Cache
+from .contest import LIMIT, WINDOW, Contests, others
 from .errors import ConflictError, ForbiddenError, InvalidError, LeftoverError, NotFoundError, OwnerGoneError
 from .kinds import Kind
 from .kube import Kube
@@ -37,6 +39,7 @@ class Applier:
     def __init__(self, kube: Kube, cache: Cache) -> None:
         self._kube = kube
         self._cache = cache
+        self._contests = Contests()
 
     async def apply_children(self, service: Service, manifests: Iterable[Manifest]) -> list[Problem]:
         """Bring the children to their manifests, in this order; return what stands in the way, and stop there.
@@ -47,8 +50,8 @@ class Applier:
             key = ObjectKey(manifest["kind"], manifest["metadata"]["name"])
             try:
                 await self._apply(service, key, manifest)
-            except _TakenError as taken:
-                return [_name_taken(service, key, taken.owner)]
+            except _ObstacleError as obstacle:
+                return [obstacle.problem]
             except (InvalidError, ForbiddenError) as error:
                 # It would be refused in each round; a person must act. What stands already goes on.
                 return [Problem("spec", str(error), "ChildRefused")]
@@ -100,6 +103,9 @@ class Applier:
         if entry is not None and entry.owner == service.uid:
             if self._stands(entry, stamped):
                 return
+            if _carries(entry, stamped) and not self._contests.allows(entry.uid, time.monotonic()):
+                live = await self._kube.get(kind, service.namespace, key.name)
+                raise _ObstacleError(_contested(key, others(live, names.FIELD_MANAGER)))
             try:
                 await self._change(kind, stamped, entry)
                 return
@@ -129,7 +135,7 @@ class Applier:
                 raise LeftoverError(error.status, error.reason, message) from error
         if owner := whose(live, service.uid):
             self._cache.foreign.setdefault(service.uid, {})[key] = owner
-            raise _TakenError(owner)
+            raise _ObstacleError(_name_taken(service, key, owner))
         # Ours after all: it lost our label, which took it from our watch, or the answer to our write was lost.
         self._cache.put(kind, live)
         entry = self._cache.entry(kind, service.namespace, key.name)
@@ -138,11 +144,10 @@ class Applier:
 
     def _stands(self, entry: Entry, stamped: Manifest) -> bool:
         """Tell whether a child carries the digest of its manifest, and every field of it is still ours."""
-        wanted = stamped["metadata"]["annotations"][names.ANNOTATION_DESIRED_HASH]
-        if (entry.manifest["metadata"].get("annotations") or {}).get(names.ANNOTATION_DESIRED_HASH) != wanted:
+        if not _carries(entry, stamped):
             return False
         # The same question has the same answer; most rounds ask it again for all children.
-        question = (wanted, hash(entry.fields))
+        question = (stamped["metadata"]["annotations"][names.ANNOTATION_DESIRED_HASH], hash(entry.fields))
         if self._cache.verified.get(entry.uid) == question:
             return True
         if not entry.fields or not owns(stamped, json.loads(entry.fields)):
@@ -188,12 +193,21 @@ class Applier:
             await self._kube.apply(kind, body, names.REPLICAS_FIELD_MANAGER)
 
 
-class _TakenError(Exception):
-    """Someone else's object has the name of a child."""
+class _ObstacleError(Exception):
+    """A child cannot be applied until a person acts."""
 
-    def __init__(self, owner: str) -> None:
-        super().__init__(owner)
-        self.owner = owner
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.message)
+        self.problem = problem
+
+
+def _contested(key: ObjectKey, managers: str) -> Problem:
+    return Problem(
+        "spec",
+        f"{key.kind} {key.name!r} was put back {LIMIT} times within {WINDOW:.0f} s and is changed again and again, "
+        f"last by {managers}: let only one of us write these fields",
+        "FieldConflict",
+    )
 
 
 def _name_taken(service: Service, key: ObjectKey, owner: str) -> Problem:
@@ -208,6 +222,11 @@ def _name_taken(service: Service, key: ObjectKey, owner: str) -> Problem:
 def _stamped(manifest: Manifest) -> Manifest:
     annotations = {**(manifest["metadata"].get("annotations") or {}), names.ANNOTATION_DESIRED_HASH: digest(manifest)}
     return {**manifest, "metadata": {**manifest["metadata"], "annotations": annotations}}
+
+
+def _carries(entry: Entry, stamped: Manifest) -> bool:
+    carried = (entry.manifest["metadata"].get("annotations") or {}).get(names.ANNOTATION_DESIRED_HASH)
+    return bool(carried == stamped["metadata"]["annotations"][names.ANNOTATION_DESIRED_HASH])
 
 
 def _is_leftover(live: Manifest, service: Service) -> bool:

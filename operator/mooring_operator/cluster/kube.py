@@ -137,8 +137,10 @@ class Kube:
                 async with self._slots:
                     return await self._send(call)
             except UnauthorizedError:
+                if attempt > 1:
+                    raise
                 await self._connection.reload()
-                raise
+                continue
             except UnavailableError as error:
                 # Without an answer a write may have been done: all but `create` may be done twice, by their uid,
                 # resourceVersion or field manager.

@@ -12,7 +12,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 import kopf
-from kopf._core.engines.peering import Identity
+from prometheus_client import disable_created_metrics
 
 from .. import metrics
 from ..cluster.cache import Cache
@@ -48,6 +48,7 @@ async def run(settings: Settings) -> int:
     """Run the operator until SIGTERM or SIGINT; return the exit status of the process."""
     stop = asyncio.Event()
     _listen(stop)
+    disable_created_metrics()  # type: ignore[no-untyped-call]  # else each counter comes twice
     connection = await Connection.load(settings.kubeconfig)
     health = Health()
     # The lease has a client of its own: renewals never wait behind a burst of applies.
@@ -132,6 +133,8 @@ class Leader:
 
     async def _watch(self, sweeper: Sweeper) -> None:
         """Run kopf. When it ends it cancels every task that is younger than itself: it is started and stopped last."""
+        # Its default asks who runs the process, and our image has no entry for that user.
+        identity: Any = self._settings.pod_name
         registry = kopf.OperatorRegistry()
         register_login(registry, self._connection)
         register(registry, self._cache, self._queue, sweeper.relisted)
@@ -140,8 +143,7 @@ class Leader:
             settings=kopf_settings(self._cache.kinds),
             standalone=True,
             clusterwide=True,
-            # Its default asks who runs the process, and our image has no entry for that user.
-            identity=Identity(self._settings.pod_name or "mooring"),
+            identity=identity,
             stop_flag=self._stop_watching,
         )
 
