@@ -3,6 +3,9 @@
 .DELETE_ON_ERROR:
 SHELL := /bin/bash
 
+# Tests and the demo import onnxruntime, which would else report to its maker.
+export ORT_DISABLE_TELEMETRY := 1
+
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin

@@ -117,6 +117,10 @@ def load(file: Path, options: LoadOptions) -> Backend:
     ort.disable_telemetry_events()
     available = ort.get_available_providers()
     wanted = PROVIDERS if options.accelerator else PROVIDERS[-1:]
+    if options.accelerator and PROVIDERS[0] in available:
+        # CUDA and cuDNN come as packages of pip, where the loader does not look; without this the session would run
+        # on the CPU, and say so in its log only.
+        ort.preload_dlls()
     try:
         session = ort.InferenceSession(
             str(file),
