@@ -27,6 +27,7 @@ def test_the_example_answers_as_magika_does_about_twenty_real_files(site: Site, 
     assert len(set(FILES)) == 20
     cluster.kubectl("apply", here, "-f", str(SERVICE))
     cluster.kubectl("wait", here, "--for=condition=Ready", "inferenceservice/file-type", "--timeout=60s", timeout=90)
+    Served(cluster, namespace, "file-type").reach()
     url = cluster.kubectl("get", here, "infsvc/file-type", "-o", "jsonpath={.status.url}")
     # It ends with 1 when one answer is not magika's own.
     answers = cluster.run(sys.executable, str(CLIENT), "--url", url, *FILES, timeout=120).stdout

@@ -11,6 +11,7 @@ and prints what happened, as JSON)
 import http.client
 import json
 import signal
+import socket
 import sys
 import threading
 import time
@@ -60,6 +61,19 @@ class Tally:
             "failed": len(self.failures),
             "longest_gap": round(self.longest_gap, 3),
         }
+
+
+def reach(url: str, seconds: float = 20.0) -> None:
+    """Waits until the Service takes connections: ready pods are one thing, every node's proxy knowing them another."""
+    parts, deadline = urlsplit(url), time.monotonic() + seconds
+    while True:
+        try:
+            socket.create_connection((parts.hostname or "", parts.port or 80), timeout=1).close()
+            return
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
 
 
 def ask(connection: http.client.HTTPConnection, model: str, number: int, versions: tuple[int, ...]) -> int:
@@ -112,6 +126,7 @@ class Asker(threading.Thread):
 
 def main(arguments: list[str]) -> None:
     url, model, *versions = arguments
+    reach(url)
     tally, stop = Tally(tuple(map(int, versions))), threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     askers = [Asker(url, model, number < _KEPT, tally, stop) for number in range(_KEPT + _FRESH)]

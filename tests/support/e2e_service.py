@@ -24,6 +24,11 @@ class Served:
     namespace: str
     name: str
 
+    @property
+    def url(self) -> str:
+        """Where it answers, inside the cluster."""
+        return f"http://{self.name}.{self.namespace}.svc"
+
     def kubectl(self, *argv: str, **options: Any) -> str:
         """kubectl in the service's namespace."""
         return self.cluster.kubectl("--namespace", self.namespace, *argv, **options)
@@ -91,15 +96,19 @@ class Served:
         )
         return f"{told(self.live())}\n{pods}\n{events}\n{logs}"
 
+    def reach(self) -> None:
+        """Waits until its Service takes connections."""
+        self.cluster.run(sys.executable, "-c", f"from tests.support.e2e_load import reach; reach({self.url!r})")
+
     def ask(self, number: int = 7) -> int:
         """Asks an adder through the Service; returns the version that answered."""
-        argv = [sys.executable, "-c", _ASK, f"http://{self.name}.{self.namespace}.svc", self.name, str(number)]
+        argv = [sys.executable, "-c", _ASK, self.url, self.name, str(number)]
         return int(self.cluster.run(*argv, timeout=30).stdout)
 
     @contextmanager
     def load(self, *versions: int) -> Iterator["Load"]:
         """Asks without pause while the block runs; the report is complete after it."""
-        module = [sys.executable, "-m", "tests.support.e2e_load", f"http://{self.name}.{self.namespace}.svc"]
+        module = [sys.executable, "-m", "tests.support.e2e_load", self.url]
         argv = self.cluster.command(*module, self.name, *map(str, versions))
         # In the cluster's own namespaces a relative path would still be this checkout's.
         with subprocess.Popen(argv, cwd=ROOT, env=self.cluster.env(), stdout=subprocess.PIPE, text=True) as process:
@@ -145,7 +154,8 @@ def restarts(pod: Manifest) -> int:
 _ASK = """
 import http.client, sys
 from urllib.parse import urlsplit
-from tests.support.e2e_load import ask
+from tests.support.e2e_load import ask, reach
 url, model, number = sys.argv[1:]
+reach(url)
 print(ask(http.client.HTTPConnection(urlsplit(url).hostname, 80, timeout=10), model, int(number), (1, 2, 3, 4)))
 """

@@ -1,0 +1,180 @@
+"""Models from a claim and over https: what serves, and what the user reads when the file cannot be had."""
+
+import base64
+import hashlib
+import json
+import secrets
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.cluster import network
+from tests.cluster.places import ROOT
+from tests.support import e2e_models, e2e_site
+from tests.support.e2e_service import Served
+from tests.support.e2e_site import Site
+from tests.support.e2e_watch import Manifest, condition, is_true
+
+Handles = Callable[[str], Served]
+MODEL = e2e_models.adder(1)
+SHA256 = hashlib.sha256(MODEL).hexdigest()
+SMALL = {"resources": {"cpu": "250m", "memory": "256Mi"}}
+PORT = 8443
+TOKEN = "a-token-of-the-store"
+CREDENTIALS = "/var/run/secrets/mooring.dev/credentials"
+
+
+@dataclass(frozen=True)
+class Store:
+    """A model store with an authority that nobody knows by itself."""
+
+    url: str
+    authority: bytes
+
+
+@pytest.fixture
+def store(site: Site, tmp_path: Path) -> Iterator[Store]:
+    """An https server on a node's own, private, address; it wants a token."""
+    address = network.node_address(0)
+    certificate, key = tmp_path / "tls.crt", tmp_path / "tls.key"
+    request = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+        "-nodes",
+        "-days",
+        "1",
+    ]
+    names = ["-subj", f"/CN={address}", "-addext", f"subjectAltName=IP:{address}"]
+    subprocess.run([*request, *names, "-keyout", str(key), "-out", str(certificate)], check=True, capture_output=True)
+    (tmp_path / "model.onnx").write_bytes(MODEL)
+    argv = [sys.executable, "-m", "tests.support.e2e_store", address, str(PORT), str(tmp_path), TOKEN]
+    command = site.cluster.command(*argv)
+    with subprocess.Popen(command, cwd=ROOT, env=site.cluster.env(), stdout=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout is not None
+            assert server.stdout.readline() == "listening\n"
+            yield Store(f"https://{address}:{PORT}", certificate.read_bytes())
+        finally:
+            server.terminate()
+
+
+@pytest.fixture
+def claim(site: Site, namespace: str) -> Path:
+    """A claim called "models"; returns its folder, as the cluster's nodes see it."""
+    spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "16Mi"}}}
+    site.cluster.apply(
+        {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "models"}, "spec": spec},
+        namespace=namespace,
+    )
+    bound = ["wait", "--namespace", namespace, "--for=jsonpath={.status.phase}=Bound", "pvc/models", "--timeout=30s"]
+    site.cluster.kubectl(*bound)
+    volume = site.cluster.get("pvc", "models", "--namespace", namespace)["spec"]["volumeName"]
+    folder = Path(site.cluster.get("pv", volume)["spec"]["hostPath"]["path"])
+    site.cluster.run("chmod", "0755", str(folder))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def refused(site: Site) -> Iterator[Served]:
+    """A service whose store refuses connections. The fetcher tries for three quarters of a minute before it gives up:
+    asked for by the first test of this page, read by the last.
+    """
+    service = Served(site.cluster, f"test-{secrets.token_hex(4)}", "refused")
+    e2e_site.make_namespace(site.cluster, service.namespace)
+    service.apply(model={"uri": f"https://{network.node_address(0)}:9/model.onnx", "sha256": SHA256}, **SMALL)
+    yield service
+    site.cluster.kubectl("delete", "namespace", service.namespace, "--wait=false")
+
+
+def put(site: Site, folder: Path, name: str, content: bytes) -> None:
+    """Writes a file where the nodes see it."""
+    text = base64.b64encode(content).decode()
+    site.cluster.run("sh", "-euc", 'mkdir -p "$1"; base64 -d > "$1/$2"', "sh", str(folder), name, stdin=text)
+
+
+def failed(reason: str) -> Callable[[Manifest], bool]:
+    return lambda live: bool(condition(live, "ModelReady")["reason"] == reason)
+
+
+@pytest.mark.usefixtures("refused")
+def test_a_model_on_a_claim_serves_and_a_wrong_digest_does_not(site: Site, served: Handles, claim: Path) -> None:
+    put(site, claim / "adders", "one.onnx", MODEL)
+    service = served("alpha")
+    model = {"uri": "pvc://models/adders/one.onnx"}
+    with service.watch() as watch:
+        service.apply(model={**model, "sha256": "0" * 64}, **SMALL)
+        live = watch.until(failed("DigestMismatch"), 60, "to find the digest wrong")
+        message = condition(live, "ModelReady")["message"]
+        assert SHA256 in message
+        assert "0" * 64 in message
+        assert condition(live, "Ready")["reason"] == "DigestMismatch"
+        service.apply(model={**model, "sha256": SHA256}, **SMALL)
+        watch.until(is_true("Ready"), 60, "to serve")
+    assert service.ask() == 1
+    print(f"\n{message}")
+
+
+def test_a_claim_without_the_file_or_without_the_right_to_read_it_is_told(
+    site: Site, served: Handles, claim: Path
+) -> None:
+    service = served("alpha")
+    with service.watch() as watch:
+        service.apply(model={"uri": "pvc://models/nothing.onnx"}, **SMALL)
+        live = watch.until(failed("ModelNotFound"), 60, "to miss the file")
+        assert "/models/nothing.onnx: there is no such file" in condition(live, "ModelReady")["message"]
+        put(site, claim, "one.onnx", MODEL)
+        site.cluster.run("chmod", "0700", str(claim))
+        service.apply(model={"uri": "pvc://models/one.onnx"}, **SMALL)
+        live = watch.until(failed("ModelNotFound"), 60, "to be refused the file")
+        assert "cannot be read by user 65532: Permission denied" in condition(live, "ModelReady")["message"]
+
+
+def test_a_model_over_https_with_an_authority_and_a_token_of_ones_own(served: Handles, store: Store) -> None:
+    service = served("alpha")
+    secret = {"token": TOKEN, "ca.crt": store.authority.decode()}
+    manifest = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "store"}, "stringData": secret}
+    service.kubectl("apply", "-f", "-", stdin=json.dumps(manifest))
+    service.apply(
+        model={"uri": f"{store.url}/model.onnx", "sha256": SHA256, "credentials": {"secretName": "store"}},
+        runtime={"env": [{"name": "SSL_CERT_FILE", "value": f"{CREDENTIALS}/ca.crt"}]},
+        **SMALL,
+    )
+    service.ready()
+    assert service.ask() == 1
+
+
+@pytest.mark.parametrize(
+    ("uri", "reason", "says"),
+    [
+        pytest.param("{store}/model.onnx", "DownloadFailed", "is not trusted", id="an unknown authority"),
+        pytest.param("https://169.254.169.254/x.onnx", "AddressRefused", "link-local", id="a metadata service"),
+    ],
+)
+def test_what_stops_a_download_is_told(served: Handles, store: Store, uri: str, reason: str, says: str) -> None:
+    service = served("alpha")
+    service.apply(model={"uri": uri.format(store=store.url), "sha256": SHA256}, **SMALL)
+    with service.watch() as watch:
+        live = watch.until(failed(reason), 60, f"to say {reason}")
+        message = condition(live, "ModelReady")["message"]
+        assert "container fetch" in message
+        assert says in message
+        watch.until(is_true("Stalled"), 60, "to give up after the second try")
+    print(f"\n{reason}: {message}")
+
+
+def test_a_store_that_refuses_connections_is_tried_again_and_told(refused: Served) -> None:
+    with refused.watch() as watch:
+        live = watch.until(failed("DownloadFailed"), 90, "to say that the download failed")
+    message = condition(live, "ModelReady")["message"]
+    assert "Connection refused (8 attempts in a row without progress)" in message
+    assert condition(live, "Stalled")["status"] == "False", "the first failure of a pod is not the end"
+    print(f"\n{message}")
