@@ -10,11 +10,12 @@ from tests.support.world import World
 
 
 async def test_what_was_applied_is_ours(world: World) -> None:
-    lost = []
-    for case in golden.case_names():
-        for child in golden.case(case, world.namespace).children():
-            if not owns(child, fields_of(await applied(world, child), names.FIELD_MANAGER)):
-                lost.append((case, child["kind"], child["metadata"]["name"]))
+    lost = [
+        (case, child["kind"], child["metadata"]["name"])
+        for case in golden.case_names()
+        for child in golden.case(case, world.namespace).children()
+        if not owns(child, fields_of(await applied(world, child), names.FIELD_MANAGER))
+    ]
     assert lost == []
 
 

@@ -15,8 +15,10 @@ from .nodes import Accelerators
 from .ownership import controller_of, whose
 from .pods import pod_of
 
-REMEMBER = 10.0
-"""Seconds that a look at a class is remembered."""
+REMEMBER = 30.0
+"""Seconds for which a class that was there is taken to be there."""
+REMEMBER_MISSING = 2.0
+"""The same for one that was not: someone may be about to make it."""
 
 
 class Observer:
@@ -49,14 +51,19 @@ class Observer:
         )
 
     def _pods(self, service: Service, children: Mapping[ObjectKey, Manifest]) -> tuple[Pod, ...]:
-        """Pods that serve or try to, and those of a check that has failed: its last word stands in their status."""
+        """Pods that serve or try to, and those of a check while something is wrong with them.
+
+        A check's failure is the end of it only when its Job says so: until then an image may still be pulled.
+        """
         jobs = {job["metadata"]["uid"]: job for key, job in children.items() if key.kind == kinds.JOB.kind}
         pods = []
         for entry in self._cache.pods(Key(service.namespace, service.name)):
             if entry.owner not in jobs:
                 pods += [pod_of(entry.manifest)] if _lives(entry.manifest) else []
-            elif _has_failed(jobs[entry.owner]) and "deletionTimestamp" not in entry.manifest["metadata"]:
-                pods.append(pod_of(entry.manifest, permanent=True))
+            elif "deletionTimestamp" not in entry.manifest["metadata"]:
+                check = pod_of(entry.manifest, permanent=_has_failed(jobs[entry.owner]))
+                # Without a failure it must not be taken for one that serves: it has no probe, so it counts as ready.
+                pods += [check] if check.failure is not None else []
         return tuple(pods)
 
     async def _replica_sets(self, service: Service, children: Mapping[ObjectKey, Manifest]) -> tuple[Manifest, ...]:
@@ -104,7 +111,7 @@ class Observer:
 
     async def _exists(self, kind: Kind, name: str) -> bool:
         seen = self._classes.get((kind, name))
-        if seen is not None and time.monotonic() - seen[0] < REMEMBER:
+        if seen is not None and time.monotonic() < seen[0]:
             return seen[1]
         try:
             await self._kube.get(kind, None, name, metadata_only=True)
@@ -113,7 +120,7 @@ class Observer:
             exists = False
         except ForbiddenError:
             exists = True  # an installation may withhold the right to look: then the pod itself will tell
-        self._classes[kind, name] = (time.monotonic(), exists)
+        self._classes[kind, name] = (time.monotonic() + (REMEMBER if exists else REMEMBER_MISSING), exists)
         return exists
 
 
