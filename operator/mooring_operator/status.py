@@ -272,6 +272,8 @@ def _rolling(view: _View) -> bool:
 
 def _progress(view: _View) -> str:
     updated, total = view.counts.get("updatedReplicas", 0), view.counts.get("replicas", 0)
+    if not total:
+        return f"the first replicas of version {view.rendered.template_hash} are being made"
     if not view.stands:
         updated = 0
     return f"{updated} of {total} replicas are of version {view.rendered.template_hash}"

@@ -28,7 +28,8 @@ def test_delete_removes_every_child(site: Site, served: Handles) -> None:
         service.ready()
         # No node has this image: its check cannot end, and so stands when the service is deleted.
         service.apply(model={"uri": "oci://localhost/models/nowhere:dev"}, **gpu, **scaled)
-        wait_until(lambda: bool(service.pods("check")), 30, "the pod of the check")
+        with service.watch() as watch:
+            watch.until(lambda live: "Pull" in condition(live, "ModelReady")["reason"], 30, "to miss the image")
         before = left(service)
         for kind in (
             "deployment.apps",
@@ -52,17 +53,17 @@ def left(service: Served) -> list[str]:
     return [name for name in found if name != "serviceaccount/default"]
 
 
-def test_requests_and_a_rollout_go_on_while_the_operator_is_killed(site: Site, served: Handles) -> None:
+def test_requests_and_a_rollout_go_on_while_the_operator_is_away(site: Site, served: Handles) -> None:
     service = served("alpha")
     service.apply(**site.spec("adder-1", replicas=2))
     service.ready()
     with service.load(1, 2) as load, service.watch() as watch:
         service.apply(**site.spec("adder-2", replicas=2))
         watch.until(lambda live: "RollingOut" in reasons(watch, "Reconciling"), 30, "to roll")
-        site.kill_operator()
+        site.delete_operator_pods()
         watch.until(is_true("Ready"), 90, "to be served by a new leader")
         wait_until(lambda: len(service.pods()) == 2, 60, "two pods")
-    load.check("a rollout whose operator was killed")
+    load.check("a rollout whose operator was taken away")
     assert load.report["answers"]["2"]
 
 

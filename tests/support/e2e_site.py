@@ -1,14 +1,19 @@
 """One installation for all end-to-end tests: the chart as a user installs it, and the images on the nodes."""
 
+import os
+import signal
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from tests.cluster import cgroups
 from tests.cluster.cluster import Cluster
 from tests.cluster.processes import wait_until
 from tests.demo import build, install
 from tests.support import e2e_models
 
 OPERATOR_NAMESPACE = install.OPERATOR_NAMESPACE
+_OPERATOR = b"\0mooring_operator\0run\0"
 _OPERATOR_PODS = "app.kubernetes.io/component=operator"
 
 
@@ -33,21 +38,29 @@ class Site:
         return {"model": {"uri": self.uri(model)}, "resources": {"cpu": "250m", "memory": "256Mi"}, **fields}
 
     def kill_operator(self) -> None:
-        """Kills every pod of the operator at once, without a chance to give the lease back."""
-        force = ["--grace-period=0", "--force", "--wait=false"]
-        self.cluster.kubectl("delete", "pod", "--namespace", OPERATOR_NAMESPACE, "-l", _OPERATOR_PODS, *force)
+        """kill -9 for every operator of the cluster: none can give the lease back. kubelet starts them anew."""
+        running = [pid for pid in cgroups.processes(self.cluster.state) if _OPERATOR in _command(pid)]
+        assert len(running) == 2, f"{len(running)} operators run"
+        for pid in running:
+            os.kill(pid, signal.SIGKILL)
 
-    def operator_pods(self) -> list[dict[str, Any]]:
-        """The operator's pods."""
-        found: list[dict[str, Any]] = self.cluster.get("pods", "--namespace", OPERATOR_NAMESPACE, "-l", _OPERATOR_PODS)[
-            "items"
-        ]
-        return found
+    def delete_operator_pods(self) -> None:
+        """Deletes every pod of the operator; they are told to end, and others are made."""
+        pods = ["delete", "pod", "--namespace", OPERATOR_NAMESPACE, "-l", _OPERATOR_PODS, "--wait=false"]
+        self.cluster.kubectl(*pods)
 
     def leader(self) -> str:
         """The pod that leads now; empty while none does."""
         lease = self.cluster.get("lease", "mooring-operator", "--namespace", OPERATOR_NAMESPACE)
         return str(lease["spec"].get("holderIdentity") or "")
+
+
+def _command(pid: int) -> bytes:
+    """The command line of a process; empty when it has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
 
 
 def make(cluster: Cluster) -> Site:
