@@ -2,12 +2,14 @@
 
 import asyncio
 import random
+import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from mooring_operator.cluster import kinds
+from mooring_operator.cluster.kinds import Kind
 from mooring_operator.facts import Manifest
 from tests.support.operator import Operator
 from tests.support.world import World, eventually
@@ -19,8 +21,10 @@ SPECS: list[dict[str, Any]] = [
     {"replicas": 1, "scaling": None, "pod": {"labels": {"team": "red"}, "serviceAccountName": "theirs"}},
 ]
 """What services change to and fro between: each has a child that another has not, or none of it."""
-STARTS = 1.2
-"""Seconds within which a new process has begun to work: the last moment of death."""
+ORDER = (kinds.SERVICE_ACCOUNT, kinds.NETWORK_POLICY, kinds.SERVICE, kinds.POD_DISRUPTION_BUDGET)
+"""Children that others come after."""
+WORKS = 0.2
+"""Seconds within which the operator has done what a change asks for: it dies within them."""
 
 
 async def children(world: World, name: str) -> dict[str, Manifest]:
@@ -64,16 +68,24 @@ async def test_killed_at_random_moments(world: World, new_operator: Callable[...
     rounds, dice = (50 if long else 8), random.Random(20261122)
     operator = new_operator()
     wanted: dict[str, int] = {}
+    cut_off = 0
     for number in range(rounds):
-        operator.start()
-        moments = sorted(dice.uniform(0, STARTS) for _ in range(3))
-        passed = 0.0
-        for moment in moments[:2]:
-            await asyncio.sleep(moment - passed)
-            passed = moment
-            await act(world, dice, wanted, f"crash-{number}-{moment:.3f}".replace(".", "-"))
-        await asyncio.sleep(moments[2] - passed)
+        if dice.random() < 0.25:
+            operator.start()  # it dies while it starts
+        else:
+            operator.start_leading()
+        name = ""
+        for turn in range(2):
+            await asyncio.sleep(dice.uniform(0, WORKS))
+            name = await act(world, dice, wanted, f"crash-{number}-{turn}")
+        if dice.random() < 0.5:
+            await asyncio.sleep(dice.uniform(0, WORKS))
+        else:
+            await begun(world, name, dice.choice(ORDER))
         operator.kill()
+        found = [await children(world, name) for name in wanted]
+        cut_off += any(0 < len(child) < 4 for child in found)
+    assert cut_off > rounds // 50, "the kills came too late or too early to hit anything"
     operator.start_leading()
     # The same specs, never disturbed.
     for index, spec in enumerate(SPECS):
@@ -97,21 +109,28 @@ async def test_killed_at_random_moments(world: World, new_operator: Callable[...
     assert operator.stop() == 0
 
 
-async def act(world: World, dice: random.Random, wanted: dict[str, int], fresh: str) -> None:
-    """Create, change or delete a service; remember what must come of it."""
+async def begun(world: World, name: str, kind: Kind) -> None:
+    """Wait, without a pause, until a child of a service is there, if it comes at all."""
+    deadline = time.monotonic() + 1.0
+    while time.monotonic() < deadline and await world.get(kind, name) is None:
+        pass
+
+
+async def act(world: World, dice: random.Random, wanted: dict[str, int], fresh: str) -> str:
+    """Create, change or delete a service, remember what must come of it, and return its name."""
     choice = dice.choice(["create", "create", "change", "delete"]) if wanted else "create"
+    name = fresh if choice == "create" else dice.choice(sorted(wanted))
     if choice == "create":
-        wanted[fresh] = dice.randrange(len(SPECS))
-        await world.make(fresh, **{key: value for key, value in SPECS[wanted[fresh]].items() if value is not None})
-        return
-    name = dice.choice(sorted(wanted))
-    if choice == "delete":
+        wanted[name] = dice.randrange(len(SPECS))
+        await world.make(name, **{key: value for key, value in SPECS[wanted[name]].items() if value is not None})
+    elif choice == "delete":
         del wanted[name]
         await world.delete(kinds.INFERENCE_SERVICE, name)
-        return
-    wanted[name] = (wanted[name] + 1) % len(SPECS)
-    await world.change(name, pod=None)
-    await world.change(name, **SPECS[wanted[name]])
+    else:
+        wanted[name] = (wanted[name] + 1) % len(SPECS)
+        await world.change(name, pod=None)
+        await world.change(name, **SPECS[wanted[name]])
+    return name
 
 
 def kinds_of(index: int) -> list[str]:
