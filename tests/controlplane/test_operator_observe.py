@@ -1,7 +1,7 @@
 """What a round sees beyond its own watches: free accelerators, missing classes, the objects of others."""
 
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -12,7 +12,7 @@ from mooring_operator.cluster.errors import NotFoundError
 from mooring_operator.cluster.observe import Observer
 from mooring_operator.facts import Manifest, ObjectKey, Observed
 from mooring_operator.validation import parse_service
-from tests.support.world import World
+from tests.support.world import World, eventually
 
 pytestmark = pytest.mark.usefixtures("operator_env")
 GPU = f"example.com/gpu-{secrets.token_hex(3)}"
@@ -46,21 +46,23 @@ async def observe(world: World, cache: Cache | None = None, **spec: Any) -> Obse
     return await Observer(world.kube, cache).observe(service, live)
 
 
-async def occupy(world: World, node: str, count: int, phase: str = "Pending") -> None:
-    """Put a pod of someone else on the node."""
+async def occupy(
+    world: World, node: str, count: int, phase: str = "Pending", labels: dict[str, str] | None = None
+) -> Manifest:
+    """Put a pod on the node, of someone else unless its labels say otherwise."""
     name = f"pod-{secrets.token_hex(3)}"
     resources = {"requests": {GPU: str(count)}, "limits": {GPU: str(count)}}
     container = {"name": "busy", "image": "busy:1", "resources": resources}
     manifest: Manifest = {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {"name": name, "namespace": world.namespace},
+        "metadata": {"name": name, "namespace": world.namespace, "labels": labels or {}},
         "spec": {"nodeName": node, "containers": [container], "terminationGracePeriodSeconds": 0},
     }
     written = await world.kube.create(kinds.POD, manifest)
     body = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": world.namespace}}
     assert written["spec"]["nodeName"] == node
-    await world.kube.apply(kinds.POD, {**body, "status": {"phase": phase}}, "kubelet", subresource="status")
+    return await world.kube.apply(kinds.POD, {**body, "status": {"phase": phase}}, "kubelet", subresource="status")
 
 
 async def test_free_accelerators(world: World, node: str) -> None:
@@ -72,6 +74,29 @@ async def test_free_accelerators(world: World, node: str) -> None:
     assert seen.labels["vendor.example/product"] == "L40S"
     assert (GPU, "yes", "NoSchedule") in [(taint.key, taint.value, taint.effect) for taint in seen.taints]
     assert seen.schedulable
+
+
+async def test_a_pod_of_ones_own_counts_as_soon_as_it_is_bound(world: World, node: str) -> None:
+    cache = Cache()
+    await cache.fill(world.kube, kinds.WATCHED)
+    live = await world.make("own", accelerator={"type": GPU})
+    service = parse_service(live)
+    assert not isinstance(service, list)
+    observer = Observer(world.kube, cache)
+
+    async def free() -> int:
+        return {found.name: found for found in (await observer.observe(service, live)).nodes}[node].free[GPU]
+
+    assert await free() == 4
+    labels = {"mooring.dev/inferenceservice": "own", "app.kubernetes.io/managed-by": "mooring"}
+    cache.put(kinds.POD, await occupy(world, node, 1, labels=labels))
+    assert await free() == 3, "the nodes were looked at a moment ago, and that is what is believed"
+    await occupy(world, node, 1)
+    assert await eventually("someone else's counts with the next look", lambda: told(free, 2))
+
+
+async def told(look: Callable[[], Awaitable[int]], wanted: int) -> bool:
+    return await look() == wanted
 
 
 async def test_nodes_are_not_asked_for_in_vain(world: World, node: str) -> None:

@@ -5,20 +5,34 @@ service with an accelerator asks, only on nodes that have such accelerators, and
 """
 
 import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import NamedTuple
 
 from ..api.quantities import quantity
+from ..api.v1alpha1 import Accelerator
 from ..facts import Manifest, Node, Taint
 from . import kinds
 from .cache import Cache
 from .kube import Kube
 
 REMEMBER = 1.0
-"""Seconds that a look is remembered. A pod that was bound since makes it wrong, and a rollout that trusts it begins in
-a place that is taken; so not for long."""
+"""Seconds that a look is remembered. What was bound since makes it wrong, and a rollout that trusts it begins in a
+place that is taken; so not for long."""
 COSTLY = 20.0
 """But so many times as long as it took: at most a twentieth of the time goes into looking."""
 FEW_NODES = 16
 """Up to this many nodes are asked one by one; beyond, one list of all running pods is less work."""
+
+
+class Look(NamedTuple):
+    """What one look at the pods of all nodes found."""
+
+    until: float
+    nodes: tuple[Node, ...]
+    pods: frozenset[str]
+    """Ids of the pods that hold accelerators."""
 
 
 class Accelerators:
@@ -27,32 +41,43 @@ class Accelerators:
     def __init__(self, kube: Kube, cache: Cache) -> None:
         self._kube = kube
         self._cache = cache
-        self._known: dict[str, tuple[float, tuple[Node, ...]]] = {}
+        self._known: dict[str, Look] = {}
 
-    async def nodes(self, resource: str) -> tuple[Node, ...]:
-        """Return all nodes; `free` holds this resource only."""
-        known = self._known.get(resource)
+    async def nodes(self, accelerator: Accelerator, own: Mapping[str, str]) -> tuple[Node, ...]:
+        """Return all nodes; `free` holds this accelerator's resource only. Nothing for one without a resource.
+
+        `own` says on which node each of the service's own pods is, by its id. Those that were bound since the last
+        look are counted too: the change that is decided on most often follows right after them.
+        """
+        if accelerator.type is None:
+            return ()
+        look = self._known.get(accelerator.type)
+        if look is None or time.monotonic() >= look.until:
+            look = self._known[accelerator.type] = await self._look(accelerator.type)
+        late = Counter(node for uid, node in own.items() if uid not in look.pods)
+        return tuple(_less(node, accelerator.type, late[node.name] * accelerator.count) for node in look.nodes)
+
+    async def _look(self, resource: str) -> Look:
         began = time.monotonic()
-        if known is not None and began < known[0]:
-            return known[1]
         manifests = self._cache.nodes()
         having = [node["metadata"]["name"] for node in manifests if _allocatable(node).get(resource, 0) > 0]
-        used = await self._used(resource, having)
-        nodes = tuple(_node(manifest, resource, used.get(manifest["metadata"]["name"], 0)) for manifest in manifests)
-        until = began + max(REMEMBER, COSTLY * (time.monotonic() - began))
-        self._known[resource] = (until, nodes)
-        return nodes
-
-    async def _used(self, resource: str, having: list[str]) -> dict[str, int]:
-        used: dict[str, int] = {}
+        used: Counter[str] = Counter()
+        pods = set()
         running = "status.phase!=Succeeded,status.phase!=Failed"
         fields = [f"{running},spec.nodeName={name}" for name in having] if len(having) <= FEW_NODES else [running]
         for field in fields:
             async for page in self._kube.pages(kinds.POD, fields=field):
                 for pod in page:
-                    node = pod["spec"].get("nodeName", "")
-                    used[node] = used.get(node, 0) + requested(pod, resource)
-        return used
+                    if count := requested(pod, resource):
+                        used[pod["spec"].get("nodeName", "")] += count
+                        pods.add(pod["metadata"]["uid"])
+        nodes = tuple(_node(manifest, resource, used[manifest["metadata"]["name"]]) for manifest in manifests)
+        now = time.monotonic()
+        return Look(now + max(REMEMBER, COSTLY * (now - began)), nodes, frozenset(pods))
+
+
+def _less(node: Node, resource: str, taken: int) -> Node:
+    return replace(node, free={resource: node.free[resource] - taken}) if taken else node
 
 
 def requested(pod: Manifest, resource: str) -> int:

@@ -38,7 +38,6 @@ class Observer:
         await self._look_at_foreign(service)
         children = self._cache.children(service.uid)
         accelerator = service.spec.accelerator
-        resource = accelerator.type if accelerator is not None else None
         return Observed(
             now=datetime.now(UTC),
             status=live.get("status") or {},
@@ -46,7 +45,7 @@ class Observer:
             foreign=dict(self._cache.foreign.get(service.uid, {})),
             pods=self._pods(service, children),
             replica_sets=await self._replica_sets(service, children),
-            nodes=await self._accelerators.nodes(resource) if resource is not None else (),
+            nodes=await self._accelerators.nodes(accelerator, self._bound(service, children)) if accelerator else (),
             missing=await self._missing(service),
         )
 
@@ -65,6 +64,15 @@ class Observer:
                 # Without a failure it must not be taken for one that serves: it has no probe, so it counts as ready.
                 pods += [check] if check.failure is not None else []
         return tuple(pods)
+
+    def _bound(self, service: Service, children: Mapping[ObjectKey, Manifest]) -> dict[str, str]:
+        """The node of each pod that serves, or will, by the pod's id; the pod of a check holds no accelerator."""
+        jobs = {job["metadata"]["uid"] for key, job in children.items() if key.kind == kinds.JOB.kind}
+        return {
+            entry.uid: entry.manifest["spec"]["nodeName"]
+            for entry in self._cache.pods(Key(service.namespace, service.name))
+            if entry.owner not in jobs and _lives(entry.manifest) and "nodeName" in entry.manifest["spec"]
+        }
 
     async def _replica_sets(self, service: Service, children: Mapping[ObjectKey, Manifest]) -> tuple[Manifest, ...]:
         """The Deployment's ReplicaSets, while it carries another template than the last good one: it may go back."""
