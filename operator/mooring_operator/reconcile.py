@@ -23,6 +23,9 @@ NEW = 0.5
 """Seconds until the first look at children that were just made: a status now would be one more write for each of many
 services that come at once, and would say only that nothing is there yet."""
 
+LATER = 60.0
+"""Seconds until a child that the API server refused is tried again: a quota or a policy may have changed."""
+
 
 class Reconciler:
     """Brings one service at a time to what its spec asks, and its status to what is."""
@@ -59,6 +62,8 @@ class Reconciler:
         await self._tell(live, status.status_of(service, observed, step, rendered, verdicts))
         # An accelerator that becomes free, or that someone else took from under a rollout, sends us no event.
         waits = bool(observed.nodes) and any(pod.unschedulable for pod in observed.pods)
+        if any(problem.reason == "ChildRefused" for problem in obstacles):
+            return LATER
         return SOON if obstacles or step.check or waits else None
 
     def _render(self, service: Service, problems: list[Problem]) -> Rendered:

@@ -263,11 +263,16 @@ def _autoscaling(view: _View) -> Verdict:
 
 def _rolling(view: _View) -> bool:
     """The present template has not replaced every older pod. Scaling is no rollout."""
-    if not view.stands:
+    deployment = view.deployment
+    if deployment is None or template_hash_of(deployment) != view.rendered.template_hash:
         return True
-    return view.counts.get("updatedReplicas", 0) < view.counts.get("replicas", 0) or not view.counts.get(
-        "availableReplicas", 0
-    )
+    annotations = deployment["metadata"].get("annotations") or {}
+    if annotations.get(names.ANNOTATION_GOOD_TEMPLATE) == view.rendered.template_hash:
+        # It was rolled out whole before. An autoscaler's write raises the generation, and for a moment the counts are
+        # older than it: taken for a rollout, each step of scaling would turn Ready off and on.
+        return False
+    updated, total = view.counts.get("updatedReplicas", 0), view.counts.get("replicas", 0)
+    return not view.stands or updated < total or not view.counts.get("availableReplicas", 0)
 
 
 def _progress(view: _View) -> str:

@@ -11,8 +11,8 @@ import yaml
 from mooring_operator import desired, validation
 from mooring_operator.facts import Observed, Step
 from mooring_operator.status import Rendered, Verdicts, status_of
-from tests.operator.test_argocd import health
 from tests.support import builders, golden
+from tests.support.argocd import health
 
 EARLIER = "an-earlier-one"
 

@@ -95,6 +95,17 @@ def test_scaling_up_never_turns_ready_off() -> None:
     assert found["WorkloadReady"][2] == "1 of 8 replicas answer"
 
 
+def test_a_generation_that_its_controller_has_not_seen_yet_is_no_rollout() -> None:
+    written = deployment(
+        wanted=8, replicas=1, updatedReplicas=1, readyReplicas=1, availableReplicas=1, observedGeneration=1
+    )
+    found = conditions(seen(written))
+    assert found["Ready"][:2] == ("False", "RollingOut"), "without the mark nothing proves that it is the same version"
+    written["metadata"]["annotations"] = {names.ANNOTATION_GOOD_TEMPLATE: NEW}
+    found = conditions(seen(written))
+    assert (found["Ready"][0], found["Reconciling"][0]) == ("True", "False")
+
+
 def test_a_pod_without_a_node_says_what_was_asked_and_what_to_do() -> None:
     pod = Pod("svc-1", NEW, False, False, unschedulable="0/2 nodes are available: 2 Insufficient nvidia.com/gpu")
     wanted = service(accelerator={"type": "nvidia.com/gpu", "count": 2, "product": "NVIDIA-L40S", "minMemory": "40Gi"})

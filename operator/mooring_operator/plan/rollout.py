@@ -53,9 +53,13 @@ def plan(service: Service, observed: Observed, wanted: str) -> Step:
     if live.template_hash == wanted:
         return _settle(service, observed, live, count)
     if live.failed == wanted:
-        return _rejected(live, count, live.failed_message)
-    if service.spec.rollout.max_unavailable == 0 or has_spare(service, observed.nodes):
-        return Step(replicas=count, marks=live.marks())
+        return _rejected(observed, live, count, live.failed_message)
+    room = (
+        service.spec.rollout.max_unavailable == 0 or has_spare(service, observed.nodes) or _gives_way(observed, wanted)
+    )
+    if room or wanted == live.good:
+        # What was rolled out whole before needs no check, and going back must not wait for one.
+        return Step(replicas=count, surge=room, marks=live.marks())
     if (
         service.spec.accelerator is not None
         and service.spec.accelerator.type
@@ -71,17 +75,19 @@ def _settle(service: Service, observed: Observed, live: _Live, count: int | None
     """The wanted template is on the Deployment: note its success, or roll it back when it took a pod and failed."""
     if live.done:
         return Step(replicas=count, surge=live.surge, marks={names.ANNOTATION_GOOD_TEMPLATE: live.template_hash})
-    failure = failure_of(observed, live.template_hash) or deadline_exceeded(live.manifest)
+    failure = failure_of(observed, live.template_hash) or _deadline_exceeded(observed, live)
     if failure and not live.surge:
         good = _template_of(observed, live.good)
         if good is not None and live.good != live.template_hash:
             return _put_back(live, count, good, failure)
     waits = any(pod.template_hash == live.template_hash and pod.unschedulable for pod in observed.pods)
     serves = any(pod.ready for pod in observed.pods)
-    blocked = waits and serves and live.surge and service.spec.rollout.max_unavailable != 0
+    blocked = waits and live.surge and service.spec.rollout.max_unavailable != 0
     if blocked and not has_spare(service, observed.nodes) and usable_nodes(service, observed.nodes):
         # The spare accelerator was taken between our look and the scheduler's: without a change of strategy the
         # rollout would wait for ever for a place that only its own old pod can give.
+        if not serves:
+            return Step(replicas=count, surge=False, marks=live.marks())
         return _checked_swap(observed, live, count, live.template_hash)
     if failure:
         what_serves = "What served before goes on" if serves else "Nothing serves"
@@ -99,13 +105,13 @@ def _checked_swap(observed: Observed, live: _Live, count: int | None, wanted: st
     job = _check_job(observed, wanted)
     outcome = _outcome(job)
     if outcome == "failed":
-        failure = failure_of(observed, wanted) or "the check of the new version failed; its Job's pod log tells why"
+        failure = failure_of(observed, wanted) or _last_word(job)
         good = _template_of(observed, live.good)
         if live.template_hash == wanted and good is not None:
             # It waits in the Deployment already: left there, it would be checked again and again, and any accelerator
             # that becomes free would go to it.
             return _put_back(live, count, good, failure)
-        return _rejected(live, count, failure, marks=_failed(live, wanted, failure))
+        return _rejected(observed, live, count, failure, marks=_failed(live, wanted, failure))
     if outcome != "passed":
         return Step(
             replicas=count,
@@ -137,10 +143,16 @@ def _put_back(live: _Live, count: int | None, good: Manifest, failure: str) -> S
     )
 
 
-def _rejected(live: _Live, count: int | None, failure: str, marks: dict[str, str] | None = None) -> Step:
+def _rejected(
+    observed: Observed, live: _Live, count: int | None, failure: str, marks: dict[str, str] | None = None
+) -> Step:
+    # A rejected spec may stand for days: meanwhile the last good version is kept in shape and can be scaled.
+    good = _template_of(observed, live.good) if live.good == live.template_hash else None
     return Step(
         replicas=count,
-        hold=True,
+        surge=live.surge,
+        hold=good is None,
+        template=good,
         marks=live.marks() if marks is None else marks,
         stalled=True,
         reason="VersionRejected",
@@ -157,12 +169,36 @@ def failure_of(observed: Observed, template_hash: str) -> str:
     return ""
 
 
-def deadline_exceeded(deployment: Manifest) -> str:
-    """Return the Deployment's own word that its rollout has failed; empty while it goes on."""
-    for condition in deployment.get("status", {}).get("conditions", ()):
+def _deadline_exceeded(observed: Observed, live: _Live) -> str:
+    """Return the Deployment's own word that this rollout has failed; empty while it goes on.
+
+    The word on an earlier rollout stands until the controller has something new to say, also when it has seen the new
+    template: taken for this one's, it would put back a version that has only begun.
+    """
+    status = live.manifest.get("status", {})
+    if status.get("observedGeneration", 0) < live.manifest["metadata"].get("generation", 1):
+        return ""
+    others = [
+        replica_set["metadata"]["name"]
+        for replica_set in observed.replica_sets
+        if _hash_of(replica_set["spec"]["template"]) != live.template_hash
+    ]
+    for condition in status.get("conditions", ()):
+        message = condition.get("message", "")
         if condition["type"] == "Progressing" and condition["status"] == "False":
-            return f"{condition.get('reason', 'ProgressDeadlineExceeded')}: {condition.get('message', '')}".rstrip(".")
+            if any(f'"{name}"' in message for name in others):
+                return ""
+            return f"{condition.get('reason', 'ProgressDeadlineExceeded')}: {message}".rstrip(".")
     return ""
+
+
+def _gives_way(observed: Observed, wanted: str) -> bool:
+    """Tell whether a pod of an earlier version holds its place and does not answer.
+
+    A rolling update removes such pods first, so that their accelerators are as good as free: taking the pod that
+    answers instead would cost the service for a failed attempt.
+    """
+    return any(pod.template_hash != wanted and pod.scheduled and not pod.ready for pod in observed.pods)
 
 
 def _failed(live: _Live, template_hash: str, failure: str) -> dict[str, str]:
@@ -188,6 +224,14 @@ def _check_job(observed: Observed, template_hash: str) -> Manifest | None:
         if key.kind == "Job" and annotations.get(names.ANNOTATION_TEMPLATE_HASH) == template_hash:
             return manifest
     return None
+
+
+def _last_word(job: Manifest | None) -> str:
+    for condition in (job or {}).get("status", {}).get("conditions", ()):
+        if condition["type"] == "Failed":
+            word = f"{condition.get('reason', 'Failed')}: {condition.get('message', 'no message')}".rstrip(".")
+            return f"the check of the new version failed: {word}"
+    return "the check of the new version failed"
 
 
 def _outcome(job: Manifest | None) -> str:

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mooring_operator.api import names
@@ -44,6 +44,7 @@ def gpus(free: int) -> tuple[Node, ...]:
 
 
 FULL, SPARE = gpus(0), gpus(1)
+WAITING = pod(NEW, ready=False, scheduled=False, unschedulable="full")
 
 
 def test_first_apply_needs_no_look_at_the_cluster() -> None:
@@ -121,6 +122,60 @@ def test_beside_the_old_pod_a_failure_stalls_and_the_old_one_stays() -> None:
     assert (step.template, step.surge, step.reason) == (None, True, "RolloutFailed")
 
 
+def late(found: Manifest, replica_set_name: str, seen_generation: int = 1) -> Manifest:
+    """The same Deployment with its controller's word that a ReplicaSet has timed out."""
+    message = f'ReplicaSet "{replica_set_name}" has timed out progressing.'
+    word = {"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded", "message": message}
+    return {**found, "status": {**found["status"], "observedGeneration": seen_generation, "conditions": [word]}}
+
+
+def test_a_deadline_that_passed_puts_back() -> None:
+    found = late(live(NEW, done=False, surge=False, good=OLD), replica_set(NEW)["metadata"]["name"])
+    seen = observed(found, nodes=FULL, replica_sets=(replica_set(OLD), replica_set(NEW)))
+    assert plan(service(), seen, NEW).reason == "RolledBack"
+
+
+@pytest.mark.parametrize(("about", "seen_generation"), [(NEW, 0), (OTHER, 1)])
+def test_the_word_on_an_earlier_rollout_says_nothing_of_this_one(about: str, seen_generation: int) -> None:
+    found = live(NEW, done=False, surge=False, good=OLD)
+    sets = (replica_set(OLD), replica_set(OTHER), replica_set(NEW))
+    stale = late(found, replica_set(about)["metadata"]["name"], seen_generation)
+    step = plan(service(), observed(stale, nodes=FULL, replica_sets=sets), NEW)
+    assert (step.template, step.stalled) == (None, False)
+
+
+def test_going_back_to_the_last_good_version_needs_no_check() -> None:
+    found = live(NEW, done=False, good=OLD)
+    step = plan(service(), observed(found, nodes=FULL, pods=(pod(OLD),)), OLD)
+    assert (step.hold, step.check, step.stalled, step.surge) == (False, False, False, False)
+
+
+def test_a_broken_pod_of_ours_gives_its_place_to_the_correction() -> None:
+    found = live(NEW, done=False, good=OLD)
+    step = plan(service(), observed(found, nodes=FULL, pods=(pod(OLD), failing(NEW))), OTHER)
+    assert (step.surge, step.check) == (True, False)
+
+
+def test_a_rejected_version_leaves_the_good_one_in_our_care() -> None:
+    found = live(OLD, good=OLD, failed=NEW)
+    step = plan(service(replicas=5), observed(found, nodes=FULL, replica_sets=(replica_set(OLD),)), NEW)
+    assert (step.hold, step.replicas, step.template) == (False, 5, replica_set(OLD)["spec"]["template"])
+    assert step.stalled
+
+
+def test_a_check_that_ends_without_a_pod_tells_its_job_s_own_word() -> None:
+    job = check_job(NEW, "Failed")
+    job["status"]["conditions"][0] |= {"reason": "DeadlineExceeded", "message": "Job was active longer than specified"}
+    step = plan(service(), observed(live(OLD), job, nodes=FULL), NEW)
+    assert "DeadlineExceeded: Job was active longer than specified" in step.message
+
+
+def test_where_nothing_serves_a_lost_place_is_taken_at_once() -> None:
+    found = live(NEW, done=False, good=OLD)
+    step = plan(service(), observed(found, nodes=FULL, pods=(WAITING,)), NEW)
+    assert (step.surge, step.hold) == (False, False)
+
+
 def test_success_is_marked_and_an_old_failure_forgotten() -> None:
     found = live(NEW, good=OLD, failed=OTHER)
     assert plan(service(), observed(found, nodes=FULL), NEW).marks == {names.ANNOTATION_GOOD_TEMPLATE: NEW}
@@ -186,9 +241,8 @@ def test_a_rule_that_is_not_built_still_bounds_replicas() -> None:
     assert plan(scaled, observed(live(OLD)), OLD).replicas == 2
 
 
-WAITING = pod(NEW, ready=False, scheduled=False, unschedulable="full")
-
-
+@pytest.mark.timeout(30)
+@settings(max_examples=300, deadline=None)
 @given(
     stands=st.sampled_from([OLD, NEW]),
     done=st.booleans(),
@@ -208,5 +262,6 @@ def test_no_working_pod_is_taken_for_what_was_not_checked(
         service(), observed(*children, pods=tuple(pods), nodes=gpus(free), replica_sets=(replica_set(OLD),)), NEW
     )
     begins_swap = not step.hold and not step.surge and step.template is None and (stands != NEW or surge)
-    assert not begins_swap or outcome == "Complete"
+    proved = outcome == "Complete" or marks.get("good") == NEW
+    assert not begins_swap or proved or not any(pod.ready for pod in pods)
     assert not (step.stalled and not step.message)
