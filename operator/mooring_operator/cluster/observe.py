@@ -75,13 +75,14 @@ class Observer:
         }
 
     async def _replica_sets(self, service: Service, children: Mapping[ObjectKey, Manifest]) -> tuple[Manifest, ...]:
-        """The Deployment's ReplicaSets, while it carries another template than the last good one: it may go back."""
+        """The Deployment's ReplicaSets, while a template of theirs may be needed: to go back to, or to stay with."""
         deployment = children.get(ObjectKey(kinds.DEPLOYMENT.kind, service.name))
         if deployment is None:
             return ()
-        good = deployment["metadata"]["annotations"].get(names.ANNOTATION_GOOD_TEMPLATE)
+        annotations = deployment["metadata"]["annotations"]
+        good = annotations.get(names.ANNOTATION_GOOD_TEMPLATE)
         present = deployment["spec"]["template"]["metadata"]["annotations"].get(names.ANNOTATION_TEMPLATE_HASH)
-        if good is None or good == present:
+        if good is None or (good == present and names.ANNOTATION_FAILED_TEMPLATE not in annotations):
             return ()
         selector = f"{names.MANAGED_SELECTOR},{names.LABEL_SERVICE}={service.name}"
         pages = self._kube.pages(kinds.REPLICA_SET, selector, namespace=service.namespace)
