@@ -77,7 +77,7 @@ def test_ci_calls_only_make() -> None:
 def test_documents_name_what_exists(document: str) -> None:
     """Paths in backquotes and links exist; `make` verbs are in the Makefile."""
     text = text_of(ROOT / document)
-    paths = re.findall(r"`((?:operator|runtime|tests|charts|crds|docs|examples)/[\w./-]*)`", text)
+    paths = re.findall(r"`((?:operator|runtime|tests|charts|crds|docs|examples)/[\w./*-]*)`", text)
     links = re.findall(r"\]\(([\w./-]+)\)", text)
     missing = [path for path in paths if not list(ROOT.glob(path.rstrip("/") or "."))]
     missing += [link for link in links if not ((ROOT / document).parent / link).exists()]

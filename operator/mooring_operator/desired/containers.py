@@ -72,7 +72,7 @@ def fetch(service: Service, cluster: Cluster, delivery: Delivery, chosen: Varian
         "image": image(service, cluster, chosen),
         "imagePullPolicy": cluster.images.pull_policy,
         "args": ["fetch"],
-        # The user's variables too: a proxy of the network is told by them.
+        # The user's variables too: SSL_CERT_FILE names the authorities of a private store.
         "env": _env(service, delivery.fetch_env),
         "resources": _equal(limits),
         "volumeMounts": [*delivery.fetch_mounts, _mount(TMP_VOLUME, "/tmp")],

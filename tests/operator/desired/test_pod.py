@@ -51,10 +51,10 @@ def test_variables_are_sorted_and_the_users_come_after_ours() -> None:
     assert all(name.startswith("MOORING_") for name in found[:-2])
 
 
-def test_the_fetcher_hears_of_the_users_proxy() -> None:
-    service = builders.service(model=HTTPS, runtime={"env": [{"name": "HTTPS_PROXY", "value": "http://proxy:1"}]})
+def test_the_fetcher_hears_of_the_users_authorities() -> None:
+    service = builders.service(model=HTTPS, runtime={"env": [{"name": "SSL_CERT_FILE", "value": "/etc/ours.pem"}]})
     [fetcher] = template(service)["spec"]["initContainers"]
-    assert environment(fetcher)["HTTPS_PROXY"] == "http://proxy:1"
+    assert environment(fetcher)["SSL_CERT_FILE"] == "/etc/ours.pem"
 
 
 @pytest.mark.parametrize(
