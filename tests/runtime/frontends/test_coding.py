@@ -3,7 +3,7 @@ import zlib
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mooring_runtime.errors import BodyTooLarge, MalformedHttp, UnknownEncoding
@@ -13,6 +13,7 @@ CODINGS: dict[bytes, Callable[[bytes], bytes]] = {b"gzip": gzip.decompress, b"de
 
 
 @pytest.mark.parametrize("coding", CODINGS)
+@settings(deadline=None)
 @given(body=st.binary(max_size=2000), cut=st.integers(1, 100))
 def test_what_is_compressed_is_inflated_again(coding: bytes, body: bytes, cut: int) -> None:
     packed = deflate(coding, (body[:cut], memoryview(body)[cut:]))

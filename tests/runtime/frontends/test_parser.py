@@ -187,3 +187,75 @@ def test_no_bytes_break_the_parser(data: bytes) -> None:
     for pieces in ([data], [data[:7], data[7:]], [b"POST / HTTP/1.1\r\nHost: h\r\n", data]):
         _, error = parse(pieces)
         assert error is None or issubclass(error, RequestError)
+
+
+OFFER = (b"Connection: Upgrade", b"Upgrade: h2c")
+OFFERED = b"GET /a HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("stream", "requests", "error"),
+    [
+        (post(b"abc", *OFFER, b"Content-Encoding: gzip", b"Content-Length: 3"), 0, MalformedHttp),
+        (OFFERED + b"GET /b HTTP/1.1\r\n\r\n", 1, MalformedHttp),
+        (OFFERED + b"garbage\r\n\r\n", 1, MalformedHttp),
+        (OFFERED + OFFERED + b"GET /b HTTP/1.1\r\n\r\n", 2, MalformedHttp),
+        (OFFERED.replace(b"Host: h\r\n", b""), 0, MalformedHttp),
+        (post(b"", *OFFER, b"Content-Length: 21"), 0, BodyTooLarge),
+        (post(b"", *OFFER, b"Transfer-Encoding: gzip"), 0, UnknownTransferCoding),
+    ],
+)
+def test_a_refusal_after_an_offer_to_upgrade_is_the_same_refusal(
+    stream: bytes, requests: int, error: type[RequestError]
+) -> None:
+    for pieces in ([stream], [stream[i : i + 1] for i in range(len(stream))]):
+        seen, found = parse(pieces)
+        assert (len(seen), found) == (requests, error)
+
+
+@pytest.mark.parametrize(
+    ("line", "connection", "keep_alive"),
+    [
+        (b"HTTP/1.0", b"Upgrade", False),
+        (b"HTTP/1.0", b"Upgrade, keep-alive", True),
+        (b"HTTP/1.1\r\nHost: h", b"Upgrade, close", False),
+        (b"HTTP/1.1\r\nHost: h", b"Upgrade", True),
+    ],
+)
+def test_a_declined_offer_changes_neither_version_nor_persistence(
+    line: bytes, connection: bytes, keep_alive: bool
+) -> None:
+    seen: list[Request] = []
+    parser = RequestParser(SMALL, seen.append, lambda: None)
+    parser.feed(b"GET /a %s\r\nConnection: %s\r\nUpgrade: h2c\r\n\r\n" % (line, connection))
+    [request] = seen
+    assert (request.modern, request.keep_alive) == (line != b"HTTP/1.0", keep_alive)
+
+
+def test_many_offers_in_one_piece_are_declined_one_after_another() -> None:
+    seen, error = parse([OFFERED * 1000])
+    assert (len(seen), error) == (1000, None)
+
+
+def test_who_offers_to_upgrade_is_given_leave_to_send_once() -> None:
+    asked: list[bool] = []
+    parser = RequestParser(SMALL, lambda request: None, lambda: asked.append(parser.expecting))
+    parser.feed(post(b"", *OFFER, b"Expect: 100-continue", b"Content-Length: 3"))
+    assert asked == [True]
+
+
+@pytest.mark.parametrize(
+    "start", [b"0\r\nx: ", b"0\r\nx", b"3\r\nabc\r\n0\r\nx: y\r\nz: ", b"3;x=", b"3\r\nabc\r\n0;x="]
+)
+def test_a_trailer_or_a_chunk_extension_that_never_ends_is_refused(start: bytes) -> None:
+    stream = post(start, b"Transfer-Encoding: chunked")
+    seen, error = parse([stream, *[b"x" * 50] * 4])
+    assert (seen, error) == ([], None)
+    assert parse([stream, *[b"x" * 50] * 5]) == ([], HeadTooLarge)
+
+
+def test_a_long_body_in_small_chunks_and_pieces_is_no_long_trailer() -> None:
+    stream = post(b"1;x=y\r\na\r\n" * 60 + b"0\r\nx: y\r\n\r\n", b"Transfer-Encoding: chunked")
+    seen, error = parse([stream[i : i + 1] for i in range(len(stream))], Limits(header_bytes=60))
+    assert error is None
+    assert [request[3] for request in seen] == [b"a" * 60]

@@ -150,8 +150,9 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         """The client has caught up."""
         self._write_blocked = False
-        self._set_deadline()
+        self._stage = 0  # What is under way gets its time anew: it was not read.
         self._balance_reading()
+        self._set_deadline()
 
     # --- in
 
@@ -179,6 +180,7 @@ class Connection(asyncio.Protocol):
         exchange = Exchange(self, self._parser.broken_request(), _CLOSE)
         self._deaf = self._lingering = True
         self._pending.append(exchange)
+        self._set_deadline()  # The time of what is refused must not cut off the answers before it.
         exchange.respond(error_reply(error))
 
     def _take_back(self) -> None:
@@ -234,12 +236,12 @@ class Connection(asyncio.Protocol):
             if exchange.persistence is _CLOSE:
                 self._end(transport)
                 return
-        if not pending:
-            self._send_continue()
-            if self.deadline == math.inf:
-                self._set_deadline()
         if not self._reading:
             self._balance_reading()
+        if not pending:
+            self._send_continue()
+        if self.deadline == math.inf:
+            self._set_deadline()
 
     def _end(self, transport: asyncio.Transport) -> None:
         """The last answer is written; what was pipelined behind it is not answered, as `Connection: close` says."""
@@ -275,6 +277,9 @@ class Connection(asyncio.Protocol):
             self.deadline = math.inf
         elif self._deaf:
             self.deadline = self._shared.now + (_LINGER if self._lingering else limits.write_timeout)
+        elif parser.in_message and (parser.expecting or not self._reading):
+            self.deadline = math.inf
+            self._stage = 0  # The client waits for us, so its time begins anew when it no longer does.
         elif parser.in_message:
             if parser.stage != self._stage:
                 self._stage = parser.stage

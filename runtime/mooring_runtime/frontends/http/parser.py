@@ -49,6 +49,8 @@ class RequestParser:
         self.in_message = self.in_body = False
         self.expecting = False
         """The client waits for `100 Continue` before it sends the body."""
+        self._unparsed = 0
+        """Bytes fed since the last event: httptools keeps an unfinished line to itself, whatever its length."""
         self.stage = 0
         """Grows with every head and every body that begins: a limit of time starts anew."""
         self._forget()
@@ -59,7 +61,7 @@ class RequestParser:
         self._modern = True
         self._method = self._target = b""
         self._headers: dict[bytes, bytes] = {}
-        self._head_size = self._head_unparsed = 0
+        self._head_size = 0
         self._body: list[bytes] = []
         self._inflater: Inflater | None = None
 
@@ -67,13 +69,12 @@ class RequestParser:
         """Parse on. Raises the RequestError to answer before the connection is closed."""
         if self._over:
             return
-        begun = self.in_message and not self.in_body
+        self._unparsed += len(data)
         try:
             self._feed(data)
-            if begun and self.in_message and not self.in_body:
-                # httptools keeps a header line to itself until it ends; one that never does is counted here.
-                self._head_unparsed += len(data)
-                self._bound_head(self._head_unparsed)
+            if self.in_message:
+                # A header, trailer or chunk extension that never ends would otherwise be held without bound.
+                self._bound_head(self._unparsed)
         except RequestError:
             self._over = True
             self._body = []
@@ -84,10 +85,29 @@ class RequestParser:
         return Request(self._method, self._target, self._headers, b"", keep_alive=False, modern=self._modern)
 
     def _feed(self, data: bytes) -> None:
+        """Parse on, declining every offer to change the protocol (curl's h2c) as if it had not been made.
+
+        At an offer httptools stops after the head, so a new parser gets that head again without it. A loop over a
+        view, for a piece may hold thousands of offers: recursion would overflow, and copies of the rest add up.
+        """
+        rest = memoryview(data)
+        while (offset := self._parse(rest)) is not None:
+            rest = rest[offset:]
+            # Version and Connection stay: they say whether Host is required and whether the connection goes on.
+            line = b"%s %s HTTP/%s\r\n" % (self._method, self._target, self._parser.get_http_version().encode())
+            kept = [b"%s: %s\r\n" % item for item in self._headers.items() if item[0] != b"upgrade"]
+            self._parser = httptools.HttpRequestParser(self)
+            self._parse(b"".join([line, *kept, b"\r\n"]))
+
+    def _parse(self, data: bytes | memoryview) -> int | None:
+        """Hand `data` to httptools. Gives how much of it was read when it stopped at an offer to upgrade.
+
+        Never called while an exception is handled: Python would put that one in place of the error's context.
+        """
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
-            self._without_upgrade(data[upgrade.args[0] :])
+            return int(upgrade.args[0])
         except httptools.HttpParserCallbackError as error:
             if isinstance(error.__context__, RequestError):
                 raise error.__context__ from None
@@ -95,16 +115,7 @@ class RequestParser:
         except httptools.HttpParserError as error:
             if not self._over:  # Else: bytes after a request that said it was the last.
                 raise MalformedHttp(f"this is not HTTP/1.1: {error}") from None
-
-    def _without_upgrade(self, rest: bytes) -> None:
-        """Offers to change the protocol (curl's h2c) are declined by answering as if they had not been made.
-
-        httptools has stopped after the head, so a new parser gets that head again without the offer.
-        """
-        line = b"%s %s HTTP/1.1\r\n" % (self._method, self._target)
-        kept = [item for item in self._headers.items() if item[0] not in (b"upgrade", b"connection")]
-        self._parser = httptools.HttpRequestParser(self)
-        self._feed(b"".join([line, *[b"%s: %s\r\n" % item for item in kept], b"\r\n", rest]))
+        return None
 
     # --- httptools' events; what one raises comes out of its feed_data as the context of a callback error
 
@@ -112,16 +123,19 @@ class RequestParser:
         """The first byte of a request."""
         self._forget()
         self.in_message = True
+        self._unparsed = 0
         self.stage += 1
 
     def on_url(self, url: bytes) -> None:
         """A piece of the target."""
+        self._unparsed = 0
         self._target += url
         self._head_size += len(url)
         self._bound_head(self._head_size)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header, or after the body a trailer."""
+        self._unparsed = 0
         self._head_size += len(name) + len(value) + 4
         if self._head_size > self._limits.header_bytes:
             self._bound_head(self._head_size)
@@ -134,6 +148,7 @@ class RequestParser:
     def on_headers_complete(self) -> None:
         """Everything that can be refused without the body is refused here."""
         self.in_body = True
+        self._unparsed = 0
         self.stage += 1
         headers = self._headers
         self._method = self._parser.get_method()
@@ -143,6 +158,8 @@ class RequestParser:
             raise MalformedHttp("an HTTP/1.1 request must have exactly one Host header")
         if self._method == b"CONNECT":
             raise MalformedHttp("CONNECT is for proxies, and this is none")
+        if self._parser.should_upgrade():
+            return  # _feed hands the same head in again, and only one of the two may give leave to send.
         length = headers.get(b"content-length")
         if length is not None and int(length) > self._limits.body_bytes:
             raise BodyTooLarge(f"the body has {int(length)} bytes, the limit is {self._limits.body_bytes}")
@@ -160,8 +177,13 @@ class RequestParser:
         if b"expect" in headers and self._modern:
             self._expect(headers[b"expect"])
 
+    def on_chunk_header(self) -> None:
+        """The end of the line that says how long the next chunk is."""
+        self._unparsed = 0
+
     def on_body(self, data: bytes) -> None:
         """A piece of the body."""
+        self._unparsed = 0
         self.expecting = False
         self.body_size += len(data)
         if self.body_size > self._limits.body_bytes:
@@ -171,7 +193,7 @@ class RequestParser:
     def on_message_complete(self) -> None:
         """The last byte of a request."""
         if self._over or self._parser.should_upgrade():
-            return  # _without_upgrade hands the same request in again.
+            return  # _feed hands the same head in again.
         if self._inflater is not None:
             self._inflater.finish()
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
@@ -187,7 +209,9 @@ class RequestParser:
 
     def _bound_head(self, size: int) -> None:
         if size > self._limits.header_bytes:
-            raise HeadTooLarge(f"request line and headers pass the limit of {self._limits.header_bytes} bytes")
+            raise HeadTooLarge(
+                f"request line, headers and trailers pass the limit of {self._limits.header_bytes} bytes"
+            )
 
     def _expect(self, value: bytes) -> None:
         if value.strip().lower() != b"100-continue":
