@@ -36,6 +36,8 @@ async def children(world: World, name: str) -> dict[str, Manifest]:
             meta = child["metadata"]
             assert meta["name"] == name, f"{kind.kind} {meta['name']} belongs to no spec"
             found[kind.kind] = _plain(child, name)
+    if kinds.HORIZONTAL_POD_AUTOSCALER.kind in found and kinds.DEPLOYMENT.kind in found:
+        del found[kinds.DEPLOYMENT.kind]["spec"]["replicas"]  # the autoscaler goes on from where it was
     return found
 
 
