@@ -4,15 +4,22 @@ import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests.cluster.cluster import Cluster
 from tests.cluster.processes import wait_until
 from tests.support import clusters
 
+# How long one example takes says more of the machine's load than of the code; the limits below bound whole tests.
+hypothesis.settings.register_profile("mooring", deadline=None)
+hypothesis.settings.load_profile("mooring")
+
 _HERE = Path(__file__).parent
 # Unit tests use no clock but a virtual one: whoever takes longer waits for something it should not.
 _UNIT_SECONDS = 2
+# A property test is a hundred small ones.
+_PROPERTY_SECONDS = 60
 _MARKERS = {"controlplane": pytest.mark.controlplane, "e2e": pytest.mark.e2e}
 
 
@@ -29,7 +36,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if folder in _MARKERS:
             item.add_marker(_MARKERS[folder])
         if folder in {"operator", "runtime"} and item.get_closest_marker("timeout") is None:
-            item.add_marker(pytest.mark.timeout(_UNIT_SECONDS))
+            is_property = hasattr(getattr(item, "obj", None), "hypothesis")
+            item.add_marker(pytest.mark.timeout(_PROPERTY_SECONDS if is_property else _UNIT_SECONDS))
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

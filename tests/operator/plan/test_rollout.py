@@ -241,8 +241,7 @@ def test_a_rule_that_is_not_built_still_bounds_replicas() -> None:
     assert plan(scaled, observed(live(OLD)), OLD).replicas == 2
 
 
-@pytest.mark.timeout(30)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     stands=st.sampled_from([OLD, NEW]),
     done=st.booleans(),
