@@ -101,17 +101,22 @@ class Applier:
         stamped = _stamped(manifest)
         entry = self._cache.entry(kind, service.namespace, key.name)
         if entry is not None and entry.owner == service.uid:
-            if self._stands(entry, stamped):
-                return
-            if _carries(entry, stamped) and not self._contests.allows(entry.uid, time.monotonic()):
-                live = await self._kube.get(kind, service.namespace, key.name)
-                raise _ObstacleError(_contested(key, others(live, names.FIELD_MANAGER)))
             try:
-                await self._change(kind, stamped, entry)
+                await self._keep(kind, stamped, entry)
                 return
             except ConflictError:
                 self._cache.drop(kind, entry.manifest)  # it is gone, or another one has its name
         await self._create(service, key, stamped)
+
+    async def _keep(self, kind: Kind, stamped: Manifest, entry: Entry) -> None:
+        """Bring a child of ours to its manifest, unless it stands; give up where another writer never does."""
+        if self._stands(entry, stamped):
+            return
+        if _carries(entry, stamped) and not self._contests.allows(entry.uid, time.monotonic()):
+            meta = entry.manifest["metadata"]
+            live = await self._kube.get(kind, meta["namespace"], meta["name"])
+            raise _ObstacleError(_contested(ObjectKey(kind.kind, meta["name"]), others(live, names.FIELD_MANAGER)))
+        await self._change(kind, stamped, entry)
 
     async def _change(self, kind: Kind, stamped: Manifest, entry: Entry) -> None:
         if kind is kinds.DEPLOYMENT and "replicas" not in stamped["spec"]:
@@ -139,8 +144,8 @@ class Applier:
         # Ours after all: it lost our label, which took it from our watch, or the answer to our write was lost.
         self._cache.put(kind, live)
         entry = self._cache.entry(kind, service.namespace, key.name)
-        if entry is not None and not self._stands(entry, stamped):
-            await self._change(kind, stamped, entry)
+        if entry is not None:
+            await self._keep(kind, stamped, entry)
 
     def _stands(self, entry: Entry, stamped: Manifest) -> bool:
         """Tell whether a child carries the digest of its manifest, and every field of it is still ours."""
