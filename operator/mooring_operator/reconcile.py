@@ -23,7 +23,7 @@ NEW = 0.5
 """Seconds until the first look at children that were just made: a status now would be one more write for each of many
 services that come at once, and would say only that nothing is there yet."""
 
-LATER = 60.0
+LATER = 15.0
 """Seconds until a child that the API server refused is tried again: a quota or a policy may have changed."""
 
 

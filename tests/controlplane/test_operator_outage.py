@@ -85,7 +85,7 @@ async def test_what_went_without_a_word_is_no_ghost(
     async def forgotten() -> bool:
         return operator.metric('mooring_operator_cached_objects{kind="InferenceService"}') == there
 
+    # Told late from the server's history, or never told and swept: which of the two is the server's choice.
     await eventually("the cache holds what there is", forgotten)
-    assert operator.metric("mooring_operator_ghosts_dropped_total") >= 1
     assert [about for about in written(control_plane, start) if about[2] == ghost] == []
     assert operator.leads()
