@@ -17,7 +17,7 @@ def server_placement(service: Service, scheduling: Scheduling) -> Manifest:
     pod = service.spec.pod
     return _present(
         {
-            "affinity": scheduling.affinity,
+            "affinity": {**(scheduling.affinity or {}), **_apart(service)},
             "nodeSelector": {**(pod.node_selector or {}), **scheduling.node_selector},
             "priorityClassName": pod.priority_class_name,
             "resourceClaims": scheduling.resource_claims,
@@ -66,11 +66,28 @@ def _toleration(toleration: Toleration) -> Manifest:
 
 
 def _spread(service: Service) -> list[Manifest]:
-    """Return the user's spread, or, unless they wrote an empty one, over zones and hosts as far as possible."""
+    """Return the user's spread, or, unless they wrote an empty one, over zones as far as possible."""
     wanted = service.spec.pod.topology_spread
     if wanted is None:
-        return [_constraint(service, key, 1, "ScheduleAnyway") for key in (_ZONE, _HOST)]
+        return [_constraint(service, _ZONE, 1, "ScheduleAnyway")]
     return [_constraint(service, one.topology_key, one.max_skew, one.when_unsatisfiable) for one in wanted]
+
+
+def _apart(service: Service) -> Manifest:
+    """Return the wish for a host of its own, beside the spread over zones.
+
+    Not a second constraint of that spread: the scheduler leaves nodes without a zone, and so every node of a cluster
+    that has none, out of the scores of all constraints.
+    """
+    if service.spec.pod.topology_spread is not None:
+        return {}
+    term = {
+        "labelSelector": {"matchLabels": pod_selector(service)},
+        "matchLabelKeys": list(_PER_ROLLOUT),
+        "topologyKey": _HOST,
+    }
+    preferred = [{"weight": 100, "podAffinityTerm": term}]
+    return {"podAntiAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": preferred}}
 
 
 def _constraint(service: Service, key: str, skew: int, otherwise: str) -> Manifest:

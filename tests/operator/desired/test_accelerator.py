@@ -45,7 +45,7 @@ def test_every_resource_name_gets_limits_and_its_toleration(kind: str) -> None:
     [server] = spec["containers"]
     assert server["resources"]["limits"][kind] == server["resources"]["requests"][kind] == "4"
     assert {"key": kind, "operator": "Exists"} in spec["tolerations"]
-    assert "affinity" not in spec
+    assert "nodeAffinity" not in spec["affinity"]
 
 
 def test_product_and_memory_must_hold_on_one_node() -> None:

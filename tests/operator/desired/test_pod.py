@@ -130,15 +130,28 @@ def test_the_grace_period_leaves_time_after_the_drain() -> None:
     assert template(service)["spec"]["terminationGracePeriodSeconds"] >= drain + 20
 
 
-def test_spread() -> None:
-    spread = template(builders.service())["spec"]["topologySpreadConstraints"]
-    assert [one["topologyKey"] for one in spread] == ["topology.kubernetes.io/zone", "kubernetes.io/hostname"]
-    assert {one["whenUnsatisfiable"] for one in spread} == {"ScheduleAnyway"}
+def test_replicas_spread_over_zones_and_hosts_as_far_as_possible() -> None:
+    service = builders.service()
+    spec = template(service)["spec"]
+    [zones] = spec["topologySpreadConstraints"]
+    assert (zones["topologyKey"], zones["whenUnsatisfiable"]) == ("topology.kubernetes.io/zone", "ScheduleAnyway")
+    [hosts] = spec["affinity"]["podAntiAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"]
+    assert hosts["podAffinityTerm"]["topologyKey"] == "kubernetes.io/hostname"
+    for one in (zones, hosts["podAffinityTerm"]):
+        assert one["labelSelector"]["matchLabels"] == desired.pod_selector(service)
+        assert one["matchLabelKeys"] == ["pod-template-hash"]
+
+
+def test_a_spread_of_the_users_own_takes_the_place_of_ours() -> None:
     own = {"topologySpread": [{"topologyKey": "rack", "maxSkew": 3, "whenUnsatisfiable": "DoNotSchedule"}]}
-    [constraint] = template(builders.service(pod=own))["spec"]["topologySpreadConstraints"]
+    spec = template(builders.service(pod=own))["spec"]
+    [constraint] = spec["topologySpreadConstraints"]
     assert (constraint["topologyKey"], constraint["maxSkew"]) == ("rack", 3)
     assert constraint["labelSelector"]["matchLabels"] == desired.pod_selector(builders.service())
-    assert "topologySpreadConstraints" not in template(builders.service(pod={"topologySpread": []}))["spec"]
+    assert "affinity" not in spec
+    assert not {"topologySpreadConstraints", "affinity"} & set(
+        template(builders.service(pod={"topologySpread": []}))["spec"]
+    )
 
 
 def test_a_toleration_that_we_have_is_not_repeated() -> None:
