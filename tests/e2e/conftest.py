@@ -12,14 +12,15 @@ from tests.support.e2e_service import Served
 from tests.support.e2e_site import Site
 
 _HERE = Path(__file__).parent
-_SECONDS = 180
+_SECONDS, _LONG_SECONDS = 180, 1800
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    seconds = _LONG_SECONDS if config.getoption("--long") else _SECONDS
     for item in items:
         if _HERE in item.path.parents and item.get_closest_marker("timeout") is None:
             # Without its fixtures: on a new machine the first of them builds the images, which takes minutes.
-            item.add_marker(pytest.mark.timeout(_SECONDS, func_only=True))
+            item.add_marker(pytest.mark.timeout(seconds, func_only=True))
 
 
 @pytest.fixture(scope="session")
