@@ -33,6 +33,14 @@ def unfit(nodes: int) -> str | None:
     return assets.buildable() if assets.missing() else None
 
 
+def unable_to_build_images() -> str | None:
+    """Why images cannot be built on this host, in one line; None when they can."""
+    absent = _absent(_FOR_IMAGES)
+    return (
+        f"not installed: {', '.join(absent)}; run `python -m tests.cluster prerequisites` as root" if absent else None
+    )
+
+
 def install() -> None:
     """Installs by apt-get what is missing to build binaries and images and to run nodes.
 

@@ -2,11 +2,12 @@
 
 import os
 import signal
+import unittest
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.cluster import cgroups
+from tests.cluster import cgroups, host
 from tests.cluster.cluster import Cluster
 from tests.cluster.processes import wait_until
 from tests.demo import build, install
@@ -64,7 +65,14 @@ def _command(pid: int) -> bytes:
 
 
 def make(cluster: Cluster) -> Site:
-    """Builds what changed, loads it, and installs the chart."""
+    """Builds what changed, loads it, and installs the chart.
+
+    Raises:
+        unittest.SkipTest: the cluster is the user's own, or this host cannot build images.
+    """
+    cluster.load()  # nothing yet: a cluster that takes no images is found out before they are built
+    if reason := host.unable_to_build_images():
+        raise unittest.SkipTest(reason)
     names, archives = build.local()
     models = e2e_models.build()
     cluster.load(*(image.archive for image in (*archives, *models.values())))
