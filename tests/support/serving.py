@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import orjson
 
+from mooring_runtime.backends.base import Backend
 from mooring_runtime.dataplane import DataPlane
 from mooring_runtime.frontends.http.connection import Connection, Shared
 from mooring_runtime.frontends.http.messages import Handler, Reply, Request
@@ -30,10 +31,11 @@ class Apart(RunTimes):
         return False
 
 
-class EchoBackend:
+class EchoBackend(Backend):
     """Outputs `out_X` are inputs `in_X`; `hook` is called at the start of each run and may block or raise."""
 
     device = "nowhere"
+    memory = 0
 
     def __init__(self, metadata: ModelMetadata, hook: Callable[[], None] = lambda: None) -> None:
         self.metadata = metadata

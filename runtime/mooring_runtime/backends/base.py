@@ -1,17 +1,18 @@
 """The seam between the server and the frameworks: what a backend must be, and how one is loaded.
 
 A backend is a module of this package with a function `load` of the type `Load`. To add one, write that module, name its
-format in `settings.FORMATS` and its file suffix in `repository.files`, and give it an extra in `pyproject.toml`.
+format in `MODULES`, in `settings.FORMATS` and its file suffix in `repository.files`, and give it an extra in
+`pyproject.toml`.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import Protocol, cast
 
-from mooring_runtime.errors import ModelInvalid
-from mooring_runtime.messages import Array, ModelMetadata
+from mooring_runtime.errors import InferenceFailed, ModelInvalid
+from mooring_runtime.messages import Array, ModelMetadata, TensorSpec
 
 MODULES: Mapping[str, str] = {"onnx": "mooring_runtime.backends.onnx"}
 """Module of each format."""
@@ -19,7 +20,7 @@ MODULES: Mapping[str, str] = {"onnx": "mooring_runtime.backends.onnx"}
 
 @dataclass(frozen=True, slots=True)
 class LoadOptions:
-    """How a model is to be loaded, from the settings."""
+    """How a model is to be loaded: from the settings, and from the model's own `mooring.json`."""
 
     name: str
     version: str
@@ -27,32 +28,64 @@ class LoadOptions:
     """Threads of one run on a CPU."""
     accelerator: bool = True
     """Whether a GPU may be used; `check` runs where there is none."""
+    allow_unsafe: bool = False
+    """Whether a format may be loaded that runs code from the file."""
+    device_memory: int | None = None
+    """Most bytes that the model may take of a GPU's memory; None: as many as there are."""
+    cuda_graph: bool = False
+    """Whether to record a run on a GPU once and replay it; only for a model whose sizes are all fixed."""
+    compile: bool = False
+    """Whether to translate a torch model by `torch.compile`: a slow start and quicker runs."""
+    max_batch: int | None = None
+    """Most samples of one run; None leaves it to the model."""
+    inputs: tuple[TensorSpec, ...] = ()
+    """What the model takes, for formats that do not carry it."""
+    outputs: tuple[TensorSpec, ...] = ()
+    """What the model gives, for formats that do not carry it."""
+    labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Output name to the label of each index of its last axis."""
 
 
 class Backend(Protocol):
-    """A loaded model."""
+    """A loaded model. Whoever writes one may derive from this, and then has `stream` and `close`."""
 
-    @property
-    def metadata(self) -> ModelMetadata:
-        """Name, platform and tensors."""
-
-    @property
-    def device(self) -> str:
-        """Where it really runs, for the log: a silent fall-back to a CPU must be seen."""
+    metadata: ModelMetadata
+    """Name, platform and tensors."""
+    device: str
+    """Where it really runs (`CPU`, `CUDA`, `TensorRT`, `cuda:0`): a silent fall-back to a CPU must be seen."""
+    memory: int
+    """Bytes of the loaded weights, or of the file where the framework does not tell; for eviction and statistics."""
 
     def infer(self, inputs: Mapping[str, Array], outputs: Sequence[str]) -> list[Array]:
         """Run once. Inputs are by name and complete, in the dtypes of their datatypes; outputs come in the order named.
 
-        Called by one thread at a time, without the interpreter's lock for as long as the framework can.
+        Called by one thread at a time, without the interpreter's lock for as long as the framework can. The arrays that
+        are returned belong to the caller: no later run writes into them.
         Raises ModelRefused when the tensors are at fault, InferenceFailed when the model is.
         """
+
+    def stream(
+        self, inputs: Mapping[str, Array], outputs: Sequence[str], parameters: Mapping[str, bool | int | float | str]
+    ) -> Iterator[list[Array]]:
+        """Run a model that gives any number of replies, each like one result of `infer`; `parameters` are the client's.
+
+        Called only where `metadata.decoupled`, on the thread of `infer`. Closing the iterator ends the run.
+        """
+        raise InferenceFailed(f"model '{self.metadata.name}' gives one reply to a request; it cannot stream")
+
+    def close(self) -> None:
+        """Give back what the model holds; called once, after its last run."""
+        return
 
 
 class Load(Protocol):
     """`load` of a backend's module."""
 
     def __call__(self, file: Path, options: LoadOptions) -> Backend:
-        """Load the model in `file`. Raises ModelInvalid with the framework's own words."""
+        """Load the model in `file`. Raises ModelInvalid with the framework's own words.
+
+        Raises UnsafeFormat where loading would run code from the file and `options` do not allow it.
+        """
 
 
 def loader(model_format: str) -> Load:

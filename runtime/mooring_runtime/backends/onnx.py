@@ -28,12 +28,13 @@ _BFLOAT16 = 16
 log = logging.getLogger(__name__)
 
 
-class OnnxBackend:
+class OnnxBackend(Backend):
     """One session of onnxruntime."""
 
-    def __init__(self, session: Any, metadata: ModelMetadata) -> None:
+    def __init__(self, session: Any, metadata: ModelMetadata, memory: int) -> None:
         self._session = session
         self.metadata = metadata
+        self.memory = memory
         self.device = session.get_providers()[0].removesuffix("ExecutionProvider")
         specs = (*metadata.inputs.values(), *metadata.outputs.values())
         self._texts = frozenset(spec.name for spec in metadata.inputs.values() if spec.datatype == "BYTES")
@@ -133,7 +134,7 @@ def load(file: Path, options: LoadOptions) -> Backend:
     inputs = tuple(_spec("input", file, argument) for argument in session.get_inputs())
     outputs = tuple(_spec("output", file, argument) for argument in session.get_outputs())
     metadata = ModelMetadata(options.name, options.version, PLATFORM, inputs, outputs)
-    return OnnxBackend(session, metadata)
+    return OnnxBackend(session, metadata, file.stat().st_size)
 
 
 def _session_options(threads: int) -> Any:
