@@ -7,51 +7,82 @@ of what a small model takes in all). All of it happens on the event loop, so not
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterator
+from typing import Any
 
 BUCKETS = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-"""Upper bounds in seconds of every histogram: small models answer in less than a millisecond."""
+"""Upper bounds in seconds of every histogram of times: small models answer in less than a millisecond."""
+BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+"""Upper bounds in samples of the histogram of batch sizes."""
 
 FAILURE_REASONS = ("REJECTED", "CANCELED", "BACKEND", "OTHER")
-REJECT_CAUSES = ("invalid", "not_ready", "queue_full")
+REJECT_CAUSES = ("invalid", "not_ready", "queue_full", "timeout")
 
 
 class Histogram:
-    """Observations in seconds, counted by `BUCKETS`; the last place counts what is above the last bound."""
+    """Observations counted by the upper bounds `bounds`; the last place counts what is above the last bound."""
 
-    __slots__ = ("counts", "total")
+    __slots__ = ("bounds", "counts", "total")
 
-    def __init__(self) -> None:
-        self.counts = [0] * (len(BUCKETS) + 1)
+    def __init__(self, bounds: tuple[float, ...] = BUCKETS) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
         self.total = 0.0
 
-    def observe(self, seconds: float) -> None:
+    def observe(self, value: float) -> None:
         """Count one observation."""
-        self.counts[bisect_left(BUCKETS, seconds)] += 1
-        self.total += seconds
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.total += value
 
     def cumulative(self) -> Iterator[tuple[str, float]]:
         """(upper bound, how many were at most that), as Prometheus writes it."""
         seen = 0
-        for bound, count in zip((*map(str, BUCKETS), "+Inf"), self.counts, strict=True):
+        for bound, count in zip((*map(str, self.bounds), "+Inf"), self.counts, strict=True):
             seen += count
             yield bound, seen
+
+
+class Runs:
+    """The runs of one batch size: how many, and the seconds that they took in all."""
+
+    __slots__ = ("count", "infer", "input", "output")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.input = 0.0
+        """To put the requests' tensors together."""
+        self.infer = 0.0
+        """In the model."""
+        self.output = 0.0
+        """To cut the results apart again."""
 
 
 class ModelStats:
     """The numbers of one version of one model, all from 0 at the start of the process."""
 
     __slots__ = (
+        "age",
+        "batch",
         "compute",
+        "curve",
         "executions",
+        "failed_seconds",
         "failures",
+        "infer_seconds",
         "inferences",
+        "input_bytes",
+        "input_seconds",
+        "last",
         "load",
         "model",
+        "output_bytes",
+        "output_seconds",
         "queue",
         "ready",
         "received",
         "rejected",
+        "replies",
         "request",
+        "runs",
         "successes",
         "version",
     )
@@ -64,17 +95,39 @@ class ModelStats:
         """Every request that named this model, before anything was decided about it."""
         self.rejected: Counter[str] = Counter(dict.fromkeys(REJECT_CAUSES, 0))
         self.load: Callable[[], tuple[int, int]] = lambda: (0, 0)
-        """(waiting, running) now; asked when somebody scrapes."""
+        """(waiting, running) requests now; asked when somebody scrapes."""
+        self.age: Callable[[], float] = lambda: 0.0
+        """Seconds that the request which waits longest has waited; 0 when none waits."""
+        self.curve: Callable[[], tuple[float, float]] = lambda: (0.0, 0.0)
+        """(a, b) in seconds: a run of n samples takes about a + b n."""
         self.successes = 0
         self.failures: Counter[str] = Counter(dict.fromkeys(FAILURE_REASONS, 0))
+        self.failed_seconds = 0.0
+        """From arrival to answer of all failed requests together, those refused before they waited left out."""
+        self.replies = 0
+        """Answers of successful requests: a decoupled model gives any number to one."""
         self.inferences = 0
         """Samples computed: a request of batch 8 counts 8."""
         self.executions = 0
         """Runs of the model."""
+        self.last = 0
+        """Milliseconds since 1970 of the last run; 0 before the first."""
+        self.input_bytes = 0
+        """Of the tensors of admitted requests."""
+        self.output_bytes = 0
+        """Of the tensors answered."""
         self.request = Histogram()
         """From the last byte of the request to the answer, of successful requests."""
         self.queue = Histogram()
+        """From admission to the start of the run, of successful requests."""
         self.compute = Histogram()
+        """Of the runs: one observation a run, however many requests it served."""
+        self.batch = Histogram(BATCH_BUCKETS)
+        """Samples of each run, without padding."""
+        self.runs: dict[int, Runs] = {}
+        """By samples of the run."""
+        self.input_seconds = self.infer_seconds = self.output_seconds = 0.0
+        """As in `Runs`, and as Triton counts them: the time of a run once for each successful request in it."""
 
     @property
     def waiting(self) -> int:
@@ -85,3 +138,44 @@ class ModelStats:
     def in_flight(self) -> int:
         """Requests that run."""
         return self.load()[1]
+
+    @property
+    def oldest(self) -> float:
+        """Seconds that the request which waits longest has waited."""
+        return self.age()
+
+    def row(self) -> dict[str, Any]:
+        """The row of V2's statistics: counts that only grow, times in whole nanoseconds."""
+        done, failed = self.successes, sum(self.failures.values())
+        return {
+            "name": self.model,
+            "version": self.version,
+            "last_inference": self.last,
+            "inference_count": self.inferences,
+            "execution_count": self.executions,
+            "inference_stats": {
+                "success": _sum(done, self.request.total),
+                "fail": _sum(failed, self.failed_seconds),
+                "queue": _sum(done, self.queue.total),
+                "compute_input": _sum(done, self.input_seconds),
+                "compute_infer": _sum(done, self.infer_seconds),
+                "compute_output": _sum(done, self.output_seconds),
+                "cache_hit": _sum(0, 0.0),
+                "cache_miss": _sum(0, 0.0),
+            },
+            "response_stats": {},
+            "batch_stats": [
+                {
+                    "batch_size": size,
+                    "compute_input": _sum(runs.count, runs.input),
+                    "compute_infer": _sum(runs.count, runs.infer),
+                    "compute_output": _sum(runs.count, runs.output),
+                }
+                for size, runs in sorted(self.runs.items())
+            ],
+            "memory_usage": [],
+        }
+
+
+def _sum(count: int, seconds: float) -> dict[str, int]:
+    return {"count": count, "ns": round(seconds * 1e9)}
