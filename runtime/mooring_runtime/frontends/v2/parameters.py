@@ -1,0 +1,59 @@
+"""The parameters of a V2 request: those that the protocol reserves, and those that belong to the model. Pure."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from mooring_runtime.errors import InvalidRequest
+from mooring_runtime.messages import NONE, Parameter
+
+_SEQUENCE = frozenset({"sequence_id", "sequence_start", "sequence_end"})
+_TYPES = frozenset({bool, int, float, str})
+_RESERVED = "triton_"
+_MICROSECOND = 1e-6
+_LONGEST = 2**63
+"""Microseconds above which a time limit is no number of the protocol's types."""
+
+
+class Requested(NamedTuple):
+    """What the parameters of one request ask for; the fields are those of `InferRequest`."""
+
+    parameters: Mapping[str, Parameter] = NONE
+    priority: int = 0
+    timeout: float | None = None
+
+
+def requested(parameters: Mapping[str, Any], ours: frozenset[str] = frozenset()) -> Requested:
+    """Sort the parameters of a request. `ours` names those that the front end itself has read, `triton_` ones too.
+
+    Raises InvalidRequest for what is reserved, is asked for and is not there, or has the wrong type; a model without
+    state ignores an empty sequence id, which clients send as a default.
+    """
+    own: dict[str, Parameter] = {}
+    priority, timeout = 0, None
+    for name, value in parameters.items():
+        if name in ours:
+            continue
+        if name == "priority":
+            priority = _whole(name, value)
+        elif name == "timeout":
+            timeout = _whole(name, value) * _MICROSECOND or None
+        elif name in _SEQUENCE:
+            if value not in (0, "", False):
+                raise InvalidRequest(f"parameter {name} cannot be used: this model keeps no state between requests")
+        elif name == "headers" or name.startswith(_RESERVED):
+            raise InvalidRequest(
+                f"parameter {name} cannot be used: `headers` and names that begin with {_RESERVED} are reserved"
+            )
+        elif type(value) in _TYPES:
+            own[name] = value
+        else:
+            raise InvalidRequest(f"parameter {name} is {value!r}, it must be a string, a number, true or false")
+    return Requested(own or NONE, priority, timeout)
+
+
+def _whole(name: str, value: object) -> int:
+    if type(value) is str and value.isascii() and value.isdigit() and len(value) < 20:
+        value = int(value)  # Over gRPC some clients send every number as a string.
+    if type(value) is not int or not 0 <= value < _LONGEST:
+        raise InvalidRequest(f"parameter {name} is {value!r}, it must be a whole number from 0")
+    return value
