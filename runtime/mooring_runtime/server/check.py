@@ -11,6 +11,7 @@ log = logging.getLogger(__name__)
 
 def check(settings: ServeSettings) -> None:
     """Find the file, check its digest and load it on a CPU. Raises the FatalError that says what is wrong."""
+    assert settings.model_path is not None
     source = ModelSource(settings.model_path, settings.model_format, settings.model_sha256)
     options = LoadOptions(settings.model_name, VERSION, settings.threads, accelerator=False)
     metadata = load_backend(source, options, loader).metadata

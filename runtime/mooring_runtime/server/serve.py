@@ -80,6 +80,7 @@ class Server:
 
     def _load_model(self) -> Backend:
         settings = self._settings
+        assert settings.model_path is not None
         source = ModelSource(settings.model_path, settings.model_format, settings.model_sha256)
         options = LoadOptions(self._model.name, self._model.version, settings.threads)
         return load_backend(source, options, loader, self._model.times)

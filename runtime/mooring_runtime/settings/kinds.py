@@ -49,6 +49,46 @@ def seconds(low: float, high: float) -> Kind[float]:
     return Kind(parse, f"a number of seconds from {low:g} to {high:g}")
 
 
+_DURATIONS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0}
+
+
+def duration() -> Kind[float]:
+    """A time as Kubernetes users write it, `2ms` or `500us`; in seconds."""
+
+    def parse(text: str) -> float:
+        if text == "0":
+            return 0.0
+        match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(us|ms|s|m)", text)
+        if match is None:
+            raise ValueError
+        return float(match[1]) * _DURATIONS[match[2]]
+
+    return Kind(parse, "a number with a unit, as in 500us, 2ms or 1.5s")
+
+
+def counts(low: int, high: int) -> Kind[tuple[int, ...]]:
+    """Whole numbers in [low, high] with commas between them, in rising order."""
+    number = whole(low, high)
+
+    def parse(text: str) -> tuple[int, ...]:
+        found = [number.parse(part.strip()) for part in text.split(",")]
+        if found != sorted(set(found)):
+            raise ValueError
+        return tuple(found)
+
+    return Kind(parse, f"whole numbers from {low} to {high} that rise, with commas between them, as in 8,16,32")
+
+
+def names() -> Kind[tuple[str, ...]]:
+    """Names of models with commas between them."""
+    name = model_name()
+
+    def parse(text: str) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(name.parse(part.strip()) for part in text.split(",")))
+
+    return Kind(parse, f"names with commas between them, each {name.allowed}")
+
+
 _UNITS = {"": 1, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 
 

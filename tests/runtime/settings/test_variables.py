@@ -41,10 +41,32 @@ def test_every_fault_is_named_at_once() -> None:
     with pytest.raises(SettingsError) as caught:
         load(ServeSettings, {"MOORING_MODEL_NAME": "m", "MOORING_HTTP_PORT": "http", "MOORING_QUEUE": "0"})
     assert str(caught.value).splitlines() == [
-        "MOORING_MODEL_PATH is not set: it must be a path",
-        "MOORING_HTTP_PORT is 'http': it must be a whole number from 0 to 65535 (0: any free port, told in the log)",
+        "MOORING_MODEL_PATH is not set: it must be a path, or MOORING_MODEL_REPOSITORY one of many models",
         "MOORING_QUEUE is '0': it must be a whole number from 1 to 1000000",
+        "MOORING_HTTP_PORT is 'http': it must be a whole number from 0 to 65535 (0: any free port, told in the log)",
     ]
+
+
+def test_one_model_or_a_repository_of_many() -> None:
+    assert load(ServeSettings, {"MOORING_MODEL_REPOSITORY": "/models"}).model_repository == Path("/models")
+    with pytest.raises(SettingsError) as caught:
+        load(ServeSettings, {**SERVE, "MOORING_MODEL_REPOSITORY": "/models", "MOORING_MODEL_SHA256": "0" * 64})
+    assert [line.partition(":")[0] for line in str(caught.value).splitlines()] == [
+        "MOORING_MODEL_PATH is set beside MOORING_MODEL_REPOSITORY",
+        "MOORING_MODEL_NAME is set beside MOORING_MODEL_REPOSITORY",
+        "MOORING_MODEL_SHA256 is set beside MOORING_MODEL_REPOSITORY",
+    ]
+    with pytest.raises(
+        SettingsError, match="MOORING_LOAD_MODELS is set: it chooses from MOORING_MODEL_REPOSITORY only"
+    ):
+        load(ServeSettings, {**SERVE, "MOORING_LOAD_MODELS": "a,b"})
+
+
+def test_a_wrong_value_is_told_once() -> None:
+    with pytest.raises(SettingsError) as caught:
+        load(ServeSettings, {"MOORING_MODEL_NAME": "a b", "MOORING_MODEL_PATH": "/m"})
+    assert str(caught.value).startswith("MOORING_MODEL_NAME is 'a b': it must be 1 to 253 characters")
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("uri", ["http://u:secret@h/x?secret", "secret", "u:secret@h", "https://h:secret/x"])
@@ -66,10 +88,19 @@ def test_help_tells_every_variable() -> None:
     text = describe(ServeSettings)
     for setting in settings_of(ServeSettings):
         assert setting.variable in text
-        assert setting.kind.allowed in text
-    assert "MOORING_MODEL_NAME  (required)" in text
+        assert setting.kind.allowed in " ".join(text.split())
+    assert "MOORING_MODEL_URI  (required)" in describe(FetchSettings)
     assert "MOORING_HTTP_PORT  (default 8000)" in text
     assert "MOORING_ACCESS_LOG  (default false)" in text
+
+
+def test_help_has_sections_of_several_settings() -> None:
+    lines = describe(ServeSettings).splitlines()
+    sections = [line for line in lines if line and not line.startswith(" ")]
+    assert sections[0] == "Which models are served:"
+    assert sections[-1] == "Logs, and the reason of a failure:"
+    assert len(sections) == len(set(sections))
+    assert max(map(len, lines)) <= 110
 
 
 def test_the_termination_log_is_found_without_other_settings() -> None:

@@ -1,0 +1,139 @@
+"""What `serve` and `check` read, in sections: each class is one, and its docstring the heading in `--help`.
+
+A new setting is one field in the section that fits it.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+from mooring_runtime.settings import kinds
+from mooring_runtime.settings.cgroup import cpu_count
+
+FORMATS = ("onnx", "torch-export", "torchscript", "python")
+"""Model formats that a backend of ours can load."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSettings:
+    """Which models are served"""
+
+    model_name: Annotated[
+        str, kinds.model_name(), "The name under which the model of MOORING_MODEL_PATH is served; required with it."
+    ] = ""
+    model_path: Annotated[
+        Path | None, kinds.path(), "One model: its file, or a directory that holds model.onnx or a single model file."
+    ] = None
+    model_format: Annotated[
+        str | None, kinds.choice(*FORMATS), "The format of that file; inferred from its name when left out."
+    ] = None
+    model_sha256: Annotated[str | None, kinds.sha256(), "Digest that that file must have before it is loaded."] = None
+    model_repository: Annotated[
+        Path | None,
+        kinds.path(),
+        "Many models, in place of MOORING_MODEL_PATH: a directory with NAME/VERSION/model.onnx or NAME/model.onnx.",
+    ] = None
+    load_models: Annotated[
+        tuple[str, ...] | None, kinds.names(), "Models of the repository to load at the start; all when left out."
+    ] = None
+    model_control: Annotated[
+        str,
+        kinds.choice("none", "explicit"),
+        "Whether clients may load and unload models through the API: explicit lets them.",
+    ] = "none"
+    allow_unsafe_formats: Annotated[
+        bool, kinds.flag(), "Allow formats whose loading runs code from the file: torch-export, torchscript, python."
+    ] = False
+    max_loaded_bytes: Annotated[
+        int | None,
+        kinds.size(),
+        "Most bytes of loaded models together; beyond them the one unused for longest is unloaded, and loaded again "
+        "when it is asked for.",
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSettings:
+    """How models run"""
+
+    threads: Annotated[
+        int, kinds.whole(1, 1024), "Threads of one model run; by default the CPUs that the container may use."
+    ] = field(default_factory=cpu_count)
+    warmup: Annotated[
+        int | None,
+        kinds.whole(0, 1000),
+        "Runs before a model is ready, on zeros or on the requests that its mooring.json names; 4 when neither says.",
+    ] = None
+    queue: Annotated[
+        int, kinds.whole(1, 1_000_000), "Requests that may wait or run at once; one more is answered 503."
+    ] = 1024
+    batch_max_size: Annotated[
+        int | None,
+        kinds.whole(1, 4096),
+        "Most samples of one request and of one run, for models that can batch; 1 turns batching off.",
+    ] = None
+    batch_max_delay: Annotated[
+        float | None,
+        kinds.duration(),
+        "Longest that a request waits for others to share its run; when left out, as long as it pays.",
+    ] = None
+    batch_preferred: Annotated[
+        tuple[int, ...],
+        kinds.counts(1, 4096),
+        "Sizes that a run should have, so that a GPU sees few shapes; a run is filled up to the next one.",
+    ] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListenSettings:
+    """Addresses and ports"""
+
+    host: Annotated[str, kinds.host(), "The address to listen on, for every port."] = ""
+    http_port: Annotated[int, kinds.port(), "Port of HTTP: every protocol and the probes."] = 8000
+    metrics_port: Annotated[int, kinds.port(), "Port of /metrics."] = 8002
+
+
+@dataclass(frozen=True, kw_only=True)
+class LimitSettings:
+    """Limits of a connection"""
+
+    max_body_bytes: Annotated[int, kinds.size(), "The largest request body, also after decompression."] = 64 * 2**20
+    max_header_bytes: Annotated[int, kinds.size(), "The largest request line and headers together."] = 32 * 2**10
+    header_timeout: Annotated[
+        float, kinds.seconds(0.05, 3600), "Time for a client to send a request's line and headers."
+    ] = 10.0
+    body_timeout: Annotated[
+        float, kinds.seconds(0.05, 3600), "Time for a client to send a body; each KiB that arrives adds a second."
+    ] = 30.0
+    idle_timeout: Annotated[
+        float,
+        kinds.seconds(0.05, 86400),
+        "How long a connection may rest between requests; more than the 600 s of common load balancers, "
+        "so that it is they who close it.",
+    ] = 620.0
+    write_timeout: Annotated[
+        float, kinds.seconds(0.05, 3600), "How long a client may take nothing of an answer before it is cut off."
+    ] = 60.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class LifeSettings:
+    """Ready, and the end of the process"""
+
+    strict_readiness: Annotated[
+        bool,
+        kinds.flag(),
+        "Be ready only when every model that should be loaded is; else as soon as all loads have ended.",
+    ] = True
+    drain_seconds: Annotated[
+        float,
+        kinds.seconds(0, 3600),
+        "After SIGTERM: how long the server is not ready but still serves, so that load balancers can forget it.",
+    ] = 5.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class TraceSettings:
+    """What is told of requests"""
+
+    access_log: Annotated[bool, kinds.flag(), "Log a line for each request."] = False
