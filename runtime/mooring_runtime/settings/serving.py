@@ -56,6 +56,11 @@ class ModelSettings:
 class RunSettings:
     """How models run"""
 
+    workers: Annotated[
+        int,
+        kinds.whole(1, 64),
+        "Processes that serve behind the same ports, each with the models loaded in memory of its own.",
+    ] = 1
     threads: Annotated[
         int, kinds.whole(1, 1024), "Threads of one model run; by default the CPUs that the container may use."
     ] = field(default_factory=cpu_count)
@@ -130,10 +135,27 @@ class LifeSettings:
         kinds.seconds(0, 3600),
         "After SIGTERM: how long the server is not ready but still serves, so that load balancers can forget it.",
     ] = 5.0
+    run_timeout: Annotated[
+        float,
+        kinds.seconds(0, 86400),
+        "A run of a model that takes longer makes the server not live, so that it is started anew; 0: never.",
+    ] = 600.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class TraceSettings:
     """What is told of requests"""
 
-    access_log: Annotated[bool, kinds.flag(), "Log a line for each request."] = False
+    access_log: Annotated[
+        bool, kinds.flag(), "Log a line for each request: who asked for what, the answer's status, bytes and seconds."
+    ] = False
+    trace_file: Annotated[
+        Path | None,
+        kinds.path(),
+        "Where /v2/trace/setting may have traces written, in Triton's JSON; of several workers each adds its number.",
+    ] = None
+    tracing: Annotated[
+        bool,
+        kinds.flag(),
+        "Send spans to OpenTelemetry, which reads OTEL_ variables of its own; needs the extra `tracing`.",
+    ] = False
