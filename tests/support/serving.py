@@ -7,7 +7,7 @@ import orjson
 
 from mooring_runtime.backends.base import Backend
 from mooring_runtime.dataplane import DataPlane
-from mooring_runtime.frontends.http.connection import Connection, Shared
+from mooring_runtime.frontends.http.connection import Connection, Exchange, Shared
 from mooring_runtime.frontends.http.messages import Handler, Reply, Request
 from mooring_runtime.frontends.http.parser import Limits
 from mooring_runtime.frontends.http.v2 import V2
@@ -141,20 +141,31 @@ class FakeTransport(asyncio.Transport):
         self.aborted = True
 
 
+class _Recorded(Connection):
+    """Keeps every reply as its handler gave it."""
+
+    def __init__(self, shared: Shared, replies: list[Reply]) -> None:
+        super().__init__(shared)
+        self._replies = replies
+
+    def answered(self, exchange: Exchange, reply: Reply) -> None:
+        self._replies.append(reply)
+        super().answered(exchange, reply)
+
+
 class Line:
     """A connection to `handler`, and the client's end of it. `clock` moves with `pass_time`."""
 
     def __init__(self, handler: Handler, limits: Limits | None = None) -> None:
         self.replies: list[Reply] = []
-        self.requests: list[Request] = []
+        self.logged: list[tuple[bytes, int, int]] = []
 
-        def keep(request: Request, reply: Reply, _seconds: float) -> None:
-            self.requests.append(request)
-            self.replies.append(reply)
+        def log(request: Request, status: int, size: int, _seconds: float) -> None:
+            self.logged.append((request.target, status, size))
 
-        self.shared = Shared(handler, limits or Limits(), keep)
+        self.shared = Shared(handler, limits or Limits(), log)
         self.transport = FakeTransport()
-        self.connection = Connection(self.shared)
+        self.connection = _Recorded(self.shared, self.replies)
         self.connection.connection_made(self.transport)
 
     def send(self, data: bytes) -> None:

@@ -20,7 +20,7 @@ from mooring_runtime.backends.base import Backend, LoadOptions, loader
 from mooring_runtime.dataplane import DataPlane
 from mooring_runtime.frontends.http.connection import Shared
 from mooring_runtime.frontends.http.listener import Listener
-from mooring_runtime.frontends.http.messages import Handler, Reply, Request
+from mooring_runtime.frontends.http.messages import Handler, Request
 from mooring_runtime.frontends.http.metrics_page import MetricsHandler
 from mooring_runtime.frontends.http.parser import Limits
 from mooring_runtime.frontends.http.v2 import V2
@@ -138,13 +138,13 @@ def _in_thread(work: Callable[[], Backend]) -> Future[Backend]:
     return future
 
 
-def _log_access(request: Request, reply: Reply, seconds: float) -> None:
+def _log_access(request: Request, status: int, size: int, seconds: float) -> None:
     access.info(
         "%s %s %d",
         request.method.decode("latin-1"),
         request.target.decode("latin-1"),
-        reply.status,
-        extra={"bytes_in": len(request.body), "bytes_out": sum(map(len, reply.body)), "seconds": round(seconds, 6)},
+        status,
+        extra={"bytes_in": len(request.body), "bytes_out": size, "seconds": round(seconds, 6)},
     )
 
 

@@ -8,6 +8,8 @@ It keeps to these rules, whatever the client does:
 - After an error that loses the place where the next request would begin, the answer is sent, then the connection is
   closed in such a way that the client still receives that answer.
 - A client that hangs up takes back what of its requests still waits.
+- An answer in pieces leaves piece by piece. The model is not held up for a slow reader, since others wait for it too:
+  who falls too far behind is cut off.
 """
 
 import asyncio
@@ -21,7 +23,16 @@ from typing import cast
 
 from mooring_runtime.errors import InferenceFailed, RequestError, RequestTimeout
 from mooring_runtime.frontends.http import coding
-from mooring_runtime.frontends.http.messages import Handler, Part, Reply, Request, error_reply, render
+from mooring_runtime.frontends.http.messages import (
+    Handler,
+    Part,
+    Reply,
+    Request,
+    error_reply,
+    render,
+    render_head,
+    render_piece,
+)
 from mooring_runtime.frontends.http.parser import Limits, RequestParser
 from mooring_runtime.scheduling import Ticket
 
@@ -38,6 +49,9 @@ _LINGER = 2.0
 _BODY_RATE = 1024
 """Bytes a second: a body that arrives faster is given all the time that it needs."""
 
+_MAX_UNREAD = 16 * 2**20
+"""Bytes of an answer in pieces that may wait for their reader when the next piece comes."""
+
 _CLOSE, _KEEP = b"Connection: close\r\n", b"Connection: keep-alive\r\n"
 
 
@@ -47,8 +61,8 @@ class Shared:
 
     handler: Handler
     limits: Limits
-    log_access: Callable[[Request, Reply, float], None] | None = None
-    """Called with the seconds from the request's last byte to its answer."""
+    log_access: Callable[[Request, int, int, float], None] | None = None
+    """Called with the answer's status and bytes, and the seconds from the request's last byte to the answer's last."""
     connections: set["Connection"] = field(default_factory=set)
     empty: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the last connection has gone."""
@@ -63,7 +77,17 @@ class Shared:
 class Exchange:
     """A request and the place of its answer among those of its connection."""
 
-    __slots__ = ("connection", "persistence", "request", "started", "ticket", "written")
+    __slots__ = (
+        "connection",
+        "forgotten",
+        "persistence",
+        "request",
+        "started",
+        "status",
+        "streamed",
+        "ticket",
+        "written",
+    )
 
     def __init__(self, connection: "Connection", request: Request, persistence: bytes) -> None:
         self.connection = connection
@@ -72,10 +96,17 @@ class Exchange:
         """The `Connection` line of the answer, or nothing."""
         self.ticket: Ticket | None = None
         self.written: list[Part] | None = None
+        """What is to be sent, of an answer in pieces the next ones."""
         self.started = 0.0
+        self.status = 0
+        """Of an answer in pieces that is not complete; else 0."""
+        self.streamed = 0
+        """Bytes of its pieces so far."""
+        self.forgotten = False
+        """Its connection waits no longer for the answer."""
 
     def respond(self, reply: Reply) -> None:
-        """Give the answer; it is sent when those before it are."""
+        """Give the answer, or the next piece of it; it is sent when those before it are."""
         self.connection.answered(self, reply)
 
 
@@ -188,6 +219,7 @@ class Connection(asyncio.Protocol):
         forgotten = list(self._pending)
         self._pending.clear()
         for exchange in forgotten:
+            exchange.forgotten = True
             if exchange.ticket is not None:
                 exchange.ticket.cancel()
 
@@ -203,8 +235,12 @@ class Connection(asyncio.Protocol):
         """The handler's answer to one request."""
         if self._transport is None:
             return
+        if reply.more or exchange.status:
+            self._answered_in_part(exchange, reply, self._transport)
+            return
         if self._shared.log_access is not None:
-            self._shared.log_access(exchange.request, reply, time.perf_counter() - exchange.started)
+            size = sum(map(len, reply.body))
+            self._shared.log_access(exchange.request, reply.status, size, time.perf_counter() - exchange.started)
         accepts = exchange.request.headers.get(b"accept-encoding")
         if accepts is not None and (chosen := coding.accepted(accepts)) is not None:
             size = sum(map(len, reply.body))
@@ -215,6 +251,31 @@ class Connection(asyncio.Protocol):
             if size >= _COMPRESS_FROM:
                 reply = _coded(reply, chosen, coding.deflate(chosen, reply.body))
         self._ready(exchange, reply)
+
+    def _answered_in_part(self, exchange: Exchange, reply: Reply, transport: asyncio.Transport) -> None:
+        if exchange.forgotten:
+            return
+        chunked = exchange.request.modern
+        parts = exchange.written or []
+        if not exchange.status:
+            exchange.status = reply.status
+            exchange.persistence = exchange.persistence if chunked and not self._shared.closing else _CLOSE
+            parts.append(render_head(reply, exchange.persistence, self._shared.date, chunked=chunked))
+        elif (exchange.streamed if parts else transport.get_write_buffer_size()) > _MAX_UNREAD:
+            log.warning("cut off a client that reads more slowly than its answer grows")
+            self._take_back()
+            transport.abort()
+            return
+        parts.append(render_piece(reply, chunked=chunked))
+        exchange.written = parts
+        exchange.streamed += sum(map(len, reply.body))
+        if not reply.more:
+            if self._shared.log_access is not None:
+                seconds = time.perf_counter() - exchange.started
+                self._shared.log_access(exchange.request, exchange.status, exchange.streamed, seconds)
+            exchange.status = 0
+        if self._pending and self._pending[0] is exchange:
+            self._flush()
 
     def _ready(self, exchange: Exchange, reply: Reply) -> None:
         if self._shared.closing:
@@ -228,7 +289,12 @@ class Connection(asyncio.Protocol):
         """Write every answer whose turn it is."""
         pending, transport = self._pending, self._transport
         while transport is not None and pending and (parts := pending[0].written) is not None:
-            exchange = pending.popleft()
+            exchange = pending[0]
+            if exchange.status:
+                exchange.written = None
+                transport.writelines(parts)
+                return
+            pending.popleft()
             if len(parts) == 1:
                 transport.write(parts[0])
             else:

@@ -50,9 +50,13 @@ class Reply(NamedTuple):
     body: tuple[Part, ...] = ()
     content_type: bytes = JSON
     headers: Headers = ()
+    more: bool = False
+    """The handler will respond again, to the same request, with the next piece of the body; of those later replies only
+    `body` and `more` count. The client gets each piece at once."""
 
 
 Respond = Callable[[Reply], None]
+"""Called once, or until a reply without `more`."""
 Handler = Callable[[Request, Respond], Ticket | None]
 """Answers a request by its second argument, now or later; later it may have returned a ticket that takes it back."""
 
@@ -80,7 +84,7 @@ _heads: dict[tuple[int, bytes], bytes] = {}
 
 def render(reply: Reply, connection: bytes, date: bytes, *, head_only: bool) -> list[Part]:
     """The reply as parts to write, small ones joined. `connection` and `date` are whole header lines, or empty."""
-    status, body, content_type, headers = reply
+    status, body, content_type, headers, _ = reply
     start = _heads.get((status, content_type))
     if start is None:
         start = b"HTTP/1.1 %d %s\r\nContent-Type: %s\r\nContent-Length: " % (
@@ -95,3 +99,20 @@ def render(reply: Reply, connection: bytes, date: bytes, *, head_only: bool) -> 
     if head_only:
         return [head]
     return [b"".join((head, *body))] if length < _JOIN_BELOW else [head, *body]
+
+
+def render_head(reply: Reply, connection: bytes, date: bytes, *, chunked: bool) -> bytes:
+    """The head of a reply that comes in pieces; not `chunked`, its end is that of the connection."""
+    line = b"HTTP/1.1 %d %s\r\n" % (reply.status, _PHRASES.get(reply.status, b"Unknown"))
+    framing = b"Transfer-Encoding: chunked\r\n" if chunked else b""
+    extra = b"".join([b"%s: %s\r\n" % header for header in reply.headers])
+    return b"%sContent-Type: %s\r\n%s%s%s%s\r\n" % (line, reply.content_type, framing, extra, connection, date)
+
+
+def render_piece(reply: Reply, *, chunked: bool) -> bytes:
+    """One piece of a body; the last one ends it."""
+    data = b"".join(reply.body)
+    if not chunked:
+        return data
+    chunk = b"%x\r\n%s\r\n" % (len(data), data) if data else b""  # An empty chunk would be the end.
+    return chunk if reply.more else chunk + b"0\r\n\r\n"

@@ -4,10 +4,11 @@ import pytest
 
 from mooring_runtime.errors import InvalidRequest
 from mooring_runtime.frontends.v2.parameters import Requested, requested
+from mooring_runtime.messages import Parameter
 
 
 def test_what_nobody_reserves_is_the_models() -> None:
-    own = {"temperature": 0.5, "n": 3, "stream": True, "stop": "."}
+    own: dict[str, Parameter] = {"temperature": 0.5, "n": 3, "stream": True, "stop": "."}
     assert requested({**own, "binary_data_output": True}, frozenset({"binary_data_output"})) == Requested(own)
 
 
