@@ -4,7 +4,8 @@
     ├── RequestError             one request fails; the client gets `http_status` and {"error": message}
     │   ├── InvalidRequest       400  the request itself is wrong
     │   │   ├── MalformedHttp    400  the bytes are not HTTP/1.1
-    │   │   └── ModelRefused     400  the model refused these tensors
+    │   │   ├── ModelRefused     400  the model refused these tensors
+    │   │   └── LoadFailed       400  a model that a client asked to load cannot be loaded
     │   ├── UnknownModel         404  no such model or version
     │   ├── UnknownPath          404  no such route
     │   ├── MethodNotAllowed     405  the route takes other methods, told in `Allow`
@@ -15,9 +16,12 @@
     │   ├── HeadTooLarge         431  request line and headers pass the limit
     │   ├── Cancelled            499  the client left before its request ran
     │   ├── InferenceFailed      500  the model failed; the message says how
+    │   ├── NotInRepository      500  a client asked to load a name that the repository has not (as Triton)
     │   ├── UnknownTransferCoding 501 a Transfer-Encoding other than chunked
+    │   ├── ControlDisabled      503  the settings let no client load or unload models (as Triton)
     │   └── Unavailable          503  try again after `retry_after` seconds
     │       ├── ModelNotReady         the model is loading, failed or stopping
+    │       │   └── ModelAsleep       it was unloaded to make room and is being loaded again
     │       └── QueueFull             as many requests wait as are allowed
     └── FatalError               the process ends; `reason` goes into the pod's termination message
         ├── SettingsInvalid      a variable is wrong (exit code 2; every other: 1)
@@ -50,7 +54,7 @@ class RequestError(MooringError):
 
     http_status: ClassVar[int] = 500
     cause: ClassVar[str] = "internal"
-    retry_after: ClassVar[int | None] = None
+    retry_after: int | None = None
     """Seconds that a client should wait; sent as `Retry-After`."""
 
 
@@ -67,6 +71,12 @@ class MalformedHttp(InvalidRequest):
 
 class ModelRefused(InvalidRequest):
     """The backend refused the tensors: a size that only the model's graph knows does not fit."""
+
+
+class LoadFailed(InvalidRequest):
+    """A client asked for a load, and the model, its configuration or its files cannot be loaded."""
+
+    cause = "load"
 
 
 class UnknownModel(RequestError):
@@ -143,11 +153,24 @@ class InferenceFailed(RequestError):
     cause = "backend"
 
 
+class NotInRepository(RequestError):
+    """A client asked to load a name of which the repository has no directory."""
+
+    cause = "load"
+
+
 class UnknownTransferCoding(RequestError):
     """The body is framed in a way that is not understood."""
 
     http_status = 501
     cause = "encoding"
+
+
+class ControlDisabled(RequestError):
+    """Models are loaded and unloaded by the settings only; to wait changes nothing, so there is no Retry-After."""
+
+    http_status = 503
+    cause = "control"
 
 
 class Unavailable(RequestError):
@@ -162,6 +185,14 @@ class ModelNotReady(Unavailable):
     """The model is not loaded, or no longer."""
 
     cause = "not_ready"
+
+
+class ModelAsleep(ModelNotReady):
+    """The model was unloaded to make room for others; this request has begun to load it again."""
+
+    def __init__(self, message: str, retry_after: int) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class QueueFull(Unavailable):
