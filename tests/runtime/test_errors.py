@@ -27,6 +27,8 @@ def test_every_code_in_the_docstring_is_the_classes_own() -> None:
         line = next(line for line in errors.__doc__.splitlines() if f"── {each.__name__} " in line)
         told = [word for word in line.split() if word.isdigit()]
         assert told in ([str(each.http_status)], [])
+        grpc = [word.rstrip(":") for word in line.split() if word.isupper() and word.endswith(":")]
+        assert grpc == [each.grpc_code.name] or (grpc == [] and each.grpc_code == each.__base__.grpc_code)  # type: ignore[union-attr]
 
 
 def test_the_message_is_json_with_reason() -> None:

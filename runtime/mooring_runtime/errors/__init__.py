@@ -1,25 +1,27 @@
 """Everything that can go wrong and is foreseen, as one tree.
 
     MooringError
-    ├── RequestError             one request fails; the client gets `http_status` and {"error": message}
-    │   ├── InvalidRequest       400  the request itself is wrong
-    │   │   ├── MalformedHttp    400  the bytes are not HTTP/1.1
-    │   │   ├── ModelRefused     400  the model refused these tensors
-    │   │   └── LoadFailed       400  a model that a client asked to load cannot be loaded
-    │   ├── UnknownModel         404  no such model or version
-    │   ├── UnknownPath          404  no such route
-    │   ├── MethodNotAllowed     405  the route takes other methods, told in `Allow`
-    │   ├── RequestTimeout       408  head or body came too slowly
-    │   ├── BodyTooLarge         413  the body passes the limit, before or after decompression
-    │   ├── UnknownEncoding      415  a Content-Encoding that is not understood
-    │   ├── ExpectationFailed    417  an Expect other than 100-continue
-    │   ├── HeadTooLarge         431  request line and headers pass the limit
-    │   ├── Cancelled            499  the client left before its request ran
-    │   ├── InferenceFailed      500  the model failed; the message says how
-    │   ├── NotInRepository      500  a client asked to load a name that the repository has not (as Triton)
-    │   ├── UnknownTransferCoding 501 a Transfer-Encoding other than chunked
-    │   ├── ControlDisabled      503  the settings let no client load or unload models (as Triton)
-    │   └── Unavailable          503  try again after `retry_after` seconds
+    ├── RequestError             one request fails: its HTTP status, its gRPC code, and why
+    │   ├── InvalidRequest       400 INVALID_ARGUMENT:   the request itself is wrong
+    │   │   ├── MalformedHttp    400                     the bytes are not HTTP/1.1
+    │   │   ├── ModelRefused     400                     the model refused these tensors
+    │   │   └── LoadFailed       400                     a model that a client asked to load cannot be loaded
+    │   ├── UnknownModel         404 NOT_FOUND:          no such model or version
+    │   ├── UnknownPath          404 UNIMPLEMENTED:      no such route
+    │   ├── MethodNotAllowed     405 UNIMPLEMENTED:      the route takes other methods, told in `Allow`
+    │   ├── RequestTimeout       408 DEADLINE_EXCEEDED:  head or body came too slowly
+    │   ├── BodyTooLarge         413 RESOURCE_EXHAUSTED: the body passes the limit, before or after decompression
+    │   ├── UnknownEncoding      415 UNIMPLEMENTED:      a Content-Encoding that is not understood
+    │   ├── ExpectationFailed    417 INVALID_ARGUMENT:   an Expect other than 100-continue
+    │   ├── HeadTooLarge         431 RESOURCE_EXHAUSTED: request line and headers pass the limit
+    │   ├── Cancelled            499 CANCELLED:          the client left before its request ran
+    │   ├── InferenceFailed      500 INTERNAL:           the model failed; the message says how
+    │   ├── NotInRepository      500 INTERNAL:           a client asked for the load of a name that is not there
+    │   ├── Unsupported          501 UNIMPLEMENTED:      this server or protocol has not what is asked for
+    │   ├── DeadlineExceeded     504 DEADLINE_EXCEEDED:  the deadline that came with the call has passed
+    │   ├── UnknownTransferCoding 501 UNIMPLEMENTED:     a Transfer-Encoding other than chunked
+    │   ├── ControlDisabled      503 UNAVAILABLE:        the settings let no client load or unload models (as Triton)
+    │   └── Unavailable          503 UNAVAILABLE:        try again after `retry_after` seconds
     │       ├── ModelNotReady         the model is loading, failed or stopping
     │       │   └── ModelAsleep       it was unloaded to make room and is being loaded again
     │       └── QueueFull             as many requests wait as are allowed
@@ -44,6 +46,8 @@
 
 from typing import ClassVar
 
+from mooring_runtime.errors.codes import GrpcCode
+
 
 class MooringError(Exception):
     """The root; its text is meant for people."""
@@ -53,6 +57,7 @@ class RequestError(MooringError):
     """One request fails, the server goes on."""
 
     http_status: ClassVar[int] = 500
+    grpc_code: ClassVar[GrpcCode] = GrpcCode.INTERNAL
     cause: ClassVar[str] = "internal"
     retry_after: int | None = None
     """Seconds that a client should wait; sent as `Retry-After`."""
@@ -62,6 +67,7 @@ class InvalidRequest(RequestError):
     """The request is not one that this server or this model can answer."""
 
     http_status = 400
+    grpc_code = GrpcCode.INVALID_ARGUMENT
     cause = "invalid"
 
 
@@ -83,6 +89,7 @@ class UnknownModel(RequestError):
     """No model, or no version of it, has this name."""
 
     http_status = 404
+    grpc_code = GrpcCode.NOT_FOUND
     cause = "unknown_model"
 
 
@@ -90,6 +97,7 @@ class UnknownPath(RequestError):
     """No route has this path."""
 
     http_status = 404
+    grpc_code = GrpcCode.UNIMPLEMENTED
     cause = "unknown_path"
 
 
@@ -97,6 +105,7 @@ class MethodNotAllowed(RequestError):
     """The path exists with other methods; `allowed` lists them as the `Allow` header wants it."""
 
     http_status = 405
+    grpc_code = GrpcCode.UNIMPLEMENTED
     cause = "method"
 
     def __init__(self, message: str, allowed: str) -> None:
@@ -108,6 +117,7 @@ class RequestTimeout(RequestError):
     """The client took too long to send its request."""
 
     http_status = 408
+    grpc_code = GrpcCode.DEADLINE_EXCEEDED
     cause = "timeout"
 
 
@@ -115,6 +125,7 @@ class BodyTooLarge(RequestError):
     """The body is larger than the settings allow."""
 
     http_status = 413
+    grpc_code = GrpcCode.RESOURCE_EXHAUSTED
     cause = "too_large"
 
 
@@ -122,6 +133,7 @@ class UnknownEncoding(RequestError):
     """The body is compressed in a way that is not understood."""
 
     http_status = 415
+    grpc_code = GrpcCode.UNIMPLEMENTED
     cause = "encoding"
 
 
@@ -129,6 +141,7 @@ class ExpectationFailed(RequestError):
     """The client expects something other than 100-continue."""
 
     http_status = 417
+    grpc_code = GrpcCode.INVALID_ARGUMENT
     cause = "expectation"
 
 
@@ -136,6 +149,7 @@ class HeadTooLarge(RequestError):
     """Request line and headers are larger than the settings allow."""
 
     http_status = 431
+    grpc_code = GrpcCode.RESOURCE_EXHAUSTED
     cause = "too_large"
 
 
@@ -143,6 +157,7 @@ class Cancelled(RequestError):
     """The client hung up while its request waited; nobody reads this answer."""
 
     http_status = 499
+    grpc_code = GrpcCode.CANCELLED
     cause = "cancelled"
 
 
@@ -163,13 +178,23 @@ class UnknownTransferCoding(RequestError):
     """The body is framed in a way that is not understood."""
 
     http_status = 501
+    grpc_code = GrpcCode.UNIMPLEMENTED
     cause = "encoding"
+
+
+class Unsupported(RequestError):
+    """This server, or this protocol, has not what is asked for; to wait changes nothing."""
+
+    http_status = 501
+    grpc_code = GrpcCode.UNIMPLEMENTED
+    cause = "unsupported"
 
 
 class ControlDisabled(RequestError):
     """Models are loaded and unloaded by the settings only; to wait changes nothing, so there is no Retry-After."""
 
     http_status = 503
+    grpc_code = GrpcCode.UNAVAILABLE
     cause = "control"
 
 
@@ -177,6 +202,7 @@ class Unavailable(RequestError):
     """Not now; the same request may succeed in a moment."""
 
     http_status = 503
+    grpc_code = GrpcCode.UNAVAILABLE
     cause = "unavailable"
     retry_after = 1
 
@@ -199,6 +225,14 @@ class QueueFull(Unavailable):
     """The bound of waiting and running requests is reached."""
 
     cause = "queue_full"
+
+
+class DeadlineExceeded(RequestError):
+    """The deadline that came with the call has passed; nobody waits for this answer any more."""
+
+    http_status = 504
+    grpc_code = GrpcCode.DEADLINE_EXCEEDED
+    cause = "timeout"
 
 
 class FatalError(MooringError):
