@@ -1,6 +1,12 @@
-"""From a request's method and target to a handler and the names in its path. Pure, but for a cache."""
+"""From a request's method and target to a handler and the names in its path. Pure, but for a cache.
 
-from collections.abc import Mapping
+A pattern is a path such as `/v2/models/{name}/infer`. A segment of it is a fixed word, or `{key}`, which takes any one
+segment, percent-decoded, or `{key}:word`, which takes one that ends so. `{version}` takes digits only. Of several
+patterns that take a path the first one counts.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
 from typing import Generic, NamedTuple, TypeVar
 from urllib.parse import unquote_to_bytes
 
@@ -8,11 +14,7 @@ from mooring_runtime.errors import MalformedHttp, MethodNotAllowed, UnknownPath
 
 Target = TypeVar("Target")
 
-NAME = "{name}"
-"""A segment of a pattern that takes any one segment, percent-decoded."""
-VERSION = "{version}"
-"""A segment of a pattern that takes digits only."""
-
+_SEGMENT = re.compile(r"\{(?P<key>[a-z]+)\}(?P<end>(?::[a-z]+)?)|(?P<word>[^{}]*)")
 _CACHED = 1024
 
 
@@ -21,16 +23,43 @@ class Found(NamedTuple, Generic[Target]):
 
     handler: Target
     name: str
+    """What stood for `{name}`, or ""."""
     version: str | None
+    """What stood for `{version}`."""
+    names: Mapping[str, str]
+    """What stood for every key."""
+
+
+class _Segment(NamedTuple):
+    key: str | None
+    text: str
+    """The word, or how a value ends."""
+    any_case: bool
+
+    def take(self, segment: str) -> str | None:
+        """The value in `segment` ("" for a word), or None where this does not take it."""
+        compared = segment.lower() if self.any_case else segment
+        if self.key is None:
+            return "" if compared == self.text else None
+        if not compared.endswith(self.text) or len(segment) == len(self.text):
+            return None
+        value = segment[: len(segment) - len(self.text)]
+        return value if self.key != "version" or (value.isascii() and value.isdigit()) else None
 
 
 class Router(Generic[Target]):
-    """A table of `(method, pattern, handler)`; a pattern is a path such as `/v2/models/{name}/infer`."""
+    """A table of `(method, pattern, handler)`.
 
-    def __init__(self, *routes: tuple[str, str, Target]) -> None:
-        self._routes: dict[tuple[str, ...], dict[bytes, Target]] = {}
+    `base_path` is a prefix that a path may have and need not. Below the first segment `any_case` the fixed words may be
+    written in capitals too.
+    """
+
+    def __init__(self, *routes: tuple[str, str, Target], base_path: str = "", any_case: str | None = None) -> None:
+        self._base = base_path.split("/")[1:]
+        self._routes: dict[tuple[_Segment, ...], dict[bytes, Target]] = {}
         for method, pattern, handler in routes:
-            self._routes.setdefault(tuple(pattern.split("/")[1:]), {})[method.encode()] = handler
+            segments = tuple(_compile(pattern, any_case))
+            self._routes.setdefault(segments, {})[method.encode()] = handler
         self._cache: dict[tuple[bytes, bytes], Found[Target]] = {}
 
     def find(self, method: bytes, target: bytes) -> Found[Target]:
@@ -45,13 +74,19 @@ class Router(Generic[Target]):
 
     def _look(self, method: bytes, target: bytes) -> Found[Target]:
         segments = path_of(target)
+        if self._base and segments[: len(self._base)] == self._base:
+            segments = segments[len(self._base) :] or [""]
+        allowed: dict[bytes, None] = {}
         for pattern, handlers in self._routes.items():
-            if len(pattern) == len(segments) and all(map(_takes, pattern, segments)):
-                handler = handlers.get(b"GET" if method == b"HEAD" else method)
-                if handler is None:
-                    raise _not_allowed(method, target, handlers)
-                names = dict(zip(pattern, segments, strict=True))
-                return Found(handler, names.get(NAME, ""), names.get(VERSION))
+            names = _match(pattern, segments)
+            if names is None:
+                continue
+            handler = handlers.get(b"GET" if method == b"HEAD" else method)
+            if handler is not None:
+                return Found(handler, names.get("name", ""), names.get("version"), names)
+            allowed.update(dict.fromkeys(handlers))
+        if allowed:
+            raise _not_allowed(method, target, allowed)
         raise UnknownPath(f"no such path: {target.decode('latin-1')}")
 
 
@@ -66,13 +101,28 @@ def path_of(target: bytes) -> list[str]:
         raise MalformedHttp("the path is not UTF-8") from None
 
 
-def _takes(pattern: str, segment: str) -> bool:
-    if pattern == VERSION:
-        return segment.isascii() and segment.isdigit()
-    return pattern == segment or (pattern == NAME and segment != "")
+def _compile(pattern: str, any_case: str | None) -> Iterable[_Segment]:
+    words = pattern.split("/")[1:]
+    for word in words:
+        match = _SEGMENT.fullmatch(word)
+        assert match is not None, f"{word} in {pattern} is no segment of a pattern"
+        yield _Segment(match["key"], match["word"] or match["end"] or "", words[0] == any_case)
 
 
-def _not_allowed(method: bytes, target: bytes, handlers: Mapping[bytes, object]) -> MethodNotAllowed:
+def _match(pattern: tuple[_Segment, ...], segments: list[str]) -> dict[str, str] | None:
+    if len(pattern) != len(segments):
+        return None
+    names = {}
+    for expected, segment in zip(pattern, segments, strict=True):
+        value = expected.take(segment)
+        if value is None:
+            return None
+        if expected.key is not None:
+            names[expected.key] = value
+    return names
+
+
+def _not_allowed(method: bytes, target: bytes, handlers: Iterable[bytes]) -> MethodNotAllowed:
     allowed = [name.decode() for name in handlers]
     allowed += ["HEAD"] if "GET" in allowed else []
     return MethodNotAllowed(
