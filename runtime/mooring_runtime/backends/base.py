@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Protocol, cast
 
 from mooring_runtime.errors import InferenceFailed, ModelInvalid
-from mooring_runtime.messages import Array, ModelMetadata, TensorSpec
+from mooring_runtime.messages import Array, ModelMetadata, Parameter, TensorSpec
 
 MODULES: Mapping[str, str] = {"onnx": "mooring_runtime.backends.onnx"}
 """Module of each format."""
@@ -47,7 +47,7 @@ class LoadOptions:
 
 
 class Backend(Protocol):
-    """A loaded model. Whoever writes one may derive from this, and then has `stream` and `close`."""
+    """A loaded model. Whoever writes one may derive from this, and then has `stream`, `terminate` and `close`."""
 
     metadata: ModelMetadata
     """Name, platform and tensors."""
@@ -65,13 +65,18 @@ class Backend(Protocol):
         """
 
     def stream(
-        self, inputs: Mapping[str, Array], outputs: Sequence[str], parameters: Mapping[str, bool | int | float | str]
+        self, inputs: Mapping[str, Array], outputs: Sequence[str], parameters: Mapping[str, Parameter]
     ) -> Iterator[list[Array]]:
         """Run a model that gives any number of replies, each like one result of `infer`; `parameters` are the client's.
 
-        Called only where `metadata.decoupled`, on the thread of `infer`. Closing the iterator ends the run.
+        Called only where `metadata.decoupled` or `metadata.takes_parameters`, on the thread of `infer`. Closing the
+        iterator ends the run. Raises, also while it is read, as `infer` does.
         """
         raise InferenceFailed(f"model '{self.metadata.name}' gives one reply to a request; it cannot stream")
+
+    def terminate(self) -> None:
+        """Ask the run under way to end soon, with InferenceFailed; from any thread. Not every framework can."""
+        return
 
     def close(self) -> None:
         """Give back what the model holds; called once, after its last run."""
