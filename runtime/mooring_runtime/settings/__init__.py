@@ -12,6 +12,7 @@ from mooring_runtime.settings import kinds
 from mooring_runtime.settings.kinds import file_name, redact
 from mooring_runtime.settings.serving import (
     FORMATS,
+    DeviceSettings,
     LifeSettings,
     LimitSettings,
     ListenSettings,
@@ -25,6 +26,7 @@ __all__ = [
     "FORMATS",
     "FetchSettings",
     "ProcessSettings",
+    "RunSettings",
     "ServeSettings",
     "SettingsError",
     "describe",
@@ -58,6 +60,7 @@ class ServeSettings(
     LifeSettings,
     LimitSettings,
     ListenSettings,
+    DeviceSettings,
     RunSettings,
     ModelSettings,
 ):
@@ -66,6 +69,16 @@ class ServeSettings(
     def faults(self) -> dict[str, str]:
         """What is wrong between settings that are right by themselves: the field at fault and the sentence."""
         found: dict[str, str] = {}
+        if self.batch_preferred and self.batch_preferred[-1] > (self.batch_max_size or self.batch_preferred[-1]):
+            found["batch_preferred"] = (
+                f"MOORING_BATCH_PREFERRED has {self.batch_preferred[-1]}: it must be at most MOORING_BATCH_MAX_SIZE, "
+                f"which is {self.batch_max_size}"
+            )
+        if self.workers > 1 and self.model_control == "explicit":
+            found["model_control"] = (
+                "MOORING_MODEL_CONTROL is 'explicit' and MOORING_WORKERS is above 1: a client's load would reach one "
+                "worker only; set MOORING_WORKERS to 1"
+            )
         if self.model_repository is None:
             if not self.model_name:
                 found["model_name"] = f"MOORING_MODEL_NAME is not set: it must be {kinds.model_name().allowed}"

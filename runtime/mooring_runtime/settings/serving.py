@@ -90,6 +90,21 @@ class RunSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DeviceSettings:
+    """How models run on a GPU"""
+
+    device_memory: Annotated[
+        int | None, kinds.size(), "Most bytes of a GPU's memory for one model; as many as there are when left out."
+    ] = None
+    cuda_graph: Annotated[
+        bool, kinds.flag(), "Record a run once and replay it: quicker, for models whose sizes are all fixed."
+    ] = False
+    compile: Annotated[
+        bool, kinds.flag(), "Translate torch models by torch.compile: a slow start and quicker runs, also on a CPU."
+    ] = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class ListenSettings:
     """Addresses and ports"""
 
