@@ -1,9 +1,13 @@
+import threading
+import weakref
 from pathlib import Path
 
 import numpy as np
+import onnxruntime as ort
 import pytest
 
 from mooring_runtime.backends.base import Backend, LoadOptions, loader
+from mooring_runtime.backends.onnx.backend import OnnxBackend, direct
 from mooring_runtime.errors import InferenceFailed, ModelInvalid, ModelRefused
 from mooring_runtime.messages import DATATYPES, Array
 from tests.support import models
@@ -109,6 +113,7 @@ def test_external_data_beside_the_model_is_read(tmp_path: Path) -> None:
     np.array([1, 2, 3, 4], np.float32).tofile(tmp_path / "weights" / "w.bin")
     backend = load(models.with_external_data(tmp_path / "m.onnx", "weights/w.bin"))
     assert backend.infer({"x": np.zeros((1, 4), np.float32)}, ["y"])[0].tolist() == [[1, 2, 3, 4]]
+    assert backend.memory == (tmp_path / "m.onnx").stat().st_size + 16
 
 
 @pytest.mark.parametrize("how", ["above", "absolute", "link", "detour"])
@@ -134,3 +139,65 @@ def test_a_format_without_a_backend_in_this_build() -> None:
 
 def test_the_device_is_what_really_runs(tmp_path: Path) -> None:
     assert load(models.echo(tmp_path / "m.onnx")).device == "CPU"
+
+
+def test_a_gpu_that_this_build_does_not_know_is_not_missed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file = models.echo(tmp_path / "m.onnx")
+    assert loader("onnx")(file, LoadOptions("m", "1", threads=1)).device == "CPU"
+    assert not caplog.records
+
+
+def test_what_the_configuration_says_is_in_the_metadata(tmp_path: Path) -> None:
+    options = LoadOptions("m", "1", 1, accelerator=False, max_batch=8, labels={"y": ("a", "b", "c", "d")})
+    metadata = loader("onnx")(models.perceptron(tmp_path / "m.onnx"), options).metadata
+    assert (metadata.max_batch, metadata.labels) == (8, {"y": ("a", "b", "c", "d")})
+
+
+def test_memory_is_the_size_of_the_file(tmp_path: Path) -> None:
+    file = models.perceptron(tmp_path / "m.onnx")
+    (tmp_path / "w.bin").write_bytes(b"not named by the model")
+    assert load(file).memory == file.stat().st_size
+
+
+def test_the_runs_own_function_is_taken_where_there_is_one(tmp_path: Path) -> None:
+    session = ort.InferenceSession(str(models.perceptron(tmp_path / "m.onnx")), providers=["CPUExecutionProvider"])
+    assert direct(session) == session._sess.run
+
+    class Later:
+        def run(self) -> None: ...
+
+    later = Later()
+    assert direct(later) == later.run
+
+
+def test_a_run_can_be_ended_and_the_next_one_runs(tmp_path: Path) -> None:
+    backend = load(models.slow(tmp_path / "slow.onnx", turns=10_000_000))
+    failures: list[Exception] = []
+
+    def run() -> None:
+        try:
+            backend.infer({"x": np.ones(1, np.float32)}, ["y"])
+        except InferenceFailed as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    while thread.is_alive():
+        backend.terminate()
+        thread.join(0.01)
+    assert str(failures[0]) == "the run was ended before it was done, as the server asked"
+    with pytest.raises(ModelRefused):  # Not ended at its start: it comes as far as the check of its input.
+        backend.infer({"x": np.ones((1, 2), np.float32)}, ["y"])
+
+
+def test_one_reply_is_no_stream(tmp_path: Path) -> None:
+    with pytest.raises(InferenceFailed, match="model 'm' gives one reply to a request; it cannot stream"):
+        load(models.echo(tmp_path / "m.onnx")).stream({}, [], {})
+
+
+def test_a_closed_model_lets_go_of_its_session(tmp_path: Path) -> None:
+    backend = load(models.perceptron(tmp_path / "m.onnx"))
+    assert isinstance(backend, OnnxBackend)
+    session = weakref.ref(backend._session)
+    backend.close()
+    assert session() is None
