@@ -80,8 +80,8 @@ format: $(STAMP) ## Format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-golden: $(STAMP) crds ## Write the golden files anew; the diff is the review
-	$(PYTEST) tests/operator --update-golden
+golden: $(STAMP) crds ## Write the golden files and docs/metrics.md anew; the diff is the review
+	$(PYTEST) tests/operator tests/runtime/metrics --update-golden
 
 crds: $(STAMP) ## Write the CRD from the models
 	$(BIN)/python -m mooring_operator crds > crds/inferenceservices.yaml

@@ -24,7 +24,7 @@ from mooring_runtime.frontends.http.messages import Handler, Request
 from mooring_runtime.frontends.http.metrics_page import MetricsHandler
 from mooring_runtime.frontends.http.parser import Limits
 from mooring_runtime.frontends.http.v2 import V2
-from mooring_runtime.metrics import CONTENT_TYPE, MetricsPage
+from mooring_runtime.metrics import MetricsPage, WholePage
 from mooring_runtime.repository import VERSION, Model, ModelSource, Repository, load_backend
 from mooring_runtime.settings import ServeSettings
 
@@ -51,9 +51,12 @@ class Server:
         self._plane = DataPlane(repository, settings.queue)
         self._http = self._listener(V2(self._plane), settings.http_port, "MOORING_HTTP_PORT")
         self._metrics = self._listener(
-            MetricsHandler(page.render, CONTENT_TYPE), settings.metrics_port, "MOORING_METRICS_PORT"
+            MetricsHandler(WholePage(page.page, self._workers).render), settings.metrics_port, "MOORING_METRICS_PORT"
         )
         self._stop = asyncio.Event()
+
+    def _workers(self) -> tuple[int, int, int]:
+        return 1, int(self._plane.not_ready() is None), 0
 
     async def live(self) -> None:
         """The whole life: start -> ready -> drain -> stop."""

@@ -8,7 +8,7 @@ import pytest
 from mooring_runtime import __version__
 from mooring_runtime.frontends.http.metrics_page import MetricsHandler
 from mooring_runtime.messages import ModelMetadata, TensorSpec
-from mooring_runtime.metrics import CONTENT_TYPE, MetricsPage
+from mooring_runtime.metrics import MetricsPage, render
 from tests.support.serving import Line, Served, http
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -95,7 +95,7 @@ def test_head_is_taken_where_get_is() -> None:
 def test_the_metrics_port_answers_metrics_alone() -> None:
     page = MetricsPage()
     page.add("m", "1")
-    line = Line(MetricsHandler(page.render, CONTENT_TYPE))
+    line = Line(MetricsHandler(lambda accept: render(page.page(), accept)))
     line.send(http("GET", "/metrics") + http("GET", "/v2"))
     assert [reply.status for reply in line.replies] == [200, 404]
     assert line.replies[0].content_type == b"text/plain; version=0.0.4; charset=utf-8"

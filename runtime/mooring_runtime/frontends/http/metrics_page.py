@@ -7,14 +7,13 @@ from mooring_runtime.frontends.http.router import Router
 
 
 class MetricsHandler:
-    """Answers /metrics with the page that `render` makes, of the type `content_type`."""
+    """Answers /metrics with what `render` makes for a header `Accept`: the page and its content type."""
 
-    def __init__(self, render: Callable[[], bytes], content_type: str) -> None:
-        self._render = render
-        self._content_type = content_type.encode()
+    def __init__(self, render: Callable[[str], tuple[bytes, str]]) -> None:
         self._router = Router(("GET", "/metrics", render))
 
     def __call__(self, request: Request, respond: Respond) -> None:
         """Answer one request. Raises RequestError for what has no route."""
-        page = self._router.find(request.method, request.target).handler()
-        respond(Reply(200, (page,), self._content_type))
+        render = self._router.find(request.method, request.target).handler
+        page, content_type = render(request.headers.get(b"accept", b"").decode("latin-1"))
+        respond(Reply(200, (page,), content_type.encode()))

@@ -1,0 +1,105 @@
+"""From the numbers that the server keeps to a page."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+from prometheus_client import ProcessCollector
+
+from mooring_runtime.metrics import names
+from mooring_runtime.metrics.loads import Loads
+from mooring_runtime.metrics.names import METRICS, Metric
+from mooring_runtime.metrics.pages import Key, Page, Samples
+from mooring_runtime.metrics.stats import Histogram, ModelStats
+
+_VALUES: Mapping[Metric, Callable[[ModelStats], float]] = {
+    names.REQUESTS_RECEIVED: lambda model: model.received,
+    names.REPLIES: lambda model: model.replies,
+    names.IN_FLIGHT: lambda model: model.in_flight,
+    names.QUEUE_DEPTH: lambda model: model.waiting,
+    names.QUEUE_OLDEST: lambda model: model.oldest,
+    names.INPUT_BYTES: lambda model: model.input_bytes,
+    names.OUTPUT_BYTES: lambda model: model.output_bytes,
+    names.MODEL_READY: lambda model: model.ready,
+    names.NV_REQUEST_SUCCESS: lambda model: model.successes,
+    names.NV_COUNT: lambda model: model.inferences,
+    names.NV_EXEC_COUNT: lambda model: model.executions,
+    names.NV_REQUEST_DURATION: lambda model: _micros(model.request.total),
+    names.NV_QUEUE_DURATION: lambda model: _micros(model.queue.total),
+    names.NV_COMPUTE_INPUT_DURATION: lambda model: _micros(model.input_seconds),
+    names.NV_COMPUTE_INFER_DURATION: lambda model: _micros(model.infer_seconds),
+    names.NV_COMPUTE_OUTPUT_DURATION: lambda model: _micros(model.output_seconds),
+    names.NV_PENDING_REQUEST_COUNT: lambda model: model.waiting,
+}
+"""One number of each model."""
+_BY_LABEL: Mapping[Metric, Callable[[ModelStats], Mapping[str, float]]] = {
+    names.REQUESTS_REJECTED: lambda model: model.rejected,
+    names.NV_REQUEST_FAILURE: lambda model: model.failures,
+    names.BATCH_CURVE: lambda model: dict(zip("ab", model.curve(), strict=True)),
+}
+"""Numbers by the value of the label after model and version."""
+_HISTOGRAMS: Mapping[Metric, Callable[[ModelStats], Histogram]] = {
+    names.REQUEST_SECONDS: lambda model: model.request,
+    names.QUEUE_SECONDS: lambda model: model.queue,
+    names.COMPUTE_SECONDS: lambda model: model.compute,
+    names.BATCH_SIZE: lambda model: model.batch,
+}
+_SUMMARIES: Mapping[Metric, Callable[[ModelStats], float]] = {
+    names.REQUEST_PREPROCESS: lambda model: model.input_seconds,
+    names.REQUEST_PREDICT: lambda model: model.infer_seconds,
+    names.REQUEST_POSTPROCESS: lambda model: model.output_seconds,
+}
+"""Seconds of all successful requests of a model, its versions taken together."""
+
+
+def of_models(models: Iterable[ModelStats]) -> Page:
+    """What requests did, by model and version."""
+    page: Page = {name: {} for name in METRICS}
+    for model in models:
+        key = (model.model, model.version)
+        for metric, value in _VALUES.items():
+            page[metric.name]["", key] = float(value(model))
+        for metric, values in _BY_LABEL.items():
+            for label, number in values(model).items():
+                page[metric.name]["", (*key, label)] = float(number)
+        for metric, histogram in _HISTOGRAMS.items():
+            page[metric.name].update(_buckets(key, histogram(model)))
+        for metric, value in _SUMMARIES.items():
+            samples, name = page[metric.name], (model.model,)
+            samples["_count", name] = samples.get(("_count", name), 0.0) + model.successes
+            samples["_sum", name] = samples.get(("_sum", name), 0.0) + value(model)
+    return page
+
+
+def _buckets(key: tuple[str, ...], histogram: Histogram) -> Iterator[tuple[Key, float]]:
+    count = 0.0
+    for bound, count in histogram.cumulative():
+        yield ("_bucket", (*key, bound)), float(count)
+    yield ("_count", key), float(count)
+    yield ("_sum", key), histogram.total
+
+
+def _micros(seconds: float) -> int:
+    return round(seconds * 1e6)
+
+
+def of_loads(loads: Loads) -> Page:
+    """What happened to models as a whole."""
+    ended: Samples = {
+        ("", (model, outcome)): float(count)
+        for model, counts in loads.ended.items()
+        for outcome, count in counts.items()
+    }
+    facts = loads.now.items()
+    return {
+        names.MODEL_LOADS.name: ended,
+        names.MODEL_INFO.name: {("", (*key, loaded.device, loaded.format)): 1.0 for key, loaded in facts},
+        names.NV_MODEL_LOAD_DURATION.name: {("", key): loaded.seconds for key, loaded in facts},
+    }
+
+
+def of_process() -> Page:
+    """Memory, CPU time and files of this process."""
+    found = {sample.name: sample.value for family in _PROCESS.collect() for sample in family.samples}
+    return {name: {("", ()): value} for name, value in found.items() if name in METRICS}
+
+
+_PROCESS = ProcessCollector(registry=None)

@@ -1,0 +1,126 @@
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as parse_text
+
+from mooring_runtime.metrics import METRICS, Loaded, MetricsPage, WholePage, render
+
+OPENMETRICS = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.1"
+GPU = {name for name in METRICS if name.startswith(("nv_gpu_", "nv_energy_"))}
+Labels = frozenset[tuple[str, str]]
+
+
+def samples(page: MetricsPage) -> dict[tuple[str, Labels], float]:
+    text, _ = WholePage(page.page, lambda: (2, 1, 3)).render()
+    return {(s.name, frozenset(s.labels.items())): s.value for f in parse_text(text.decode()) for s in f.samples}
+
+
+def labels(**more: str) -> Labels:
+    return frozenset({"model": "m", "version": "1", **more}.items())
+
+
+def loaded_page() -> MetricsPage:
+    page = MetricsPage()
+    page.add("m", "1")
+    page.loads.loaded("m", "1", Loaded("CPU", "onnx", 0.5))
+    return page
+
+
+def test_every_metric_stands_there_before_the_first_request() -> None:
+    found = samples(loaded_page())
+    told = {name for name, _ in found}
+    for name in set(METRICS) - GPU:
+        assert told & {name, f"{name}_count"}, name
+    assert found["mooring_requests_received_total", labels()] == 0
+    assert found["mooring_requests_rejected_total", labels(cause="queue_full")] == 0
+    assert found["nv_inference_request_failure", labels(reason="BACKEND")] == 0
+
+
+def test_every_sample_is_of_a_metric_that_is_told() -> None:
+    names = {metric.name + suffix for metric in METRICS.values() for suffix in ("", "_bucket", "_sum", "_count")}
+    assert {name for name, _ in samples(loaded_page())} <= names
+
+
+def test_numbers_reach_the_page() -> None:
+    page = loaded_page()
+    stats = page.add("m", "1")
+    stats.received = 7
+    stats.rejected["queue_full"] += 2
+    stats.inferences = 5
+    stats.successes = 4
+    stats.load = lambda: (3, 1)
+    stats.age = lambda: 0.25
+    stats.curve = lambda: (0.001, 0.002)
+    stats.compute.observe(0.004)
+    stats.batch.observe(3)
+    stats.infer_seconds = 0.016
+    found = samples(page)
+    assert found["mooring_requests_received_total", labels()] == 7
+    assert found["mooring_requests_rejected_total", labels(cause="queue_full")] == 2
+    assert found["nv_inference_count", labels()] == 5
+    assert found["mooring_queue_depth", labels()] == 3
+    assert found["mooring_queue_oldest_seconds", labels()] == 0.25
+    assert found["nv_inference_pending_request_count", labels()] == 3
+    assert found["mooring_in_flight", labels()] == 1
+    assert found["mooring_batch_curve_seconds", labels(term="b")] == 0.002
+    assert found["nv_inference_compute_infer_duration_us", labels()] == 16000
+    assert found["mooring_compute_seconds_bucket", labels(le="0.0025")] == 0
+    assert found["mooring_compute_seconds_bucket", labels(le="0.005")] == 1
+    assert found["mooring_compute_seconds_count", labels()] == 1
+    assert found["mooring_compute_seconds_sum", labels()] == 0.004
+    assert found["mooring_batch_size_bucket", labels(le="4")] == 1
+    assert found["mooring_workers_ready", frozenset()] == 1
+    assert found["mooring_worker_restarts_total", frozenset()] == 3
+
+
+def test_loads_tell_where_a_model_runs() -> None:
+    page = loaded_page()
+    page.loads.failed("m")
+    found = samples(page)
+    assert found["mooring_model_info", labels(device="CPU", format="onnx")] == 1
+    assert found["nv_model_load_duration_secs", labels()] == 0.5
+    assert found["mooring_model_loads_total", frozenset({("model", "m"), ("outcome", "failure")})] == 1
+    page.loads.unloaded("m", "1")
+    found = samples(page)
+    assert ("nv_model_load_duration_secs", labels()) not in found
+    assert found["mooring_model_loads_total", frozenset({("model", "m"), ("outcome", "success")})] == 1
+
+
+def test_a_model_that_is_loaded_again_counts_on() -> None:
+    page = MetricsPage()
+    page.add("m", "1").received = 5
+    assert page.add("m", "1").received == 5
+
+
+def test_kserve_names_take_the_versions_of_a_model_together() -> None:
+    page = MetricsPage()
+    for version in "12":
+        stats = page.add("m", version)
+        stats.successes, stats.infer_seconds = 3, 0.5
+    found = samples(page)
+    assert found["request_predict_seconds_count", frozenset({("model_name", "m")})] == 6
+    assert found["request_predict_seconds_sum", frozenset({("model_name", "m")})] == 1
+
+
+def test_the_machine_is_measured() -> None:
+    found = samples(MetricsPage())
+    assert 0 <= found["nv_cpu_utilization", frozenset()] <= 1
+    assert 0 < found["nv_cpu_memory_used_bytes", frozenset()] < found["nv_cpu_memory_total_bytes", frozenset()]
+
+
+def test_triton_names_keep_their_spelling() -> None:
+    text, content_type = render(loaded_page().page())
+    assert content_type.startswith("text/plain; version=0.0.4")
+    assert b'\nnv_inference_request_success{model="m",version="1"} 0.0\n' in text
+    assert b"nv_inference_request_success_total" not in text
+    assert b"# TYPE mooring_requests_received_total counter\n" in text
+
+
+def test_openmetrics_for_who_asks() -> None:
+    page = loaded_page()
+    page.add("m", "2").batch.observe(2)
+    text, content_type = render(page.page(), OPENMETRICS)
+    assert content_type.startswith("application/openmetrics-text; version=1.0.0")
+    parsed = parse_openmetrics(text.decode())  # type: ignore[no-untyped-call]
+    families = {family.name: family for family in parsed}
+    assert families["mooring_requests_received"].type == "counter"
+    assert families["mooring_batch_size"].type == "histogram"
+    assert "nv_inference_count" in families
