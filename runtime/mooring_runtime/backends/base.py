@@ -14,7 +14,10 @@ from typing import Protocol, cast
 from mooring_runtime.errors import InferenceFailed, ModelInvalid
 from mooring_runtime.messages import Array, ModelMetadata, Parameter, TensorSpec
 
-MODULES: Mapping[str, str] = {"onnx": "mooring_runtime.backends.onnx"}
+MODULES: Mapping[str, str] = {
+    "onnx": "mooring_runtime.backends.onnx",
+    "python": "mooring_runtime.backends.python",
+}
 """Module of each format."""
 
 
