@@ -1,5 +1,6 @@
 """The one path of a request behind every protocol: `infer` runs it, front ends only translate bytes."""
 
-from mooring_runtime.dataplane.infer import DataPlane, Decode, Reply, check
+from mooring_runtime.dataplane.check import check
+from mooring_runtime.dataplane.infer import DataPlane, Decode, Reply
 
 __all__ = ["DataPlane", "Decode", "Reply", "check"]

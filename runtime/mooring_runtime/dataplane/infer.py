@@ -6,19 +6,22 @@ refuses stands here. All of it happens on the event loop; only the run itself ma
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
-from mooring_runtime.errors import Cancelled, InferenceFailed, InvalidRequest, ModelNotReady, QueueFull, RequestError
+from mooring_runtime.dataplane.check import check
+from mooring_runtime.dataplane.observer import Observer, Watch
+from mooring_runtime.errors import Cancelled, InferenceFailed, QueueFull, QueueTimeout, RequestError
 from mooring_runtime.messages import Array, InferRequest, InferResponse, ModelMetadata, Tensor
 from mooring_runtime.repository import Model, Repository, State
-from mooring_runtime.scheduling import Outcome, Ticket
+from mooring_runtime.scheduling import ALONE, Job, Run, Ticket
 
 log = logging.getLogger(__name__)
 
 Decode = Callable[[ModelMetadata], InferRequest]
 """Makes the request for a model out of whatever the protocol brought; raises InvalidRequest."""
 Reply = Callable[[InferResponse | RequestError], None]
-"""Takes the answer; called exactly once."""
+"""Takes the answer. Called once; of a decoupled model again and again, until an error or a response that is `final`,
+which is an empty one."""
 
 
 class DataPlane:
@@ -28,39 +31,50 @@ class DataPlane:
         self._repository = repository
         self._limit = limit
         self.clock = clock
+        self.observer: Observer | None = None
+        """Who watches single requests; None: nobody does."""
         self.pending = 0
         """Requests admitted and not yet answered."""
         self.draining = False
         """The process is about to stop: not ready, and still serving."""
 
     def infer(self, name: str, version: str | None, decode: Decode, reply: Reply) -> Ticket | None:
-        """Answer one request by `reply`; the ticket, when there is one, takes it back while it waits.
+        """Answer one request by `reply`, now or later; the ticket, when there is one, takes it back meanwhile.
 
         The bound is checked before the body is decoded, so that a server with too much to do refuses cheaply.
         """
         arrived = self.clock()
+        watch = None if self.observer is None else self.observer.arrived(name)
         try:
             model = self._repository.find(name, version)
         except RequestError as error:
+            if self.observer is not None and watch is not None:
+                self.observer.ended(watch, version or "", None, None)
             reply(error)
             return None
         stats = model.stats
         stats.received += 1
         try:
-            executor = model.executor
+            batcher = model.batcher
             if self.pending >= self._limit:
                 raise QueueFull(f"model '{name}' has {self.pending} requests waiting, as many as MOORING_QUEUE allows")
-            metadata = model.metadata
-            request = decode(metadata)
-            feeds, outputs, size = check(metadata, request)
+            request = decode(batcher.metadata)
+            flight = _Flight(self, model, batcher.metadata, request, reply)
         except RequestError as error:
             stats.rejected[error.cause] += 1
             stats.failures["REJECTED"] += 1
+            if self.observer is not None and watch is not None:
+                self.observer.ended(watch, model.version, None, None)
             reply(error)
             return None
+        flight.watch = watch
+        flight.arrived = arrived
+        if request.timeout:
+            flight.deadline = arrived + request.timeout
+        stats.input_bytes += flight.size
         self.pending += 1
-        flight = _Flight(self, model, request, outputs, reply, arrived)
-        return executor.submit((feeds, outputs), size, flight.land)
+        batcher.submit(flight)
+        return flight
 
     def metadata(self, name: str, version: str | None) -> ModelMetadata:
         """What a model takes and gives. Raises UnknownModel, ModelNotReady."""
@@ -74,54 +88,95 @@ class DataPlane:
         """Raise UnknownModel, or ModelNotReady with the reason."""
         model = self._repository.find(name, version)
         if model.state is not State.READY:
-            raise ModelNotReady(f"model '{name}' is {model.state.value}")
+            raise model.refusal()
 
     def not_ready(self) -> str | None:
         """Why this server is not ready; None when it is."""
         return "the server is stopping" if self.draining else self._repository.not_ready()
 
 
-class _Flight:
+class _Flight(Job):
     """A request between admission and answer."""
 
-    __slots__ = ("arrived", "model", "outputs", "plane", "reply", "request")
+    __slots__ = ("id", "metadata", "plane", "reply", "stats", "watch")
 
     def __init__(
-        self,
-        plane: DataPlane,
-        model: Model,
-        request: InferRequest,
-        outputs: tuple[str, ...],
-        reply: Reply,
-        arrived: float,
+        self, plane: DataPlane, model: Model, metadata: ModelMetadata, request: InferRequest, reply: Reply
     ) -> None:
+        """Raises InvalidRequest when the model cannot take the request."""
+        super().__init__()
+        self.feeds, self.outputs, self.size, self.rows, self.like = check(metadata, request)
+        if request.priority:
+            self.level = request.priority
+        if request.parameters and metadata.takes_parameters:
+            self.parameters = request.parameters
+            self.streamed = True
+            self.like = ALONE
+        elif metadata.decoupled:
+            self.streamed = True
+            self.like = ALONE
         self.plane = plane
-        self.model = model
-        self.request = request
-        self.outputs = outputs
-        self.reply = reply
-        self.arrived = arrived
+        self.stats = model.stats
+        self.metadata = metadata
+        self.id = request.id
+        self.reply: Reply | None = reply
+        self.watch: Watch | None = None
 
-    def land(self, outcome: Outcome[list[Array]]) -> None:
+    def land(self, results: list[Array], run: Run) -> None:
         """The run has ended: count it and answer."""
         self.plane.pending -= 1
-        stats, metadata = self.model.stats, self.model.metadata
-        if outcome.result is None:
-            error = _failure(self.model.name, outcome.error)
-            stats.failures["CANCELED" if isinstance(error, Cancelled) else "BACKEND"] += 1
-            self.reply(error)
-            return
+        stats = self.stats
         stats.successes += 1
-        stats.executions += 1
-        stats.inferences += self.request.inputs[0].array.shape[0] if metadata.batched else 1
-        stats.queue.observe(outcome.waited)
-        stats.compute.observe(outcome.ran)
-        specs = metadata.outputs
-        tensors = [
-            Tensor(name, specs[name].datatype, array) for name, array in zip(self.outputs, outcome.result, strict=True)
-        ]
-        self.reply(InferResponse(metadata.name, metadata.version, tuple(tensors), self.request.id))
+        stats.queue.observe(run.started - self.arrived)
+        stats.input_seconds += run.gather
+        stats.infer_seconds += run.infer
+        stats.output_seconds += run.scatter
+        if self.watch is not None and self.plane.observer is not None:
+            self.plane.observer.ended(self.watch, self.metadata.version, self.id, run)
+        self._answer(results, final=True)
         stats.request.observe(self.plane.clock() - self.arrived)
+        self._end()
+
+    def part(self, results: list[Array]) -> None:
+        """One of several answers."""
+        self._answer(results, final=False)
+
+    def _answer(self, results: list[Array], *, final: bool) -> None:
+        reply, metadata = self.reply, self.metadata
+        if reply is None:
+            return
+        if results:
+            specs = metadata.outputs
+            tensors = []
+            for name, array in zip(self.outputs, results, strict=True):
+                tensors.append(Tensor(name, specs[name].datatype, array))
+                self.stats.output_bytes += array.nbytes
+            self.stats.replies += 1
+            reply(InferResponse(metadata.name, metadata.version, tuple(tensors), self.id, final=final))
+        else:
+            reply(InferResponse(metadata.name, metadata.version, (), self.id, final=final))
+
+    def fail(self, error: Exception | None) -> None:
+        """There is no answer, or no further one: count it and say why."""
+        self.plane.pending -= 1
+        stats, told = self.stats, _failure(self.metadata.name, error)
+        if isinstance(told, QueueTimeout):
+            stats.rejected[told.cause] += 1
+            stats.failures["REJECTED"] += 1
+        else:
+            stats.failures["CANCELED" if isinstance(told, Cancelled) else "BACKEND"] += 1
+        stats.failed_seconds += self.plane.clock() - self.arrived
+        if self.watch is not None and self.plane.observer is not None:
+            self.plane.observer.ended(self.watch, self.metadata.version, self.id, None)
+        reply = self.reply
+        self._end()
+        if reply is not None:
+            reply(told)
+
+    def _end(self) -> None:
+        """Let go of the tensors and of the front end, which holds this ticket: else both wait for the collector."""
+        self.feeds = {}
+        self.reply = None
 
 
 def _failure(model: str, error: Exception | None) -> RequestError:
@@ -132,49 +187,3 @@ def _failure(model: str, error: Exception | None) -> RequestError:
         return error
     log.error("model '%s' raised what its backend should have translated", model, exc_info=error)
     return InferenceFailed(f"model '{model}' failed: {type(error).__name__}: {error}")
-
-
-def check(metadata: ModelMetadata, request: InferRequest) -> tuple[dict[str, Array], tuple[str, ...], int]:
-    """Hold a request against what the model takes: (arrays by input, outputs wanted, bytes of input).
-
-    Raises InvalidRequest with the name, what was found and what the model takes.
-    """
-    feeds: dict[str, Array] = {}
-    size = 0
-    for name, datatype, array in request.inputs:
-        spec = metadata.inputs.get(name)
-        if spec is None:
-            raise InvalidRequest(f"{_of(metadata)} has no input '{name}'; its inputs are {_names(metadata.inputs)}")
-        if name in feeds:
-            raise InvalidRequest(f"{_of(metadata)}: input '{name}' is given twice")
-        if datatype != spec.datatype:
-            raise InvalidRequest(f"{_of(metadata)}: input '{name}' has datatype {datatype}, it must be {spec.datatype}")
-        if not spec.takes(array.shape):
-            raise InvalidRequest(
-                f"{_of(metadata)}: input '{name}' has shape {list(array.shape)}, it must be {list(spec.shape)}"
-                + (" where -1 is any size" if -1 in spec.shape else "")
-            )
-        feeds[name] = array
-        size += array.nbytes
-    if len(feeds) != len(metadata.inputs):
-        missing = [name for name in metadata.inputs if name not in feeds]
-        raise InvalidRequest(f"{_of(metadata)}: input {_names(missing)} is missing")
-    outputs = _outputs(metadata, request.outputs) if request.outputs else metadata.output_names
-    return feeds, outputs, size
-
-
-def _outputs(metadata: ModelMetadata, wanted: tuple[str, ...]) -> tuple[str, ...]:
-    for name in wanted:
-        if name not in metadata.outputs:
-            raise InvalidRequest(f"{_of(metadata)} has no output '{name}'; its outputs are {_names(metadata.outputs)}")
-    if len(set(wanted)) != len(wanted):
-        raise InvalidRequest(f"{_of(metadata)}: an output is asked for twice in {_names(wanted)}")
-    return wanted
-
-
-def _of(metadata: ModelMetadata) -> str:
-    return f"model '{metadata.name}'"
-
-
-def _names(names: Iterable[str]) -> str:
-    return ", ".join(f"'{name}'" for name in names)

@@ -24,7 +24,8 @@
     │   └── Unavailable          503 UNAVAILABLE:        try again after `retry_after` seconds
     │       ├── ModelNotReady         the model is loading, failed or stopping
     │       │   └── ModelAsleep       it was unloaded to make room and is being loaded again
-    │       └── QueueFull             as many requests wait as are allowed
+    │       ├── QueueFull             as many requests wait as are allowed
+    │       └── QueueTimeout          the request's own timeout passed while it waited
     └── FatalError               the process ends; `reason` goes into the pod's termination message
         ├── SettingsInvalid      a variable is wrong (exit code 2; every other: 1)
         ├── ModelNotFound        no model file where the settings say, or several
@@ -37,7 +38,9 @@
         ├── TooLarge             the file is larger than allowed
         ├── NoSpace              the disk is full
         ├── RedirectRefused      the server sent us where we do not go
-        └── AddressRefused       the host name leads to an address that is not fetched from
+        ├── AddressRefused       the host name leads to an address that is not fetched from
+        ├── Wedged               the event loop stands still: a model blocks it
+        └── WorkersFailed        a worker has ended again and again before it was ready
 
 `cause` is the value of the label of `mooring_requests_rejected_total`; `reason` is read by the operator: both are API.
 """
@@ -235,6 +238,12 @@ class DeadlineExceeded(RequestError):
     cause = "timeout"
 
 
+class QueueTimeout(Unavailable):
+    """The timeout that the client set passed before its request could run."""
+
+    cause = "timeout"
+
+
 class FatalError(MooringError):
     """The process cannot do its work and ends."""
 
@@ -313,3 +322,15 @@ class AddressRefused(FatalError):
     """The host resolves to an address of this machine, of the cloud's metadata service, or to no single host."""
 
     reason = "AddressRefused"
+
+
+class Wedged(FatalError):
+    """The event loop has not turned for as long as a run may take."""
+
+    reason = "Wedged"
+
+
+class WorkersFailed(FatalError):
+    """One of several workers dies before it is ready, whatever is tried."""
+
+    reason = "WorkersFailed"

@@ -96,7 +96,8 @@ class Traits(NamedTuple):
     """What a model's file or configuration says of it beside its tensors."""
 
     max_batch: int | None = None
-    """The most samples of one request and of one run, when somebody said so; 0 or 1: no batching."""
+    """The most samples of one request and of one run, when somebody said so. 0 or 1: no run serves several requests,
+    and a request may have any first size, which then need not count samples."""
     decoupled: bool = False
     """Gives any number of answers to one request."""
     parameters: bool = False
@@ -117,6 +118,7 @@ class ModelMetadata:
     - `batched`: the first size of every input and output is free, so that the first size of an input counts samples.
     - `max_batch`: the most samples of one run; 0 when the model does not batch.
     - `batch_limit`: the most samples of one request; None when nobody stated one, so that a larger one runs alone.
+    - `uniform`: only the first size of the inputs is free, so that any two requests fit into one run.
     - `binary_only`: the outputs that JSON cannot carry.
     - `decoupled`, `takes_parameters`, `labels`: see `Traits`.
     """
@@ -134,6 +136,7 @@ class ModelMetadata:
         "outputs",
         "platform",
         "takes_parameters",
+        "uniform",
         "version",
     )
 
@@ -158,9 +161,10 @@ class ModelMetadata:
         self.takes_parameters = traits.parameters
         self.labels = traits.labels
         stated = traits.max_batch
-        self.batch_limit = stated if self.batched and stated else None
         most = DEFAULT_MAX_BATCH if stated is None else stated
         self.max_batch = most if self.batched and most > 1 and not traits.decoupled else 0
+        self.batch_limit = stated if self.max_batch else None
+        self.uniform = all(-1 not in spec.shape[1:] for spec in inputs)
 
     def with_traits(self, traits: Traits) -> "ModelMetadata":
         """The same model, of which a configuration says `traits`."""

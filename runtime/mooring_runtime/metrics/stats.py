@@ -4,6 +4,7 @@ Plain integers (0.1 us for what costs prometheus_client's counters and histogram
 of what a small model takes in all). All of it happens on the event loop, so nothing is lost.
 """
 
+import time
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -13,6 +14,9 @@ BUCKETS = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 
 """Upper bounds in seconds of every histogram of times: small models answer in less than a millisecond."""
 BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 """Upper bounds in samples of the histogram of batch sizes."""
+
+_MOST_SIZES = 1024
+"""Batch sizes that are told apart: clients choose them, and must not fill the memory with them."""
 
 FAILURE_REASONS = ("REJECTED", "CANCELED", "BACKEND", "OTHER")
 REJECT_CAUSES = ("invalid", "not_ready", "queue_full", "timeout")
@@ -128,6 +132,23 @@ class ModelStats:
         """By samples of the run."""
         self.input_seconds = self.infer_seconds = self.output_seconds = 0.0
         """As in `Runs`, and as Triton counts them: the time of a run once for each successful request in it."""
+
+    def observe_run(self, samples: int, gather: float, infer: float, scatter: float) -> None:
+        """Count one run of so many samples, and the seconds of its three parts, as in `Runs`."""
+        self.executions += 1
+        self.inferences += samples
+        self.last = time.time_ns() // 1_000_000
+        self.compute.observe(infer)
+        self.batch.observe(samples)
+        runs = self.runs.get(samples)
+        if runs is None:
+            if len(self.runs) >= _MOST_SIZES:
+                return
+            runs = self.runs[samples] = Runs()
+        runs.count += 1
+        runs.input += gather
+        runs.infer += infer
+        runs.output += scatter
 
     @property
     def waiting(self) -> int:

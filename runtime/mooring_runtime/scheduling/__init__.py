@@ -1,8 +1,12 @@
-"""Decides where and when a run happens; knows no model and no protocol, only callables and sizes.
+"""Decides where and when a run happens; knows no protocol and no framework, only jobs and what runs them.
 
-`policy` is pure; `executor` is the thin worker around it.
+`lanes` (what waits, and which of it runs next), `policy` (whether to wait for more) and `curve` (how long runs take)
+are pure; `runs` puts tensors together and cuts results apart; `batcher` is the thin worker around them.
 """
 
-from mooring_runtime.scheduling.executor import Executor, Outcome, Ticket
+from mooring_runtime.scheduling.batcher import Batcher
+from mooring_runtime.scheduling.curve import RunTimes
+from mooring_runtime.scheduling.jobs import ALONE, DEFAULT_LEVEL, Batching, Job, Run, Ticket
+from mooring_runtime.scheduling.runs import Runner
 
-__all__ = ["Executor", "Outcome", "Ticket"]
+__all__ = ["ALONE", "DEFAULT_LEVEL", "Batcher", "Batching", "Job", "Run", "RunTimes", "Runner", "Ticket"]

@@ -1,67 +1,81 @@
-"""Where a run belongs: on the event loop when it is known to be short, else on the worker thread. Pure.
+"""Whether the next run shall wait for more requests although the model is free. Pure: times come as arguments.
 
-Handing a run to a thread and back costs about 9 us, more than a tiny model takes; a long run on the event loop stops
-every other request, the probes included. So only a run that has been measured to be short happens there.
+Waiting pays in one case only: when the clients that were just answered are about to ask again. Then a short wait puts
+everybody into one run, where else they would split into groups that take turns, each paying the fixed cost of a run.
+Of requests that come whenever they like, one that waits gains nothing and the others hardly anything. So the policy
+does not ask for a delay; it learns from arrivals whether answers bring requests: it compares how many arrive in the
+moments after an answer with how many arrive at other times.
 """
 
-INLINE_LIMIT = 0.0002
-"""Seconds. A run shorter than this is cheaper on the event loop than on a thread."""
-_STEP = 1.1
-"""Each run moves the estimate by this factor towards itself, which makes the estimate a median: on a busy machine a
-few runs in a hundred are interrupted and take a thousand times as long, and an average would follow them."""
-_FIRST_PROBE, _LAST_PROBE = 16, 4096
-"""Suspiciously long runs on the thread before one is tried on the loop; doubled each time it was long there too."""
+import math
+
+_MEMORY = 0.9
+"""Weight of what was learned before, at each answered run: twenty runs decide, and the change of a client's habits is
+noticed within as many."""
+_CONVINCED = 0.35
+"""Fraction of clients that must have come back for a wait. Random arrivals stay below 0.2 in most windows of twenty
+runs; clients that send again at once are near 1, and above 0.4 even while another run takes their processor."""
 
 
-class _SizeClass:
-    """Requests of about one size, within a factor of two."""
-
-    __slots__ = ("probe_after", "seconds", "suspect")
-
-    def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
-        self.suspect = 0
-        self.probe_after = _FIRST_PROBE
-
-
-class RunTimes:
-    """Learns how long runs take, by the size of their input in bytes."""
+class Returns:
+    """Learns which fraction of the clients just answered sends the next request within a run's fixed cost."""
 
     def __init__(self) -> None:
-        self._classes: dict[int, _SizeClass] = {}
+        self._begun = self._end = -math.inf
+        self._inside = self._outside = 0
+        self._answered = 0
+        self._sums = [0.0] * 5
+        """Arrivals and seconds inside the windows after answers, the same outside of them, requests answered."""
+        self.fraction = 0.0
+        """Of the clients answered: those that were seen to come back soon, beyond what arrives at any time."""
 
-    def inline(self, size: int) -> bool:
-        """Whether a run with `size` bytes of input belongs on the event loop.
-
-        A size not seen yet is judged by the next smaller one that was, taken to cost twice as much a doubling.
-        """
-        number = size.bit_length()
-        known = self._classes.get(number)
-        if known is not None:
-            return known.seconds < INLINE_LIMIT or known.suspect >= known.probe_after
-        smaller = max((other for other in self._classes if other < number), default=None)
-        if smaller is None:
-            return False
-        return self._classes[smaller].seconds * 2.0 ** (number - smaller) < INLINE_LIMIT
-
-    def observe(self, size: int, wall: float, cpu: float | None) -> None:
-        """Learn from a run: `wall` seconds, and the worker thread's `cpu` seconds; None says it was on the loop.
-
-        On a busy server the thread waits up to 5 ms to get the interpreter back after its run, so that a run of 10 us
-        may seem to take 5 ms, and would never return to the loop. Where the thread itself computed for less than the
-        limit the time is therefore only suspect; after enough of those one run is tried on the loop, which knows.
-        """
-        number = size.bit_length()
-        known = self._classes.get(number)
-        if known is None:
-            self._classes[number] = _SizeClass(wall)
-        elif cpu is not None and cpu < INLINE_LIMIT <= wall:
-            known.suspect += 1
-        elif cpu is None and known.suspect >= known.probe_after:
-            known.seconds = wall
-            known.probe_after = _FIRST_PROBE if wall < INLINE_LIMIT else min(2 * known.probe_after, _LAST_PROBE)
-            known.suspect = 0
-        elif wall > known.seconds:
-            known.seconds *= _STEP
+    def arrived(self, now: float) -> None:
+        """A request has come."""
+        if now <= self._end:
+            self._inside += 1
         else:
-            known.seconds /= _STEP
+            self._outside += 1
+
+    def answered(self, count: int, begun: float, now: float, window: float) -> None:
+        """`count` requests have got their answers between `begun` and `now`; who asks again by `now + window` came
+        back soon.
+        """
+        if self._answered:
+            inside, outside = min(self._end, begun) - self._begun, max(0.0, begun - self._end)
+            observed = (self._inside, inside, self._outside, outside, self._answered)
+            self._sums = [old * _MEMORY + new for old, new in zip(self._sums, observed, strict=True)]
+            came, seconds, others, other_seconds, answered = self._sums
+            at_any_time = others / other_seconds * seconds if other_seconds > 0 else 0.0
+            self.fraction = min(1.0, max(0.0, (came - at_any_time) / answered))
+        self._begun, self._end = begun, now + window
+        self._inside = self._outside = 0
+        self._answered = count
+
+    @property
+    def missing(self) -> int:
+        """How many of the clients answered last are still expected back."""
+        return self.of(self._answered) - self._inside
+
+    def of(self, answered: int) -> int:
+        """How many of so many are expected back soon."""
+        if self.fraction < _CONVINCED:
+            return 0
+        return int(answered * self.fraction + 0.95)
+
+
+def patience(waiting: int, missing: int, full: int, longest: float) -> float:
+    """Seconds that the next run may still wait for `missing` clients while `waiting` samples stand ready.
+
+    `longest` is what a run costs whatever its size: to leave m of n clients behind costs about m / n of that, and so
+    long is it worth to wait for them; for the last straggler of many hardly at all. `full` is the size of a full run.
+    """
+    missing = min(missing, full - waiting)
+    return longest * missing / (missing + waiting) if missing > 0 else 0.0
+
+
+def padded(rows: int, preferred: tuple[int, ...]) -> int:
+    """The size that a run of `rows` samples is filled up to; `preferred` is sorted."""
+    for size in preferred:
+        if size >= rows:
+            return size
+    return rows

@@ -1,0 +1,105 @@
+"""Holds a request against what the model takes, and says with which others it may share a run. Pure."""
+
+from collections.abc import Hashable, Iterable
+from typing import NamedTuple
+
+from mooring_runtime.errors import InvalidRequest
+from mooring_runtime.messages import Array, InferRequest, ModelMetadata, TensorSpec
+from mooring_runtime.scheduling import ALONE
+
+_ANY: Hashable = ()
+"""`like` of requests that differ in nothing but their first size, of which a model of fixed sizes has no others."""
+
+
+class Checked(NamedTuple):
+    """A request that the model can take."""
+
+    feeds: dict[str, Array]
+    """Arrays by input; all of them."""
+    outputs: tuple[str, ...]
+    """The outputs wanted."""
+    size: int
+    """Bytes of the arrays."""
+    rows: int
+    """Samples; 1 where the model does not count them."""
+    like: Hashable
+    """Requests of the same value may share a run; see `scheduling.ALONE`."""
+
+
+def check(metadata: ModelMetadata, request: InferRequest) -> Checked:
+    """Raises InvalidRequest with the name, what was found and what the model takes.
+
+    A request with more samples than a run has is refused where somebody stated that bound, as Triton does. Where it is
+    our own it runs alone: a bound that nobody set should surprise nobody.
+    """
+    feeds: dict[str, Array] = {}
+    size = 0
+    specs = metadata.inputs
+    for name, datatype, array in request.inputs:
+        spec = specs.get(name)
+        if spec is None or name in feeds or datatype != spec.datatype or not spec.takes(array.shape):
+            raise _misfit(metadata, spec, name in feeds, (name, datatype, array))
+        feeds[name] = array
+        size += array.nbytes
+    if len(feeds) != len(specs):
+        missing = [name for name in specs if name not in feeds]
+        raise InvalidRequest(f"{_of(metadata)}: input {_names(missing)} is missing")
+    outputs = _outputs(metadata, request.outputs) if request.outputs else metadata.output_names
+    if not metadata.batched:
+        return Checked(feeds, outputs, size, 1, ALONE)
+    rows, like = _batch(metadata, feeds, outputs)
+    return Checked(feeds, outputs, size, rows, like)
+
+
+def _batch(metadata: ModelMetadata, feeds: dict[str, Array], outputs: tuple[str, ...]) -> tuple[int, Hashable]:
+    """The request's samples, and which others it may share a run with."""
+    rows = -1
+    for array in feeds.values():
+        found = array.shape[0]
+        if rows < 0:
+            rows = found
+        elif rows != found:  # Not samples then, though the model leaves both sizes open.
+            return rows, ALONE
+    limit = metadata.batch_limit
+    if limit is not None and rows > limit:
+        raise InvalidRequest(f"{_of(metadata)} takes at most {limit} samples in a request, not {rows}; split it")
+    if not 0 < rows <= metadata.max_batch:
+        return rows, ALONE
+    if metadata.uniform and outputs is metadata.output_names:
+        return rows, _ANY
+    return rows, (outputs, *[feeds[name].shape[1:] for name in metadata.inputs])
+
+
+def _misfit(
+    metadata: ModelMetadata, spec: TensorSpec | None, twice: bool, tensor: tuple[str, str, Array]
+) -> InvalidRequest:
+    name, datatype, array = tensor
+    of = _of(metadata)
+    if spec is None:
+        return InvalidRequest(f"{of} has no input '{name}'; its inputs are {_names(metadata.inputs)}")
+    if twice:
+        return InvalidRequest(f"{of}: input '{name}' is given twice")
+    if datatype != spec.datatype:
+        return InvalidRequest(f"{of}: input '{name}' has datatype {datatype}, it must be {spec.datatype}")
+    return InvalidRequest(
+        f"{of}: input '{name}' has shape {list(array.shape)}, it must be {list(spec.shape)}"
+        + (" where -1 is any size" if -1 in spec.shape else "")
+    )
+
+
+def _outputs(metadata: ModelMetadata, wanted: tuple[str, ...]) -> tuple[str, ...]:
+    for name in wanted:
+        if name not in metadata.outputs:
+            raise InvalidRequest(f"{_of(metadata)} has no output '{name}'; its outputs are {_names(metadata.outputs)}")
+    if len(set(wanted)) != len(wanted):
+        raise InvalidRequest(f"{_of(metadata)}: an output is asked for twice in {_names(wanted)}")
+    # The same object for the same meaning: clients that name all outputs share runs with those that name none.
+    return metadata.output_names if wanted == metadata.output_names else wanted
+
+
+def _of(metadata: ModelMetadata) -> str:
+    return f"model '{metadata.name}'"
+
+
+def _names(names: Iterable[str]) -> str:
+    return ", ".join(f"'{name}'" for name in names)

@@ -1,0 +1,123 @@
+"""What a batcher is given to run, how it is told to, and what it tells about a run."""
+
+import math
+from collections.abc import Hashable, Mapping
+from typing import NamedTuple, Protocol
+
+from mooring_runtime.messages import NONE, Array, Parameter
+
+ALONE: Hashable = None
+"""`like` of a job that shares its run with no other."""
+DEFAULT_LEVEL = 10
+"""The priority level of a request that names none: nine levels are above it, any number below."""
+
+
+class Batching(NamedTuple):
+    """How the runs of one model are put together."""
+
+    max_size: int | None = None
+    """Most samples of one request and of one run; None: `messages.DEFAULT_MAX_BATCH`, and a larger request runs alone.
+    The model's metadata carry it (`Traits.max_batch`), for front ends tell it to clients."""
+    max_delay: float | None = None
+    """Seconds that a request may wait for others although the model is free; None: as long as it pays; 0: never."""
+    preferred_sizes: tuple[int, ...] = ()
+    """Sizes that a run is filled up to with copies of its last sample, whose results nobody gets: a GPU, and a recorded
+    CUDA graph even more so, wants few shapes."""
+
+
+class Run(NamedTuple):
+    """What was measured of a run, in seconds; `started` by the batcher's clock."""
+
+    started: float
+    gather: float
+    """To put the tensors of the requests together."""
+    infer: float
+    """In the model."""
+    scatter: float
+    """To cut the results apart."""
+
+
+class Job:
+    """One request on its way through a batcher, and the ticket that takes it back. Front ends see it as `Ticket`."""
+
+    __slots__ = (
+        "arrived",
+        "batcher",
+        "cancelled",
+        "deadline",
+        "feeds",
+        "level",
+        "like",
+        "outputs",
+        "parameters",
+        "rows",
+        "size",
+        "streamed",
+        "timer",
+    )
+
+    feeds: Mapping[str, Array]
+    """Arrays by input; complete and checked."""
+    outputs: tuple[str, ...]
+    """The outputs wanted, in this order."""
+    like: Hashable
+    """Jobs of the same value may share a run; `ALONE` shares with none."""
+    rows: int
+    """Samples; 1 where the model does not count them."""
+    size: int
+    """Bytes of `feeds`."""
+    arrived: float
+    """By the batcher's clock."""
+
+    def __init__(self) -> None:
+        self.parameters: Mapping[str, Parameter] = NONE
+        """The client's own, for a model that takes them."""
+        self.streamed = False
+        """Run by the model's `stream`, on the thread and alone."""
+        self.level = DEFAULT_LEVEL
+        """1 runs first."""
+        self.deadline = math.inf
+        """By the batcher's clock: the run begins before this, or never."""
+        self.cancelled = False
+        self.batcher: Taker | None = None
+        """Where it waits; None before and after."""
+        self.timer: Handle | None = None
+
+    def land(self, results: list[Array], run: Run) -> None:
+        """The answer; after `part`s an empty one, which says that all have come."""
+        raise NotImplementedError
+
+    def part(self, results: list[Array]) -> None:
+        """One of the answers that a decoupled model gives."""
+        raise NotImplementedError
+
+    def fail(self, error: Exception | None) -> None:
+        """No answer, or after `part`s no other; None: taken back before it ran."""
+        raise NotImplementedError
+
+    def cancel(self) -> None:
+        """Take the job back. It ends at once when it waits; while it runs, only a decoupled model's run is ended."""
+        self.cancelled = True
+        if self.batcher is not None:
+            self.batcher.take_back(self)
+
+
+class Taker(Protocol):
+    """Where jobs wait."""
+
+    def take_back(self, job: Job) -> None:
+        """`job` no longer wants to run."""
+
+
+class Handle(Protocol):
+    """A call that the event loop will make."""
+
+    def cancel(self) -> None:
+        """It shall not."""
+
+
+class Ticket(Protocol):
+    """A request under way."""
+
+    def cancel(self) -> None:
+        """Take the request back; it is answered at once when it still waits. Does nothing when it has ended."""

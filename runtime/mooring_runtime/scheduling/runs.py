@@ -1,0 +1,130 @@
+"""One run of a model: several requests' tensors put together, the results cut apart again."""
+
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing
+from typing import Protocol
+
+import numpy as np
+
+from mooring_runtime.errors import InferenceFailed
+from mooring_runtime.messages import Array, Parameter
+from mooring_runtime.scheduling.jobs import Job, Run
+
+
+class Runner(Protocol):
+    """What runs: a backend, as far as scheduling knows it."""
+
+    def infer(self, inputs: Mapping[str, Array], outputs: Sequence[str]) -> list[Array]:
+        """Run once."""
+
+    def stream(
+        self, inputs: Mapping[str, Array], outputs: Sequence[str], parameters: Mapping[str, Parameter]
+    ) -> Iterator[list[Array]]:
+        """Run once, for one request, and give each of its answers when it stands."""
+
+
+class NotPerSample(InferenceFailed):
+    """The model's outputs have not one row for each sample, so requests must not share a run."""
+
+
+class Batch:
+    """Jobs that share a run, and how it ended: with `results` for each job, or with `error`."""
+
+    __slots__ = ("apart", "error", "jobs", "launched", "padded", "results", "rows", "run", "size")
+
+    def __init__(self, jobs: list[Job]) -> None:
+        self.jobs = jobs
+        if len(jobs) == 1:
+            self.rows, self.size = jobs[0].rows, jobs[0].size
+        else:
+            self.rows = sum([job.rows for job in jobs])
+            self.size = sum([job.size for job in jobs])
+        self.padded = self.rows
+        """Samples that the run is filled up to."""
+        self.apart = False
+        """For the thread."""
+        self.launched = 0.0
+        """When it was handed to the thread."""
+        self.run = Run(0.0, 0.0, 0.0, 0.0)
+        self.results: list[list[Array]] = []
+        self.error: Exception | None = None
+
+
+def execute(runner: Runner, batch: Batch, clock: Callable[[], float]) -> list[Batch]:
+    """Run a batch. Gives it back with its outcome; or, when it has failed, a batch for each of its jobs that has run
+    alone and as it came: one request that the model refuses must not fail its neighbours.
+    """
+    _run(runner, batch, clock)
+    if batch.error is None or (len(batch.jobs) == 1 and batch.padded == batch.rows):
+        return [batch]
+    alone = [Batch([job]) for job in batch.jobs]
+    for each in alone:
+        _run(runner, each, clock)
+    return alone
+
+
+def _run(runner: Runner, batch: Batch, clock: Callable[[], float]) -> None:
+    jobs = batch.jobs
+    first = jobs[0]
+    started = gathered = clock()
+    try:
+        if len(jobs) == 1 and batch.padded == batch.rows:
+            batch.results = [runner.infer(first.feeds, first.outputs)]
+            inferred = ended = clock()
+        else:
+            feeds = _gather(batch)
+            gathered = clock()
+            results = runner.infer(feeds, first.outputs)
+            inferred = clock()
+            batch.results = _scatter(batch, results)
+            ended = clock()
+    except Exception as error:
+        batch.error = error
+        inferred = ended = clock()
+    batch.run = Run(started, gathered - started, inferred - gathered, ended - inferred)
+
+
+def _gather(batch: Batch) -> dict[str, Array]:
+    """The jobs' arrays one behind the other, then the last sample again and again up to the padded size."""
+    jobs, missing = batch.jobs, batch.padded - batch.rows
+    feeds: dict[str, Array] = {}
+    for name in jobs[0].feeds:
+        arrays = [job.feeds[name] for job in jobs]
+        if missing:
+            arrays += [arrays[-1][-1:]] * missing
+        feeds[name] = np.concatenate(arrays)
+    return feeds
+
+
+def _scatter(batch: Batch, results: list[Array]) -> list[list[Array]]:
+    """Each job's rows of each output, as views. Raises NotPerSample."""
+    for array in results:
+        if array.shape[:1] != (batch.padded,):
+            raise NotPerSample(f"a run of {batch.padded} samples gave an output of shape {list(array.shape)}")
+    parts = []
+    begin = 0
+    for job in batch.jobs:
+        end = begin + job.rows
+        parts.append([array[begin:end] for array in results])
+        begin = end
+    return parts
+
+
+def stream(runner: Runner, batch: Batch, clock: Callable[[], float], part: Callable[[list[Array]], object]) -> None:
+    """Run a batch of one job by the model's `stream`, and give each answer to `part`, until the job is taken back."""
+    [job] = batch.jobs
+    started = clock()
+    try:
+        with closing(_generator(runner, job)) as answers:
+            for answer in answers:
+                if job.cancelled:
+                    break
+                part(answer)
+    except Exception as error:
+        batch.error = error
+    batch.run = Run(started, 0.0, clock() - started, 0.0)
+
+
+def _generator(runner: Runner, job: Job) -> Generator[list[Array], None, None]:
+    """The answers one by one, as something that can be closed whatever the backend gave."""
+    yield from runner.stream(job.feeds, job.outputs, job.parameters)
