@@ -2,19 +2,24 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+from typing import Any
 
 import orjson
 
 from mooring_runtime.backends.base import Backend
 from mooring_runtime.dataplane import DataPlane
+from mooring_runtime.dataplane.observability import LogSettings, TraceSettings
+from mooring_runtime.errors import RequestError
+from mooring_runtime.frontends.http.app import HttpApp
 from mooring_runtime.frontends.http.connection import Connection, Exchange, Shared
 from mooring_runtime.frontends.http.messages import Handler, Reply, Request
 from mooring_runtime.frontends.http.parser import Limits
-from mooring_runtime.frontends.http.v2 import V2
+from mooring_runtime.frontends.http.services import Options, Services
 from mooring_runtime.messages import DATATYPES, Array, ModelMetadata, TensorSpec
 from mooring_runtime.metrics import ModelStats
 from mooring_runtime.repository import Model, Repository
-from mooring_runtime.scheduling.policy import RunTimes
+from mooring_runtime.scheduling import RunTimes
 
 
 class Inline(RunTimes):
@@ -29,6 +34,18 @@ class Apart(RunTimes):
 
     def inline(self, size: int) -> bool:
         return False
+
+
+class AtOnce:
+    """In place of the event loop, for tests of what happens within one turn of it: what is due happens now."""
+
+    def call_soon(self, callback: Callable[..., object], *args: Any) -> None:
+        callback(*args)
+
+    call_soon_threadsafe = call_soon
+
+    def call_later(self, delay: float, callback: Callable[..., object], *args: Any) -> asyncio.TimerHandle:
+        raise AssertionError("a test that waits needs a real loop")
 
 
 class EchoBackend(Backend):
@@ -59,21 +76,75 @@ def echo_metadata(
 ALL = tuple(DATATYPES)
 
 
+class IndexEntry(NamedTuple):
+    name: str
+    version: str
+    state: str
+    reason: str
+
+
+class FakeControl:
+    """Administers the one model of a `Served`; remembers what it was told."""
+
+    def __init__(self, served: "Served") -> None:
+        self.served = served
+        self.told: list[object] = []
+        self.failure: RequestError | None = None
+
+    def index(self, ready_only: bool) -> list[IndexEntry]:
+        model = self.served.model
+        state = model.state.name
+        if ready_only and state != "READY":
+            return []
+        return [IndexEntry(model.name, model.version, state, "")]
+
+    async def load(self, name: str, config: str | None = None, files: Mapping[str, bytes] | None = None) -> None:
+        self.told.append(("load", name, config, files))
+        if self.failure is not None:
+            raise self.failure
+
+    async def unload(self, name: str) -> None:
+        self.told.append(("unload", name))
+        if self.failure is not None:
+            raise self.failure
+
+    def config(self, name: str, version: str | None) -> dict[str, object]:
+        self.served.plane.metadata(name, version)
+        return {"name": name, "max_batch_size": 32}
+
+    def statistics(self, name: str | None, version: str | None) -> list[dict[str, object]]:
+        if name is not None:
+            self.served.plane.metadata(name, version)
+        return [{"name": self.served.model.name, "version": "1"}]
+
+    def versions(self, name: str) -> list[str]:
+        return [self.served.model.version]
+
+
 class Served:
     """A model behind the whole data plane and HTTP front end, without a socket."""
 
     def __init__(
-        self, metadata: ModelMetadata | None = None, *, times: RunTimes | None = None, limit: int = 1024
+        self,
+        metadata: ModelMetadata | None = None,
+        *,
+        times: RunTimes | None = None,
+        limit: int = 1024,
+        options: Options = Options(),  # noqa: B008 - immutable
     ) -> None:
         self.backend = EchoBackend(metadata or echo_metadata())
         self.stats = ModelStats(self.backend.metadata.name, "1")
         self.model = Model(self.backend.metadata.name, self.stats)
         self.model.times = times or Inline()
         self.model.serve(self.backend)
+        if times is None:
+            self.model.batcher.loop = AtOnce()
         repository = Repository()
         repository.add(self.model)
         self.plane = DataPlane(repository, limit)
-        self.app = V2(self.plane)
+        self.control = FakeControl(self)
+        services = Services(self.plane, self.control, LogSettings(), TraceSettings("", self.plane.models), options)
+        self.app = HttpApp(services)
 
     def ask(self, method: str, target: str, body: bytes = b"", headers: Mapping[bytes, bytes] | None = None) -> Reply:
         """The reply to one request that is answered at once."""
@@ -160,7 +231,7 @@ class Line:
         self.replies: list[Reply] = []
         self.logged: list[tuple[bytes, int, int]] = []
 
-        def log(request: Request, status: int, size: int, _seconds: float) -> None:
+        def log(request: Request, status: int, size: int, _seconds: float, _client: str) -> None:
             self.logged.append((request.target, status, size))
 
         self.shared = Shared(handler, limits or Limits(), log)

@@ -7,6 +7,7 @@ asks. What cannot be acted on is refused by name; an update with anything refuse
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
+from mooring_runtime.dataplane.trace_file import TraceFile
 from mooring_runtime.errors import InvalidRequest, UnknownModel
 from mooring_runtime.settings import logs
 
@@ -112,12 +113,12 @@ _LEVELS = ("OFF", "TIMESTAMPS")
 class TraceSettings:
     """`/v2/trace/setting`: the rules of every model, and those of single models that differ.
 
-    `file` is where traces are written, the setting MOORING_TRACE_FILE; without it there is no tracing to switch on.
-    `models` gives the names that exist.
+    Without a `file`, the setting MOORING_TRACE_FILE, there is no tracing to switch on. `models` gives the names that
+    exist.
     """
 
-    def __init__(self, file: str, models: Callable[[], Collection[str]]) -> None:
-        self._file = file
+    def __init__(self, file: TraceFile | None, models: Callable[[], Collection[str]]) -> None:
+        self.file = file
         self._models = models
         self._all = TraceRules()
         self._own: dict[str, TraceRules] = {}
@@ -140,7 +141,7 @@ class TraceSettings:
         self._require(model)
         rules = self._all if model is None else self.rules(model)
         return {
-            "trace_file": self._file,
+            "trace_file": "" if self.file is None else str(self.file.path),
             "trace_level": [_LEVELS[rules.on]],
             "trace_rate": str(rules.rate),
             "trace_count": str(rules.left),
@@ -162,6 +163,8 @@ class TraceSettings:
             return
         if model is None:
             self._all = changed
+            if self.file is not None:
+                self.file.split(changed.frequency)
         else:
             self._own[model] = changed
         if self.switched is not None:
@@ -172,6 +175,8 @@ class TraceSettings:
     def _set(self, rules: TraceRules, start: TraceRules, name: str, value: Any) -> None:
         if name == "trace_level":
             rules.on = start.on if value is None else self._level(value)
+        elif name == "log_frequency" and start is self._all and value is not None:
+            raise InvalidRequest("log_frequency cannot be set for one model: all models share the trace file")
         elif name in _NUMBERS:
             field, least = _NUMBERS[name]
             setattr(rules, field, getattr(start, field) if value is None else _number(name, value, least))
@@ -190,7 +195,7 @@ class TraceSettings:
             return False
         if levels != ["TIMESTAMPS"]:
             raise InvalidRequest(f"trace_level is {value!r}, it must be OFF or TIMESTAMPS: tensors are not traced")
-        if not self._file:
+        if self.file is None:
             raise InvalidRequest("trace_level is TIMESTAMPS, but there is no file for traces: set MOORING_TRACE_FILE")
         return True
 

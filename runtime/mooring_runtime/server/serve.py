@@ -20,8 +20,9 @@ from mooring_runtime.backends.base import Backend, LoadOptions, loader
 from mooring_runtime.dataplane import DataPlane
 from mooring_runtime.frontends.http.connection import Shared
 from mooring_runtime.frontends.http.listener import Listener
-from mooring_runtime.frontends.http.messages import Handler, Request
+from mooring_runtime.frontends.http.messages import Handler
 from mooring_runtime.frontends.http.metrics_page import MetricsHandler
+from mooring_runtime.frontends.http.observed import log_access
 from mooring_runtime.frontends.http.parser import Limits
 from mooring_runtime.frontends.http.v2 import V2
 from mooring_runtime.metrics import MetricsPage, WholePage
@@ -29,7 +30,6 @@ from mooring_runtime.repository import VERSION, Model, ModelSource, Repository, 
 from mooring_runtime.settings import ServeSettings
 
 log = logging.getLogger(__name__)
-access = logging.getLogger("mooring_runtime.access")
 
 
 def serve(settings: ServeSettings) -> None:
@@ -123,7 +123,7 @@ class Server:
             idle_timeout=settings.idle_timeout,
             write_timeout=settings.write_timeout,
         )
-        shared = Shared(handler, limits, _log_access if settings.access_log else None)
+        shared = Shared(handler, limits, log_access if settings.access_log else None)
         return Listener(shared, settings.host, port, variable)
 
 
@@ -139,16 +139,6 @@ def _in_thread(work: Callable[[], Backend]) -> Future[Backend]:
 
     threading.Thread(target=run, name="load", daemon=True).start()
     return future
-
-
-def _log_access(request: Request, status: int, size: int, seconds: float) -> None:
-    access.info(
-        "%s %s %d",
-        request.method.decode("latin-1"),
-        request.target.decode("latin-1"),
-        status,
-        extra={"bytes_in": len(request.body), "bytes_out": size, "seconds": round(seconds, 6)},
-    )
 
 
 def _raise_open_files() -> None:

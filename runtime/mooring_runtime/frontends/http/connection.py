@@ -61,8 +61,9 @@ class Shared:
 
     handler: Handler
     limits: Limits
-    log_access: Callable[[Request, int, int, float], None] | None = None
-    """Called with the answer's status and bytes, and the seconds from the request's last byte to the answer's last."""
+    log_access: Callable[[Request, int, int, float, str], None] | None = None
+    """Called with the answer's status and bytes, the seconds from the request's last byte to the answer's last, and the
+    client's address."""
     connections: set["Connection"] = field(default_factory=set)
     empty: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the last connection has gone."""
@@ -239,8 +240,7 @@ class Connection(asyncio.Protocol):
             self._answered_in_part(exchange, reply, self._transport)
             return
         if self._shared.log_access is not None:
-            size = sum(map(len, reply.body))
-            self._shared.log_access(exchange.request, reply.status, size, time.perf_counter() - exchange.started)
+            self._log(exchange, reply.status, sum(map(len, reply.body)))
         accepts = exchange.request.headers.get(b"accept-encoding")
         if accepts is not None and (chosen := coding.accepted(accepts)) is not None:
             size = sum(map(len, reply.body))
@@ -251,6 +251,12 @@ class Connection(asyncio.Protocol):
             if size >= _COMPRESS_FROM:
                 reply = _coded(reply, chosen, coding.deflate(chosen, reply.body))
         self._ready(exchange, reply)
+
+    def _log(self, exchange: Exchange, status: int, size: int) -> None:
+        if self._shared.log_access is not None and self._transport is not None:
+            peer = self._transport.get_extra_info("peername")
+            seconds = time.perf_counter() - exchange.started
+            self._shared.log_access(exchange.request, status, size, seconds, str(peer[0]) if peer else "")
 
     def _answered_in_part(self, exchange: Exchange, reply: Reply, transport: asyncio.Transport) -> None:
         if exchange.forgotten:
@@ -271,8 +277,7 @@ class Connection(asyncio.Protocol):
         exchange.streamed += sum(map(len, reply.body))
         if not reply.more:
             if self._shared.log_access is not None:
-                seconds = time.perf_counter() - exchange.started
-                self._shared.log_access(exchange.request, exchange.status, exchange.streamed, seconds)
+                self._log(exchange, exchange.status, exchange.streamed)
             exchange.status = 0
         if self._pending and self._pending[0] is exchange:
             self._flush()

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import orjson
 
+from mooring_runtime.dataplane.observer import Watch
 from mooring_runtime.errors import MethodNotAllowed, RequestError
 from mooring_runtime.scheduling import Ticket
 
@@ -20,10 +21,11 @@ Headers = tuple[tuple[bytes, bytes], ...]
 class Request:
     """A complete request. `headers` has lower-case names; of a repeated header the values stand with commas between.
 
-    `keep_alive` false: the client sends no other on this connection; `modern`: it speaks HTTP/1.1, not 1.0.
+    `keep_alive` false: the client sends no other on this connection; `modern`: it speaks HTTP/1.1, not 1.0; `watch` is
+    set where requests are watched.
     """
 
-    __slots__ = ("body", "headers", "keep_alive", "method", "modern", "target")
+    __slots__ = ("body", "headers", "keep_alive", "method", "modern", "target", "watch")
 
     def __init__(
         self,
@@ -41,6 +43,7 @@ class Request:
         self.body = body
         self.keep_alive = keep_alive
         self.modern = modern
+        self.watch: Watch | None = None
 
 
 class Reply(NamedTuple):
