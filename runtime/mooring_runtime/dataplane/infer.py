@@ -37,6 +37,10 @@ class DataPlane:
         """Requests admitted and not yet answered."""
         self.draining = False
         """The process is about to stop: not ready, and still serving."""
+        self.held: str | None = None
+        """Why the server is not ready although its models are: other workers are not."""
+        self.stuck: str | None = None
+        """Why the server is not live: a run that does not end."""
 
     def infer(self, name: str, version: str | None, decode: Decode, reply: Reply) -> Ticket | None:
         """Answer one request by `reply`, now or later; the ticket, when there is one, takes it back meanwhile.
@@ -92,7 +96,11 @@ class DataPlane:
 
     def not_ready(self) -> str | None:
         """Why this server is not ready; None when it is."""
-        return "the server is stopping" if self.draining else self._repository.not_ready()
+        return "the server is stopping" if self.draining else self.stuck or self._repository.not_ready() or self.held
+
+    def not_live(self) -> str | None:
+        """Why this server should be started anew; None when it is live."""
+        return self.stuck
 
 
 class _Flight(Job):
