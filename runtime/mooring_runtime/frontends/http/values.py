@@ -1,0 +1,171 @@
+"""Tensors as plain JSON values, for the protocols that know no shapes and datatypes: V1, TF Serving, TorchServe. Pure.
+
+The datatype is the model's; the shape is that of the nested lists. Beside what V2's JSON carries: bytes may be written
+`{"b64": "..."}`, and FP16 and BF16 are numbers, rounded to the nearest.
+"""
+
+import base64
+import binascii
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import orjson
+
+from mooring_runtime.errors import InvalidRequest
+from mooring_runtime.frontends.http import tensors
+from mooring_runtime.messages import DATATYPES, Array, Tensor, TensorSpec
+
+Place = Callable[[tuple[int, ...]], str]
+"""How the element at these indexes is called in the request: `instances[3][1]`."""
+
+_MAX_RANK = 32
+_HALVES = frozenset({"FP16", "BF16"})
+
+
+def under(name: str) -> Place:
+    """Places of what stands under a key."""
+    return lambda indexes: name + "".join(f"[{index}]" for index in indexes)
+
+
+def is_base64(value: object) -> bool:
+    """Whether this is bytes and no named values."""
+    return type(value) is dict and list(value) == ["b64"]
+
+
+def to_tensor(spec: TensorSpec, value: Any, place: Place) -> Tensor:
+    """`value` as the tensor that `spec` describes. Raises InvalidRequest with the place of what is wrong."""
+    shape = _shape(value)
+    if len(shape) > _MAX_RANK:
+        raise InvalidRequest(f"{place(())} has {len(shape)} levels of lists, which no array can have")
+    data = value if shape else [value]
+    if spec.datatype == "BYTES":
+        data = _encoded(data, place if shape else lambda _: place(()))
+        datatype = "BYTES"
+    else:
+        datatype = "FP32" if spec.datatype in _HALVES else spec.datatype
+    try:
+        if spec.datatype == "BYTES":
+            array = _objects(data, shape)
+        else:
+            array = tensors.from_json(place(()), data, DATATYPES[datatype], shape)
+    except InvalidRequest as error:
+        allowed = frozenset() if spec.datatype == "BYTES" else DATATYPES[datatype].json
+        raise InvalidRequest(_fault(value, shape, allowed, place) or str(error)) from None
+    if not array.size and array.ndim < len(spec.shape):  # `[]` does not tell how long its missing rows would be.
+        array = array.reshape(*array.shape, *(max(size, 0) for size in spec.shape[array.ndim :]))
+    return Tensor(spec.name, spec.datatype, _halved(spec, array, place) if spec.datatype in _HALVES else array)
+
+
+def from_tensor(tensor: Tensor, *, as_base64: bool = False) -> Any:
+    """The tensor as `tensors.dump_json` takes it: numbers as an array of at least one dimension, else nested lists.
+
+    BYTES are strings where they are UTF-8, else and with `as_base64` they are `{"b64": ...}`. A scalar is itself.
+    """
+    array = tensor.array
+    if tensor.datatype == "BYTES":
+        write = _base64 if as_base64 else _text
+        flat = np.empty(array.size, dtype=object)
+        flat[:] = [write(element) for element in array.ravel()]
+        return flat.reshape(array.shape).tolist()
+    if tensor.datatype == "BF16":
+        array = bf16_to_fp32(array)
+    return np.ascontiguousarray(array) if array.ndim else array.item()
+
+
+def bf16_to_fp32(array: Array) -> Array:
+    """BF16, kept as the upper two bytes of a float32, as that float32."""
+    return (array.astype(np.uint32) << 16).view(np.float32)
+
+
+def _shape(value: Any) -> tuple[int, ...]:
+    """The shape that the first elements say; whether the others agree is for `from_json` to see."""
+    shape = []
+    while type(value) is list:
+        shape.append(len(value))
+        value = value[0] if value else None
+    return tuple(shape)
+
+
+def _fault(value: Any, shape: tuple[int, ...], allowed: frozenset[type], place: Place) -> str | None:
+    """The sentence that names the first list that is longer, shorter or deeper than the first ones say, or the first
+    element that has none of the types `allowed`.
+    """
+    level: list[tuple[tuple[int, ...], Any]] = [((), value)]
+    for axis, size in enumerate(shape):
+        for indexes, each in level:
+            if type(each) is not list:
+                return f"{place(indexes)} is no list, but the first of its kind is one of {size} elements"
+            if len(each) != size:
+                first = place((0,) * axis)
+                return f"{place(indexes)} has {len(each)} elements, but {first} has {size}: rows must be of one shape"
+        level = [((*indexes, index), item) for indexes, each in level for index, item in enumerate(each)]
+    for indexes, each in level:
+        if type(each) is list:
+            return f"{place(indexes)} is a list, but the first of its kind is none"
+    for indexes, each in level:
+        if allowed and type(each) not in allowed:
+            return f"{place(indexes)} is {_shown(each)}, it must be {' or '.join(sorted(map(_called, allowed)))}"
+    return None
+
+
+def _shown(value: object) -> str:
+    return "an object" if type(value) is dict else str(orjson.dumps(value)[:100], errors="replace")
+
+
+def _called(kind: type) -> str:
+    return {int: "a whole number", float: "a fraction", bool: "true or false"}[kind]
+
+
+def _encoded(data: Any, place: Place, indexes: tuple[int, ...] = ()) -> Any:
+    """Nested lists of strings and base64 as nested lists of bytes."""
+    if type(data) is list:
+        return [_encoded(each, place, (*indexes, index)) for index, each in enumerate(data)]
+    if type(data) is str:
+        return data.encode()
+    if is_base64(data) and type(data["b64"]) is str:
+        try:
+            return base64.b64decode(data["b64"], validate=True)
+        except (binascii.Error, ValueError):
+            raise InvalidRequest(f'{place(indexes)}: the value of "b64" is not base64') from None
+    raise InvalidRequest(f'{place(indexes)} must be a string, or {{"b64": ...}} for bytes that are no text')
+
+
+def _objects(data: Any, shape: tuple[int, ...]) -> Array:
+    flat = data
+    for _ in shape[1:]:
+        if any(type(each) is not list for each in flat) or len({len(each) for each in flat}) > 1:
+            raise InvalidRequest("irregular")
+        flat = [element for each in flat for element in each]
+    if any(type(each) is list for each in flat):
+        raise InvalidRequest("irregular")
+    array = np.empty(len(flat), dtype=object)
+    array[:] = flat
+    return array.reshape(shape)
+
+
+def _halved(spec: TensorSpec, array: Array, place: Place) -> Array:
+    """A float32 array in half the bytes, rounded to the nearest, of two the even one."""
+    if spec.datatype == "FP16":
+        with np.errstate(over="ignore"):
+            halves: Array = array.astype(np.float16)
+        overflown = bool((np.isinf(halves) & np.isfinite(array)).any())
+    else:
+        bits = array.view(np.uint32)
+        rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16
+        halves = np.where(np.isnan(array), 0x7FC0, rounded).astype(np.uint16)
+        overflown = bool((np.isinf(bf16_to_fp32(halves)) & np.isfinite(array)).any())
+    if overflown:
+        raise InvalidRequest(f"{place(())} is {spec.datatype}, but holds a number that is too large for it")
+    return halves
+
+
+def _text(element: bytes) -> object:
+    try:
+        return element.decode()
+    except UnicodeDecodeError:
+        return _base64(element)
+
+
+def _base64(element: bytes) -> object:
+    return {"b64": base64.b64encode(element).decode()}
