@@ -9,12 +9,14 @@ moments after an answer with how many arrive at other times.
 
 import math
 
-_MEMORY = 0.9
-"""Weight of what was learned before, at each answered run: twenty runs decide, and the change of a client's habits is
-noticed within as many."""
+_MEMORY = 0.95
+"""Weight of what was learned before, at each answered run: some forty runs decide, and a change of the clients' habits
+is noticed within as many."""
 _CONVINCED = 0.35
-"""Fraction of clients that must have come back for a wait. Random arrivals stay below 0.2 in most windows of twenty
-runs; clients that send again at once are near 1, and above 0.4 even while another run takes their processor."""
+"""Fraction of clients that must have come back for a wait. Clients that send again at once are near 1, and above 0.4
+even while another run takes their processor; random arrivals are around 0."""
+_SURE = 2.0
+"""Standard deviations of the number of random arrivals by which more must have come: few requests prove little."""
 
 
 class Returns:
@@ -26,6 +28,7 @@ class Returns:
         self._answered = 0
         self._sums = [0.0] * 5
         """Arrivals and seconds inside the windows after answers, the same outside of them, requests answered."""
+        self._sure = False
         self.fraction = 0.0
         """Of the clients answered: those that were seen to come back soon, beyond what arrives at any time."""
 
@@ -46,7 +49,9 @@ class Returns:
             self._sums = [old * _MEMORY + new for old, new in zip(self._sums, observed, strict=True)]
             came, seconds, others, other_seconds, answered = self._sums
             at_any_time = others / other_seconds * seconds if other_seconds > 0 else 0.0
-            self.fraction = min(1.0, max(0.0, (came - at_any_time) / answered))
+            caused = came - at_any_time
+            self.fraction = min(1.0, max(0.0, caused / answered))
+            self._sure = caused > _SURE * math.sqrt(1.0 + at_any_time)
         self._begun, self._end = begun, now + window
         self._inside = self._outside = 0
         self._answered = count
@@ -58,7 +63,7 @@ class Returns:
 
     def of(self, answered: int) -> int:
         """How many of so many are expected back soon."""
-        if self.fraction < _CONVINCED:
+        if self.fraction < _CONVINCED or not self._sure:
             return 0
         return int(answered * self.fraction + 0.95)
 
