@@ -40,7 +40,7 @@ floors: $(STAMP) ## A lower floor never imports a higher one
 	$(BIN)/lint-imports --no-cache
 
 unit: $(STAMP) ## Pure functions, golden files, property tests, the runtime as a process
-	$(PYTEST) tests/operator tests/runtime tests/repository
+	$(PYTEST) tests/operator tests/runtime tests/bench_tests tests/repository
 
 contract: $(STAMP) ## What the operator renders, the runtime and the chart really have
 	$(PYTEST) tests/contract
@@ -51,14 +51,17 @@ controlplane: $(STAMP) ## The operator on a real API server
 e2e: $(STAMP) ## Real kubelets, images and clients on two nodes
 	$(PYTEST) tests/e2e tests/cluster_tests tests/demo -m e2e
 
-.PHONY: e2e-long bench bench-operator
+.PHONY: e2e-long bench bench-operator bench-runtime
 e2e-long: $(STAMP) ## The end-to-end and fault checks in their long form (an hour)
 	$(PYTEST) tests/e2e tests/controlplane --long
 
-bench: bench-operator ## Every benchmark
+bench: bench-operator bench-runtime ## Every benchmark
 
 bench-operator: $(STAMP) ## 200 services beside a plain client; writes build/bench/operator.json
 	$(BIN)/python -m tests.bench.operator
+
+bench-runtime: $(STAMP) ## The model server beside Triton and others (half an hour; ARGS=--help); writes build/bench/runtime.json
+	$(BIN)/python -m tests.bench.runtime $(ARGS)
 
 ## Make it
 .PHONY: install lock format golden crds images cluster
@@ -75,6 +78,10 @@ lock: ## Write the locks anew from requirements/*.in
 	for name in dev operator runtime-onnx runtime-onnx-gpu runtime-torch tools; do \
 	  $(BIN)/uv pip compile --quiet --generate-hashes --no-header --no-emit-index-url --no-annotate \
 	    --python-version 3.11 --python-platform linux requirements/$$name.in -o requirements/$$name.txt || exit 1; done
+	for name in triton torchserve mlserver kserve; do \
+	  $(BIN)/uv pip compile --quiet --generate-hashes --no-header --no-emit-index-url --no-annotate \
+	    --python-version 3.11 --python-platform x86_64-manylinux_2_35 requirements/bench-$$name.in \
+	    -o requirements/bench-$$name.txt || exit 1; done
 
 format: $(STAMP) ## Format the code
 	$(BIN)/ruff format .

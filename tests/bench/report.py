@@ -1,8 +1,8 @@
 """What every benchmark hands over: `build/bench/NAME.json` and a table of the same.
 
-`{"machine": {...}, "goals": [{"name", "value", "unit", "goal", "holds", "detail"}]}`. `value` is the median of the
-runs, null where it could not be measured; `goal` is a bound such as "<= 1.3". A missed goal is printed and fails
-nothing: a benchmark tells, it does not judge.
+`{"machine": {...}, "goals": [{"name", "value", "unit", "goal", "holds", "detail"}]}`, with "cells" where there is a
+table beside the goals. `value` is the median of the runs, null where it could not be measured; `goal` is a bound such
+as "<= 1.3". A missed goal is printed and fails nothing: a benchmark tells, it does not judge.
 """
 
 import json
@@ -11,7 +11,7 @@ import os
 import platform
 import statistics
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -72,11 +72,13 @@ def machine() -> dict[str, Any]:
     }
 
 
-def write(name: str, goals: Sequence[Goal], **facts: Any) -> Path:
-    """Write `build/bench/NAME.json`; `facts` stand beside those of the machine."""
+def write(name: str, goals: Sequence[Goal], cells: Sequence[Mapping[str, Any]] = (), **facts: Any) -> Path:
+    """Write `build/bench/NAME.json`; `cells` are rows of a table, `facts` stand beside those of the machine."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     path = FOLDER / f"{name}.json"
-    report = {"machine": {**machine(), **facts}, "goals": [asdict(goal) for goal in goals]}
+    report: dict[str, Any] = {"machine": {**machine(), **facts}, "goals": [asdict(goal) for goal in goals]}
+    if cells:
+        report["cells"] = cells
     path.write_text(json.dumps(report, indent=1) + "\n")
     return path
 
