@@ -2,8 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -19,7 +18,7 @@ from mooring_runtime.frontends.http.services import Options, Services
 from mooring_runtime.messages import DATATYPES, Array, ModelMetadata, TensorSpec
 from mooring_runtime.metrics import ModelStats
 from mooring_runtime.repository import Model, Repository
-from mooring_runtime.scheduling import RunTimes
+from mooring_runtime.scheduling import RunTimes, Ticket
 
 
 class Inline(RunTimes):
@@ -131,19 +130,21 @@ class Served:
         times: RunTimes | None = None,
         limit: int = 1024,
         options: Options = Options(),  # noqa: B008 - immutable
+        backend: Backend | None = None,
     ) -> None:
-        self.backend = EchoBackend(metadata or echo_metadata())
+        told = backend.metadata if backend is not None else echo_metadata()
+        self.backend = EchoBackend(metadata or told)
         self.stats = ModelStats(self.backend.metadata.name, "1")
         self.model = Model(self.backend.metadata.name, self.stats)
         self.model.times = times or Inline()
-        self.model.serve(self.backend)
+        self.model.serve(backend or self.backend)
         if times is None:
             self.model.batcher.loop = AtOnce()
         repository = Repository()
         repository.add(self.model)
         self.plane = DataPlane(repository, limit)
         self.control = FakeControl(self)
-        services = Services(self.plane, self.control, LogSettings(), TraceSettings("", self.plane.models), options)
+        services = Services(self.plane, self.control, LogSettings(), TraceSettings(None, self.plane.models), options)
         self.app = HttpApp(services)
 
     def ask(self, method: str, target: str, body: bytes = b"", headers: Mapping[bytes, bytes] | None = None) -> Reply:
@@ -152,6 +153,23 @@ class Served:
         line.send(http(method, target, body, headers or {}))
         [reply] = line.replies
         return reply
+
+    async def ask_later(self, method: str, target: str, document: object = None) -> list[Reply]:
+        """The replies, with all their pieces, to one request that needs the event loop to be answered."""
+        done = asyncio.Event()
+
+        def app(request: Request, respond: Callable[[Reply], None]) -> Ticket | None:
+            def keep(reply: Reply) -> None:
+                respond(reply)
+                if not reply.more:
+                    done.set()
+
+            return self.app(request, keep)
+
+        line = Line(app)
+        line.send(http(method, target, b"" if document is None else orjson.dumps(document)))
+        await asyncio.wait_for(done.wait(), 1)
+        return line.replies
 
     def infer(self, document: object, headers: Mapping[bytes, bytes] | None = None, binary: bytes = b"") -> Reply:
         """The reply to an infer request with this JSON, and these bytes behind it."""

@@ -79,7 +79,7 @@ def test_not_ready_is_503_with_the_reason() -> None:
 
 def test_a_model_that_loads_is_503_and_retried() -> None:
     served = Served()
-    served.model._executor = served.model._metadata = None
+    served.model._batcher = served.model._metadata = None
     served.model.state = type(served.model.state).LOADING
     for target in ("/v2/models/echo", "/v2/models/echo/ready", "/v2/health/ready"):
         assert served.ask("GET", target).status == 503

@@ -45,7 +45,7 @@ class Generate:
         request_id = document.pop("id", None)
         if request_id is not None and type(request_id) is not str:
             raise InvalidRequest(f"id is {request_id!r}, it must be a string")
-        nested = document.pop("parameters", None) or {}
+        nested = document.pop("parameters", {})
         if type(nested) is not dict:
             raise InvalidRequest("parameters must be a JSON object")
         inputs: list[Tensor] = []

@@ -133,7 +133,9 @@ class V2Admin:
 
 
 def _parameters(request: Request) -> dict[str, Any]:
-    parameters = json_object(request).get("parameters") or {}
+    parameters = json_object(request).get("parameters")
+    if parameters is None:
+        return {}
     if type(parameters) is not dict:
         raise InvalidRequest("parameters must be a JSON object")
     return parameters

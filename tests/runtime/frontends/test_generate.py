@@ -1,0 +1,169 @@
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+
+from mooring_runtime.backends.base import Backend
+from mooring_runtime.errors import InferenceFailed
+from mooring_runtime.frontends.http.messages import JSON, Reply
+from mooring_runtime.messages import Array, ModelMetadata, Parameter, TensorSpec, Traits
+from tests.support.serving import Inline, Served, echo_metadata
+
+TEXT = ModelMetadata(
+    "chat",
+    "1",
+    "echo",
+    (TensorSpec("in_text", "BYTES", (-1, 1)), TensorSpec("in_n", "INT32", (-1, 2))),
+    (TensorSpec("out_text", "BYTES", (-1, 1)), TensorSpec("out_n", "INT32", (-1, 2))),
+)
+
+
+class Speaker(Backend):
+    """Answers `count` times with what was said and the number of the answer, then fails when told to."""
+
+    device = "nowhere"
+    memory = 0
+
+    def __init__(self, *, fails: bool = False) -> None:
+        inputs = (TensorSpec("text_input", "BYTES", (1,)), TensorSpec("count", "INT32", (1,)))
+        outputs = (TensorSpec("text_output", "BYTES", (1,)),)
+        traits = Traits(decoupled=True, parameters=True)
+        self.metadata = ModelMetadata("speaker", "1", "test", inputs, outputs, traits)
+        self.fails = fails
+        self.parameters: Mapping[str, Parameter] = {}
+
+    def infer(self, inputs: Mapping[str, Array], outputs: Sequence[str]) -> list[Array]:
+        raise AssertionError("only streams")
+
+    def stream(
+        self, inputs: Mapping[str, Array], outputs: Sequence[str], parameters: Mapping[str, Parameter]
+    ) -> Iterator[list[Array]]:
+        self.parameters = parameters
+        for number in range(inputs["count"].item()):
+            yield [np.array([inputs["text_input"].item() + b" %d" % number], dtype=object)]
+        if self.fails:
+            raise InferenceFailed("lost its voice")
+
+
+def body(reply: Reply, status: int = 200) -> Any:
+    assert (reply.status, reply.content_type) == (status, JSON)
+    return orjson.loads(b"".join(reply.body))
+
+
+def generate(served: Served, document: object, call: str = "generate") -> Reply:
+    return served.ask("POST", f"/v2/models/{served.model.name}/{call}", orjson.dumps(document))
+
+
+def test_keys_are_inputs_and_outputs() -> None:
+    document = body(generate(Served(TEXT), {"in_text": "hello", "in_n": [1, 2], "id": "7", "temperature": 0.5}))
+    assert document == {"model_name": "chat", "model_version": "1", "id": "7", "out_text": "hello", "out_n": [1, 2]}
+
+
+def test_inputs_may_stand_among_the_parameters() -> None:
+    document = body(generate(Served(TEXT), {"in_text": "hello", "parameters": {"in_n": [[1, 2]], "stream": False}}))
+    assert document["out_n"] == [1, 2]
+
+
+def test_one_answer_of_a_stream_is_one_event() -> None:
+    reply = generate(Served(TEXT), {"in_text": "hello", "in_n": [1, 2]}, "versions/1/generate_stream")
+    assert reply.content_type == b"text/event-stream; charset=utf-8"
+    [event] = reply.body
+    assert event.startswith(b"data: {")  # type: ignore[union-attr]
+    assert bytes(event).endswith(b"}\n\n")
+    assert not reply.more
+
+
+@pytest.mark.parametrize(
+    ("shape", "value", "found"),
+    [
+        ((-1, 4), [1, 2, 3, 4], [1, 2, 3, 4]),
+        ((-1, -1), [1, 2, 3], [1, 2, 3]),
+        ((-1,), 5, 5),
+        ((-1,), [5, 6], [5, 6]),
+        ((-1, 2, 2), [[[1, 2], [3, 4]]], [1, 2, 3, 4]),
+        ((2, 2), [1, 2, 3, 4], [1, 2, 3, 4]),
+        ((-1, 1), 5, 5),
+    ],
+)
+def test_a_flat_value_takes_the_shape_of_its_input(shape: tuple[int, ...], value: object, found: object) -> None:
+    assert body(generate(Served(echo_metadata(("INT32",), shape)), {"in_INT32": value}))["out_INT32"] == found
+
+
+@pytest.mark.parametrize(
+    ("document", "words"),
+    [
+        ([], "the body must be a JSON object"),
+        ({"id": 7}, "id is 7, it must be a string"),
+        ({"parameters": 1}, "parameters must be a JSON object"),
+        ({"in_text": "a", "in_n": [1, 2, 3]}, r"in_n has 3 elements, which do not fill its shape [-1, 2]"),
+        ({"in_text": "a", "in_n": [1, "b"]}, 'in_n[1] is "b", it must be a whole number'),
+        ({"in_text": "a"}, "input 'in_n' is missing"),
+        ({"in_text": "a", "in_n": [1, 2], "other": [1]}, "parameter other is [1], it must be a string"),
+        ({"in_text": "a", "in_n": [1, 2], "sequence_id": 3}, "this model keeps no state"),
+    ],
+)
+@pytest.mark.parametrize("call", ["generate", "generate_stream"])
+def test_what_is_wrong_is_told_in_json(document: object, words: str, call: str) -> None:
+    assert words in body(generate(Served(TEXT), document, call), 400)["error"]
+
+
+def test_a_model_that_fails_before_the_first_event_has_a_status() -> None:
+    def fail() -> None:
+        raise InferenceFailed("no words")
+
+    served = Served(TEXT)
+    served.backend.hook = fail
+    for call in ("generate", "generate_stream"):
+        assert body(generate(served, {"in_text": "a", "in_n": [1, 2]}, call), 500) == {"error": "no words"}
+
+
+# --- models of many answers
+
+
+def speaker(backend: Speaker | None = None) -> Served:
+    return Served(backend=backend or Speaker(), times=Inline())  # Times of its own: on the real event loop.
+
+
+async def spoken(served: Served, count: int, call: str = "generate_stream") -> list[Reply]:
+    document = {"text_input": "hi", "count": count, "parameters": {"temperature": 0.5}}
+    try:
+        return await served.ask_later("POST", f"/v2/models/speaker/{call}", document)
+    finally:
+        served.model.close()
+
+
+def events(replies: list[Reply]) -> list[Any]:
+    text = b"".join(bytes(part) for reply in replies for part in reply.body).decode()
+    return [json.loads(event.removeprefix("data: ")) for event in text.split("\n\n") if event]
+
+
+async def test_each_answer_is_an_event() -> None:
+    backend = Speaker()
+    replies = await spoken(speaker(backend), 3)
+    assert [reply.more for reply in replies] == [True, True, True, False]
+    assert [event["text_output"] for event in events(replies)] == ["hi 0", "hi 1", "hi 2"]
+    assert backend.parameters == {"temperature": 0.5}
+
+
+async def test_a_failure_after_the_first_event_is_an_event() -> None:
+    replies = await spoken(speaker(Speaker(fails=True)), 1)
+    assert replies[0].status == 200
+    assert [list(event) for event in events(replies)] == [["model_name", "model_version", "text_output"], ["error"]]
+    assert events(replies)[1] == {"error": "lost its voice"}
+
+
+async def test_no_answer_at_all_is_an_empty_stream() -> None:
+    replies = await spoken(speaker(), 0)
+    assert [(reply.status, reply.more) for reply in replies] == [(200, False)]
+    assert events(replies) == []
+
+
+async def test_generate_tells_exactly_one_answer() -> None:
+    [reply] = await spoken(speaker(), 1, "generate")
+    assert body(reply)["text_output"] == "hi 0"
+    for count, found in ((0, "none"), (2, "several")):
+        [reply] = await spoken(speaker(), count, "generate")
+        assert f"model 'speaker' gave {found}; use generate_stream" in body(reply, 400)["error"]
