@@ -1,177 +1,259 @@
-"""A model from its file to ready, and the table of all models.
+"""The table of what is loaded: models by name, their versions, and the state of each. All of it on the event loop."""
 
-Loading happens on a thread, so that the probes answer meanwhile: a model of gigabytes takes minutes. A model whose
-loading fails ends the process: the pod's status then says why, and the kubelet tries again.
-"""
-
+import asyncio
 import enum
-import logging
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from typing import NamedTuple
 
-import numpy as np
-
-from mooring_runtime.backends.base import Backend, Load, LoadOptions
-from mooring_runtime.errors import DigestMismatch, ModelNotReady, RequestError, UnknownModel
-from mooring_runtime.messages import DATATYPES, Array, ModelMetadata, TensorSpec
+from mooring_runtime.backends.base import Backend
+from mooring_runtime.errors import ModelAsleep, ModelNotReady, UnknownModel
+from mooring_runtime.messages import ModelMetadata
 from mooring_runtime.metrics import ModelStats
-from mooring_runtime.repository.digest import check_digest
-from mooring_runtime.repository.files import find_model_file, model_format
-from mooring_runtime.scheduling import Executor
-from mooring_runtime.scheduling.policy import RunTimes
+from mooring_runtime.repository.config import ModelConfig
+from mooring_runtime.repository.layout import VERSION, ModelSource
+from mooring_runtime.repository.loading import in_thread
+from mooring_runtime.scheduling import Batcher, Batching, RunTimes
 
-log = logging.getLogger(__name__)
-
-VERSION = "1"
-"""Of a model that stands alone: it has this one version."""
-
-Feeds = tuple[dict[str, Array], Sequence[str]]
-"""What one run takes: arrays by input name, and the outputs wanted."""
+_TOLD = 10
+"""Names in a message; a repository may hold thousands."""
 
 
 class State(enum.Enum):
-    """Where a model is on its way."""
+    """Where a model is on its way; the names are V2's."""
 
     LOADING = "loading"
     READY = "ready"
+    UNLOADING = "unloading"
+    UNAVAILABLE = "unavailable"
 
 
-@dataclass(frozen=True, slots=True)
-class ModelSource:
-    """Where a model comes from, as the settings say."""
+class IndexEntry(NamedTuple):
+    """A line of the repository's index."""
 
-    path: Path
-    """A file, or a directory that holds one."""
-    format: str | None = None
-    sha256: str | None = None
+    name: str
+    version: str
+    """Empty for a model of which no version is known."""
+    state: str
+    """Name of a `State`."""
+    reason: str
+    """Why it is not READY; empty where that explains itself."""
 
 
 class Model:
-    """One version of one model."""
+    """One version of one model, from one load to its end; a later load makes another."""
 
     def __init__(self, name: str, stats: ModelStats, version: str = VERSION) -> None:
         self.name = name
         self.version = version
         self.stats = stats
         self.state = State.LOADING
+        self.reason = ""
+        """Why it is unavailable."""
         self.times = RunTimes()
+        self.config = ModelConfig()
+        self.source: ModelSource | None = None
+        """What it was or will be loaded from."""
+        self.memory = 0
+        """Bytes that it holds, or that are kept free for it while it loads."""
+        self.device = ""
+        self.wake: Callable[[], int] | None = None
+        """Set where the model was unloaded to make room: begins to load it; in how many seconds to ask again."""
+        self._since = 0
         self._metadata: ModelMetadata | None = None
-        self._executor: Executor[Feeds, list[Array]] | None = None
+        self._backend: Backend | None = None
+        self._batcher: Batcher | None = None
+        self._ending: Batcher | None = None
+        """Runs what was accepted, and takes no more."""
 
     @property
     def metadata(self) -> ModelMetadata:
-        """What the model takes and gives. Raises ModelNotReady before it is loaded."""
+        """What the model takes and gives. Raises ModelNotReady before it was loaded for the first time."""
         if self._metadata is None:
-            raise ModelNotReady(f"model '{self.name}' is {self.state.value}")
+            raise self.refusal()
         return self._metadata
 
     @property
-    def executor(self) -> Executor[Feeds, list[Array]]:
-        """Runs the model. Raises ModelNotReady before it is loaded."""
-        if self._executor is None:
-            raise ModelNotReady(f"model '{self.name}' is {self.state.value}")
-        return self._executor
+    def batcher(self) -> Batcher:
+        """Runs the model. Raises ModelNotReady before it is loaded, and after."""
+        if self._batcher is None:
+            raise self.refusal()
+        return self._batcher
 
-    def serve(self, backend: Backend) -> None:
-        """From now on requests are run by `backend`, which `load_backend` made; called on the event loop."""
+    @property
+    def known(self) -> bool:
+        """Whether it served before, or will when it is asked for: it is not passed over for an older version."""
+        return self.wake is not None or self._metadata is not None
+
+    @property
+    def used(self) -> int:
+        """Milliseconds since 1970 of the last use, which the load counts for."""
+        return max(self.stats.last, self._since)
+
+    @property
+    def busy(self) -> float:
+        """Seconds that the run on the model's thread has taken so far; 0 when there is none."""
+        batcher = self._batcher or self._ending
+        return 0.0 if batcher is None else batcher.busy()
+
+    def refusal(self) -> ModelNotReady:
+        """What a request for this model is told while it does not serve; one that sleeps begins to wake."""
+        if self.wake is not None:
+            seconds = self.wake()
+            again = f": the last try failed: {self.reason}" if self.reason else ""
+            return ModelAsleep(
+                f"model '{self.name}' was unloaded to make room for others and is being loaded again{again}", seconds
+            )
+        return ModelNotReady(f"model '{self.name}' is {self.state.value}" + (f": {self.reason}" if self.reason else ""))
+
+    def serve(self, backend: Backend, config: ModelConfig | None = None) -> None:
+        """From now on requests are run by `backend`, which is loaded and warm."""
+        self.config = config or ModelConfig()
+        self.memory = backend.memory
+        self.device = backend.device
+        self._since = time.time_ns() // 1_000_000
         self._metadata = backend.metadata
-        executor: Executor[Feeds, list[Array]] = Executor(lambda work: backend.infer(*work), times=self.times)
-        self._executor = executor
-        self.stats.load = lambda: executor.load
+        self._backend = backend
+        batching = Batching(self.config.max_batch, self.config.max_delay, self.config.preferred)
+        self._batcher = Batcher(backend, backend.metadata, self.stats, batching=batching, times=self.times)
         self.state = State.READY
         self.stats.ready = True
 
+    def known_as(self, other: "Model") -> None:
+        """Tell of this model, which is not loaded, what was known of `other`, an earlier load of it."""
+        self._metadata = other._metadata
+        self.config = other.config
+        self.device = other.device
+
+    async def retire(self) -> None:
+        """Take no more requests, run those that wait, then give back what the model holds."""
+        batcher = self._ending = self._batcher
+        self._batcher = None
+        backend, self._backend = self._backend, None
+        if batcher is None or backend is None:
+            return
+        ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        batcher.close(lambda: ended.set_result(None))
+        await ended
+        self._ending = None
+        # A framework may take its time to free gigabytes, and the loop has others to serve.
+        await asyncio.wrap_future(in_thread(backend.close))
+        self.memory = 0
+
     def close(self) -> None:
-        """Let the model's thread end."""
-        if self._executor is not None:
-            self._executor.close()
+        """The process ends: let the model's thread end, and give back what the model holds if it is at rest."""
+        if self._batcher is not None and self._backend is not None:
+            self._batcher.close(self._backend.close)
+
+
+class Entry:
+    """A name and its versions."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.versions: dict[str, Model] = {}
+        """Rising."""
+        self.default: Model | None = None
+        """Who answers when a request names no version."""
+        self.reason = "not loaded"
+        """Why there is no version."""
+        self.awaited = True
+        """The server is not ready before this model is."""
+
+    def refresh(self) -> None:
+        """Look again who answers: the highest version that can, or could after it is woken, else the highest."""
+        self.versions = dict(sorted(self.versions.items(), key=lambda item: int(item[0])))
+        models = list(self.versions.values())
+        able = [model for model in models if model.state is State.READY or model.known]
+        self.default = able[-1] if able else models[-1] if models else None
+
+    def unfit(self) -> str | None:
+        """The sentence that says why not all versions can be asked; None when they can."""
+        for model in self.versions.values():
+            if model.state is not State.READY and model.wake is None:
+                return f"model '{model.name}' is {model.state.value}" + (f": {model.reason}" if model.reason else "")
+        return None if self.versions else f"model '{self.name}' is unavailable: {self.reason}"
 
 
 class Repository:
     """The models of this process by name."""
 
     def __init__(self) -> None:
-        self._models: dict[str, Model] = {}
+        self._entries: dict[str, Entry] = {}
+        self.starting: str | None = None
+        """Why the server is not ready although no model says so: it does not know its models yet."""
 
     def add(self, model: Model) -> None:
-        """Put a model under its name; it may still be loading."""
-        self._models[model.name] = model
+        """Put a model under its name and version, in place of another; it may still be loading."""
+        entry = self.entry(model.name)
+        entry.versions[model.version] = model
+        entry.refresh()
+
+    def remove(self, model: Model) -> None:
+        """Take a version out of the table, unless another load of it stands there."""
+        entry = self._entries.get(model.name)
+        if entry is not None and entry.versions.get(model.version) is model:
+            del entry.versions[model.version]
+            entry.refresh()
+
+    def entry(self, name: str) -> Entry:
+        """The versions of a name; a name that is not known becomes known."""
+        return self._entries.setdefault(name, Entry(name))
+
+    def get(self, name: str) -> Entry | None:
+        """The versions of a name, if it is known."""
+        return self._entries.get(name)
+
+    def refresh(self, name: str) -> None:
+        """The state of a version of this name has changed."""
+        if name in self._entries:
+            self._entries[name].refresh()
+
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(list(self._entries.values()))
 
     def names(self) -> list[str]:
         """Every model's name."""
-        return list(self._models)
+        return list(self._entries)
 
     def not_ready(self) -> str | None:
-        """The sentence that says which model is not ready; None when all are."""
-        for model in self._models.values():
-            if model.state is not State.READY:
-                return f"model '{model.name}' is {model.state.value}"
+        """The sentence that says what is awaited and not there; None when nothing is."""
+        if self.starting is not None:
+            return self.starting
+        for entry in self._entries.values():
+            if entry.awaited and (reason := entry.unfit()) is not None:
+                return reason
         return None
 
     def find(self, name: str, version: str | None) -> Model:
-        """The model of that name; `version` None means its only one. Raises UnknownModel."""
-        model = self._models.get(name)
-        if model is None:
-            raise UnknownModel(
-                f"unknown model '{name}'; this server has {', '.join(map(repr, self._models)) or 'none'}"
-            )
-        if version is not None and version != model.version:
-            raise UnknownModel(f"model '{name}' has no version {version}; it has {model.version}")
-        return model
+        """The model of that name; `version` None means the highest that is loaded.
+
+        Raises UnknownModel, and ModelNotReady where a name has no version yet.
+        """
+        entry = self._entries.get(name)
+        if entry is None:
+            raise UnknownModel(f"unknown model '{name}'; this server has {_some(map(repr, self._entries))}")
+        model = entry.default if version is None else entry.versions.get(version)
+        if model is not None:
+            return model
+        if entry.versions:
+            raise UnknownModel(f"model '{name}' has no version {version}; it has {_some(entry.versions)}")
+        raise ModelNotReady(f"model '{name}' is unavailable: {entry.reason}")
+
+    def index(self) -> list[IndexEntry]:
+        """Every version of every name, with its state."""
+        found = []
+        for entry in self._entries.values():
+            for model in entry.versions.values():
+                asleep = model.wake is not None and not model.reason
+                reason = "unloaded to make room, loaded when asked for" if asleep else model.reason
+                found.append(IndexEntry(entry.name, model.version, model.state.name, reason))
+            if not entry.versions:
+                found.append(IndexEntry(entry.name, "", State.UNAVAILABLE.name, entry.reason))
+        return found
 
 
-def load_backend(
-    source: ModelSource, options: LoadOptions, load_format: Callable[[str], Load], times: RunTimes | None = None
-) -> Backend:
-    """Find the file, check its digest, load it and, when `times` is given, run it once to be warm. Blocks.
-
-    Raises the FatalError that says what is wrong with the file.
-    """
-    started = time.monotonic()
-    file = find_model_file(source.path)
-    name = model_format(file, source.format)
-    before = file.stat()
-    check_digest(file, source.sha256)
-    backend = load_format(name)(file, options)
-    after = file.stat()
-    if (before.st_size, before.st_mtime_ns, before.st_ino) != (after.st_size, after.st_mtime_ns, after.st_ino):
-        # The digest was that of the old bytes and onnxruntime may have read the new ones.
-        raise DigestMismatch(f"{file.name} was changed while it was loaded; start again when it stands still")
-    if times is not None:
-        warm_up(backend, times)
-    log.info(
-        "model '%s' loaded from %s in %.2f s on %s", options.name, file, time.monotonic() - started, backend.device
-    )
-    return backend
-
-
-def warm_up(backend: Backend, times: RunTimes) -> None:
-    """Run the model on zeros of its smallest shapes, so that the first client does not pay for first allocations.
-
-    Not every model can take zeros, or a size of 1: that is said in the log and is no failure.
-    """
-    feeds = {spec.name: _zeros(spec) for spec in backend.metadata.inputs.values()}
-    outputs = tuple(backend.metadata.outputs)
-    size = sum(array.nbytes for array in feeds.values())
-    try:
-        backend.infer(feeds, outputs)
-        times.observe(size, min(_timed(backend, feeds, outputs) for _ in range(3)), None)
-    except RequestError as error:
-        log.warning(
-            "model '%s' does not like a warm-up with zeros, so it starts cold: %s", backend.metadata.name, error
-        )
-
-
-def _timed(backend: Backend, feeds: dict[str, Array], outputs: Sequence[str]) -> float:
-    started = time.perf_counter()
-    backend.infer(feeds, outputs)
-    return time.perf_counter() - started
-
-
-def _zeros(spec: TensorSpec) -> Array:
-    shape = tuple(1 if size < 0 else size for size in spec.shape)
-    if spec.datatype == "BYTES":
-        return np.full(shape, b"", dtype=object)
-    return np.zeros(shape, dtype=DATATYPES[spec.datatype].dtype)
+def _some(names: Iterable[str]) -> str:
+    shown = list(islice(names, _TOLD + 1))
+    return (", ".join(shown[:_TOLD]) or "none") + (", ..." if len(shown) > _TOLD else "")

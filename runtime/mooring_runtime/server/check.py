@@ -1,18 +1,21 @@
-"""`check`: is this model one that `serve` could load? Run by a Job before a swap that has no spare pod."""
+"""`check`: are these models ones that `serve` could load? Run by a Job before a swap that has no spare pod."""
 
 import logging
 
-from mooring_runtime.backends.base import LoadOptions, loader
-from mooring_runtime.repository import VERSION, ModelSource, load_backend
+from mooring_runtime.backends.base import loader
+from mooring_runtime.repository import load_backend, options_of, stock_of, wanted
 from mooring_runtime.settings import ServeSettings
 
 log = logging.getLogger(__name__)
 
 
 def check(settings: ServeSettings) -> None:
-    """Find the file, check its digest and load it on a CPU. Raises the FatalError that says what is wrong."""
-    assert settings.model_path is not None
-    source = ModelSource(settings.model_path, settings.model_format, settings.model_sha256)
-    options = LoadOptions(settings.model_name, VERSION, settings.threads, accelerator=False)
-    metadata = load_backend(source, options, loader).metadata
-    log.info("model '%s' can be served: inputs %s", metadata.name, ", ".join(metadata.inputs))
+    """Find the files, check their digest and load them on a CPU. Raises the FatalError that says what is wrong."""
+    stock = stock_of(settings)
+    names, _ = wanted(stock, settings)
+    for name in names:
+        for source in stock.read(name):
+            chosen = source.under(settings)
+            backend = load_backend(chosen, options_of(name, chosen, settings, accelerator=False), loader).backend
+            log.info("model '%s' can be served: inputs %s", name, ", ".join(backend.metadata.inputs))
+            backend.close()

@@ -17,6 +17,7 @@ from mooring_runtime.settings.serving import (
     LimitSettings,
     ListenSettings,
     ModelSettings,
+    ProtocolSettings,
     RunSettings,
     TraceSettings,
 )
@@ -59,6 +60,7 @@ class ServeSettings(
     TraceSettings,
     LifeSettings,
     LimitSettings,
+    ProtocolSettings,
     ListenSettings,
     DeviceSettings,
     RunSettings,

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -137,6 +137,33 @@ def model_name() -> Kind[str]:
         return text
 
     return Kind(parse, "1 to 253 characters without slashes, spaces and control characters")
+
+
+def base_path() -> Kind[str]:
+    """A prefix of paths: `/ml/prod`."""
+
+    def parse(text: str) -> str:
+        if not re.fullmatch(r"(/[^/?#%\x00-\x20\x7f]+)+", text):
+            raise ValueError
+        return text
+
+    return Kind(parse, "a path that begins with a slash and does not end with one, as in /ml/prod")
+
+
+def version_labels() -> Kind[Mapping[tuple[str, str], str]]:
+    """Labels of versions: `MODEL:LABEL=VERSION` with commas between them; (model, label) to version."""
+    name = model_name()
+
+    def parse(text: str) -> Mapping[tuple[str, str], str]:
+        found: dict[tuple[str, str], str] = {}
+        for part in text.split(","):
+            match = re.fullmatch(r"([^:=]+):([^:=/\s]+)=([1-9][0-9]{0,18})", part.strip())
+            if match is None or (key := (name.parse(match[1]), match[2])) in found:
+                raise ValueError
+            found[key] = match[3]
+        return found
+
+    return Kind(parse, "MODEL:LABEL=VERSION with commas between them, as in sentiment:stable=3,sentiment:canary=4")
 
 
 def sha256() -> Kind[str]:

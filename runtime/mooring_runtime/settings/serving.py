@@ -3,6 +3,7 @@
 A new setting is one field in the section that fits it.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -111,6 +112,28 @@ class ListenSettings:
     host: Annotated[str, kinds.host(), "The address to listen on, for every port."] = ""
     http_port: Annotated[int, kinds.port(), "Port of HTTP: every protocol and the probes."] = 8000
     metrics_port: Annotated[int, kinds.port(), "Port of /metrics."] = 8002
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProtocolSettings:
+    """What the protocols answer"""
+
+    base_path: Annotated[str, kinds.base_path(), "A prefix that every HTTP path may have, and need not."] = ""
+    v1_dialect: Annotated[
+        str,
+        kinds.choice("both", "kserve", "tfserving"),
+        "Who answers on /v1/models where KServe and TF Serving differ; both joins their answers.",
+    ] = "both"
+    default_model: Annotated[
+        str | None,
+        kinds.model_name(),
+        "The model of calls that name none (SageMaker's invocations); the only one when left out.",
+    ] = None
+    version_labels: Annotated[
+        Mapping[tuple[str, str], str],
+        kinds.version_labels(),
+        "Names of versions for TF Serving's paths .../labels/LABEL.",
+    ] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -113,7 +113,7 @@ def describe(cls: type[object]) -> str:
             section = each.section
             lines += ["", f"{section}:"] if lines else [f"{section}:"]
         default = "required" if each.required else "optional"
-        if each.default not in (MISSING, None, "", ()):
+        if each.default not in (MISSING, None, "", (), {}):
             value = str(each.default).lower() if isinstance(each.default, bool) else each.default
             default = f"default {value}"
         lines += [f"  {each.variable}  ({default})"]

@@ -1,0 +1,74 @@
+"""Keeps the loaded models within MOORING_MAX_LOADED_BYTES: whoever was not used for longest makes room.
+
+What counts is what each backend tells of its weights, and for a model that is being loaded the size of its files. While
+there is a bound, models are loaded one after the other: two that wait for each other's room would wait for ever.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from mooring_runtime.errors import FatalError, ModelInvalid
+from mooring_runtime.repository.models import Model, State
+
+_AT_ONCE = 4
+"""Loads at once without a bound: they share the disk and the cores with each other and with the runs."""
+
+
+class NoRoomYet(FatalError):  # noqa: N818 - named by what happened, as in errors
+    """The model fits, but not beside the others, and none of them may be unloaded for it."""
+
+
+class Room:
+    """What the loaded models hold."""
+
+    def __init__(self, bound: int | None, evict: Callable[[Model], Awaitable[None]]) -> None:
+        """`evict` unloads a model and returns when what it held is free."""
+        self._bound = bound
+        self._evict = evict
+        self._holding: set[Model] = set()
+        self.gate = asyncio.Semaphore(_AT_ONCE if bound is None else 1)
+        """Whoever loads a model holds it meanwhile."""
+
+    @property
+    def held(self) -> int:
+        """Bytes of the models that are loaded, are being loaded, or have not yet given back what they hold."""
+        return sum(model.memory for model in self._holding)
+
+    async def take(self, model: Model, size: int, *, evict: bool = True) -> None:
+        """Keep `size` bytes for the model, in place of what was kept for it before.
+
+        Raises ModelInvalid when it can never fit, NoRoomYet when `evict` is false and others are in the way; nothing is
+        kept for it then.
+        """
+        model.memory = size
+        self._holding.add(model)
+        if self._bound is None:
+            return
+        try:
+            if size > self._bound:
+                raise ModelInvalid(
+                    f"model '{model.name}' version {model.version} takes {size} bytes, and MOORING_MAX_LOADED_BYTES is "
+                    f"{self._bound}: raise it above that"
+                )
+            while self.held > self._bound:
+                if not evict:
+                    raise NoRoomYet(f"model '{model.name}' waits for room")
+                await self._evict(self._victim(model, self._bound))
+        except FatalError:
+            self.leave(model)
+            raise
+
+    def _victim(self, model: Model, bound: int) -> Model:
+        this = (model.name, model.version)
+        others = [each for each in self._holding if each.state is State.READY and (each.name, each.version) != this]
+        if not others:
+            raise ModelInvalid(
+                f"model '{model.name}' version {model.version} takes {model.memory} bytes, {self.held - model.memory} "
+                f"cannot be freed while it loads, and MOORING_MAX_LOADED_BYTES is {bound}: unload it first"
+            )
+        return min(others, key=lambda each: each.used)
+
+    def leave(self, model: Model) -> None:
+        """The model holds nothing any more."""
+        model.memory = 0
+        self._holding.discard(model)
