@@ -4,22 +4,60 @@ import asyncio
 import contextlib
 import errno
 import socket
+from collections.abc import Callable
 from email.utils import formatdate
+from typing import Any, Protocol, cast
 
 from mooring_runtime.errors import SettingsInvalid
 from mooring_runtime.frontends.http.connection import Connection, Shared
+from mooring_runtime.frontends.http.parser import Limits
+from mooring_runtime.frontends.tls import Tls
 
 _BACKLOG = 2048
 _SWEEP = 0.5
 """Seconds between two looks at the connections' deadlines, and how late one may be noticed."""
 
 
+class Crowd(Protocol):
+    """What a listener must know of its connections: `Shared` of either protocol."""
+
+    closing: bool
+    now: float
+    date: bytes
+
+    @property
+    def limits(self) -> Limits:
+        """Of time and size."""
+
+    @property
+    def connections(self) -> set[Any]:
+        """All that are open; each has `deadline`, `expire` and `finish`."""
+
+    @property
+    def empty(self) -> asyncio.Event:
+        """Set when the last has gone."""
+
+
 class Listener:
     """Listens on one port. Use: `await start()`, then `close()`, then `await wait_closed()`."""
 
-    def __init__(self, shared: Shared, host: str, port: int, variable: str) -> None:
-        """`host` "" means every address, IPv4 and IPv6; `variable` is named where the port cannot be had."""
+    def __init__(
+        self,
+        shared: Crowd,
+        host: str,
+        port: int,
+        variable: str,
+        *,
+        tls: Tls | None = None,
+        connect: Callable[[], asyncio.Protocol] | None = None,
+    ) -> None:
+        """`host` "" means every address, IPv4 and IPv6; `variable` is named where the port cannot be had.
+
+        `connect` makes a connection; None: one that speaks HTTP/1.1, and `shared` is then HTTP's.
+        """
         self._shared = shared
+        self._tls = tls
+        self._connect = connect or (lambda: Connection(cast(Shared, shared)))
         self._host = host
         self._port = port
         self._variable = variable
@@ -46,7 +84,9 @@ class Listener:
             raise SettingsInvalid(
                 f"cannot listen on {where}: {error.strerror or error}; set MOORING_HOST or {self._variable}"
             ) from error
-        self._server = await loop.create_server(lambda: Connection(self._shared), sock=listening, backlog=_BACKLOG)
+        self._server = await loop.create_server(
+            self._connect, sock=listening, backlog=_BACKLOG, ssl=None if self._tls is None else self._tls.context
+        )
         self._sweep = loop.create_task(self._keep_sweeping(loop))
 
     def last_answers(self) -> None:
@@ -78,6 +118,8 @@ class Listener:
         while True:
             await asyncio.sleep(self._interval)
             self._tick(loop)
+            if self._tls is not None:
+                self._tls.refresh()
             now = self._shared.now
             for connection in [each for each in self._shared.connections if each.deadline <= now]:
                 connection.expire()

@@ -1,0 +1,380 @@
+"""gRPC over one HTTP/2 stream: what its headers ask for, messages in and out, the status at the end.
+
+A message is a flag (1: compressed), its length in four bytes, and itself; an answer is headers, messages and trailers
+with the status, or trailers alone for a call that failed before its first message. Answers are never compressed:
+tensors do not shrink enough to pay for it.
+"""
+
+import asyncio
+import logging
+import re
+from collections.abc import Callable, Mapping
+from typing import NamedTuple, Protocol
+
+from mooring_runtime.errors import (
+    DeadlineExceeded,
+    InferenceFailed,
+    InvalidRequest,
+    RequestError,
+    RequestTimeout,
+    UnknownEncoding,
+    UnknownPath,
+)
+from mooring_runtime.errors.codes import GrpcCode
+from mooring_runtime.frontends.grpc import frames, headers
+from mooring_runtime.frontends.grpc.envelopes import DONE, HEAD, WINDOW_BITS, Reader, trailers, unpacked
+from mooring_runtime.frontends.grpc.frames import literal
+from mooring_runtime.frontends.grpc.h2send import Part, Sender, Stream
+from mooring_runtime.scheduling import Ticket
+
+log = logging.getLogger(__name__)
+
+_TIMEOUT_UNITS = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
+_UNPACK_APART = 64 * 1024
+"""Bytes of a compressed message from which a thread unpacks it, so that other calls do not wait for it."""
+
+
+class Conversation(Protocol):
+    """The server's end of a call of many messages. Messages come whole, with the five bytes before them."""
+
+    def message(self, framed: bytes) -> None:
+        """The next message."""
+
+    def ended(self) -> None:
+        """The client sends no more."""
+
+    def stopping(self) -> None:
+        """The server stops: end the call as soon as nothing is under way in it."""
+
+    def aborted(self) -> None:
+        """The call is over; nothing can be answered."""
+
+
+class Method(NamedTuple):
+    """What one path does: `unary` answers one message with `Call.reply` or `Call.fail`, now or later, and may return
+    a ticket that takes it back; or `converse` begins a conversation."""
+
+    path: str
+    unary: "Callable[[Call, bytes], Ticket | None] | None" = None
+    converse: "Callable[[Call], Conversation] | None" = None
+
+
+class Head:
+    """What a request's headers say; made once for many equal ones, so nobody changes it."""
+
+    __slots__ = ("encoding", "metadata", "method", "path", "quick", "refusal", "timeout")
+
+    def __init__(self, path: bytes, method: Method | None, metadata: Mapping[bytes, bytes]) -> None:
+        self.path = path
+        self.method = method
+        self.metadata = metadata
+        self.encoding = metadata.get(b"grpc-encoding", b"identity")
+        self.timeout: float | None = None
+        """Seconds that the client gives the call."""
+        self.refusal: RequestError | int | None = None
+        """Why the call cannot be taken: an error of gRPC, or the HTTP status where the client does not speak gRPC."""
+        self.quick = False
+        """One message in, one out, and nothing speaks against it."""
+
+
+class App(NamedTuple):
+    """What all calls of a server have in common."""
+
+    methods: Mapping[bytes, Method]
+    max_message: int
+    """Bytes of one message, also after it is unpacked."""
+    log_call: "Callable[[Call, GrpcCode], None] | None" = None
+    """Called at the end of each call."""
+
+    def read_head(self, fields: headers.Fields) -> Head:
+        """What a request asks for. Raises StreamFault for what is no HTTP/2."""
+        pseudo, metadata = headers.check(fields)
+        path = pseudo[b":path"]
+        head = Head(path, self.methods.get(path), metadata)
+        kind = metadata.get(b"content-type", b"")
+        if pseudo[b":method"] != b"POST":
+            head.refusal = 405
+        elif not re.match(rb"application/grpc(?:[+;]|$)", kind):
+            head.refusal = 415
+        elif head.method is None:
+            head.refusal = UnknownPath(f"this server has no method {path.decode('latin-1')}")
+        elif head.encoding not in {b"identity", *WINDOW_BITS}:
+            head.refusal = UnknownEncoding(
+                f"grpc-encoding is {head.encoding.decode('latin-1')}; this server reads identity, gzip and deflate"
+            )
+        elif (timeout := metadata.get(b"grpc-timeout")) is not None:
+            matched = re.fullmatch(rb"([0-9]{1,8})([HMSmun])", timeout)
+            if matched is None:
+                head.refusal = InvalidRequest(f"grpc-timeout is {timeout.decode('latin-1')}, which is no duration")
+            else:
+                head.timeout = int(matched[1]) * _TIMEOUT_UNITS[matched[2]]
+        head.quick = head.refusal is None and head.method is not None and head.method.unary is not None
+        return head
+
+    def accept(self, connection: Sender, number: int, head: Head) -> "Call":
+        """The stream of a new request."""
+        return Call(self, connection, number, head)
+
+
+class Call(Stream):
+    """One call. `ticket` takes back what waits for its answer."""
+
+    __slots__ = ("_reader", "_started", "_talk", "_timer", "app", "done", "head", "ticket")
+
+    def __init__(self, app: App, connection: Sender, number: int, head: Head) -> None:
+        super().__init__(connection, number)
+        self.app = app
+        self.head = head
+        self.done = False
+        """Answered, failed or aborted."""
+        self.ticket: Ticket | None = None
+        self._reader: Reader | None = None
+        self._talk: Conversation | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._started = False
+
+    # --- in
+
+    @property
+    def arriving(self) -> bool:
+        """Whether the client owes the rest of a message; a conversation may rest between two."""
+        if self.peer_ended or self.done or self.held:
+            return False
+        return self._talk is None or (self._reader is not None and self._reader.size > 0)
+
+    @property
+    def total(self) -> int:
+        """Bytes of the request that have come so far."""
+        return 0 if self._reader is None else self._reader.total
+
+    def too_slow(self, limit: float) -> None:
+        """The rest of a message does not come."""
+        self.fail(RequestTimeout(f"the rest of a message did not arrive within {limit:g} s"))
+
+    def stop(self) -> None:
+        """The server stops: end a conversation that only waits for the client."""
+        if self._talk is not None:
+            self._talk.stopping()
+
+    def received(self, data: bytes, *, ended: bool) -> None:
+        """Bytes of the request."""
+        if self.done:
+            return
+        if (  # All of a call in one frame: nothing is kept and nothing is copied.
+            ended
+            and self.head.quick
+            and self._reader is None
+            and len(data) >= 5
+            and data[0] == 0
+            and int.from_bytes(data[1:5], "big") + 5 == len(data) <= self.app.max_message
+        ):
+            self._answer(data)
+            return
+        try:
+            self._gather(data, ended=ended)
+        except RequestError as error:
+            self.fail(error)
+        except Exception as error:
+            self.fault(error)
+
+    def _gather(self, data: bytes, *, ended: bool) -> None:
+        method = self.head.method
+        if self.head.refusal is not None or method is None:
+            self._refuse()
+            return
+        if self._reader is None:
+            self._reader = Reader(self.app.max_message)
+            if method.converse is not None:
+                self._talk = method.converse(self)
+                self._set_timer()
+        self._reader.feed(data)
+        if self._talk is not None:
+            self._hand_on(self._reader)
+        elif ended:
+            self._hand_over(self._reader)
+        else:
+            self._reader.check()
+
+    def _hand_over(self, reader: Reader) -> None:
+        """The request of a unary call has ended: its one message is its method's."""
+        framed = reader.next()
+        if framed is None or reader.size:
+            found = "more" if framed is not None else "a part of one" if reader.size else "none"
+            raise InvalidRequest(f"{self.name} takes one message, {found} was sent")
+        self._take(framed)
+
+    def _hand_on(self, reader: Reader) -> None:
+        """Every message that is whole is the conversation's, as long as that takes them."""
+        while not (self.held or self.done):
+            framed = reader.next()
+            if framed is not None:
+                self._take(framed)
+                continue
+            if self.peer_ended:
+                if reader.size:
+                    raise InvalidRequest("the request ends within a message")
+                assert self._talk is not None
+                self._talk.ended()
+            return
+
+    def _take(self, framed: bytes) -> None:
+        """A whole message, as it came."""
+        if framed[0] == 0:
+            self._deliver(framed)
+            return
+        bits = WINDOW_BITS.get(self.head.encoding)
+        if bits is None:
+            raise InvalidRequest("a message is marked as compressed, but grpc-encoding names no compression")
+        if len(framed) < _UNPACK_APART:
+            self._deliver(unpacked(framed, bits, self.app.max_message))
+            return
+        self.held = True  # The messages behind it wait, so that they stay in order.
+        work = asyncio.get_running_loop().run_in_executor(None, unpacked, framed, bits, self.app.max_message)
+        work.add_done_callback(self._unpacked)
+
+    def _unpacked(self, work: "asyncio.Future[bytes]") -> None:
+        if self.done:
+            work.exception()
+            return
+        self.held = False
+        try:
+            self._deliver(work.result())
+            if self._talk is not None:
+                self._go_on()
+        except RequestError as error:
+            self.fail(error)
+        except Exception as error:
+            self.fault(error)
+
+    def _deliver(self, framed: bytes) -> None:
+        """A whole message that is not compressed."""
+        if self._talk is not None:
+            self._talk.message(framed)
+        else:
+            self._answer(framed)
+
+    def hold(self) -> None:
+        """Take no more messages; the client is stopped by its window."""
+        self.held = True
+
+    def resume(self) -> None:
+        """Go on taking messages."""
+        if self.held and not self.done:
+            self.held = False
+            try:
+                self._go_on()
+            except RequestError as error:
+                self.fail(error)
+
+    def _go_on(self) -> None:
+        reader = self._reader
+        if reader is not None and not self.held:
+            self.connection.renew(self)
+            self._hand_on(reader)
+
+    def _answer(self, framed: bytes) -> None:
+        """Call the method of one message."""
+        method = self.head.method
+        assert method is not None
+        assert method.unary is not None
+        try:
+            ticket = method.unary(self, framed)
+        except RequestError as error:
+            self.fail(error)
+            return
+        except Exception as error:
+            self.fault(error)
+            return
+        if not self.done:
+            self.ticket = ticket
+            self._set_timer()
+
+    def _set_timer(self) -> None:
+        if self.head.timeout is not None and not self.done:
+            self._timer = asyncio.get_running_loop().call_later(self.head.timeout, self._too_late)
+
+    def _too_late(self) -> None:
+        self._timer = None
+        self.fail(DeadlineExceeded(f"{self.name} took longer than the {self.head.timeout:g} s of its deadline"))
+
+    @property
+    def name(self) -> str:
+        """The method, as a person would say it."""
+        return self.head.path.decode("latin-1").rpartition("/")[2]
+
+    # --- out
+
+    def reply(self, body: bytes) -> None:
+        """The one message of the answer, with the five bytes before it, and the end."""
+        if self.done:
+            return
+        self.done = True
+        self.connection.reply(self, HEAD, body, DONE)
+        if self._timer is not None or self.app.log_call is not None:
+            self._ended(GrpcCode.OK)
+
+    def send(self, body: Part) -> None:
+        """One of many messages, with the five bytes before it."""
+        if self.done:
+            return
+        if not self._started:
+            self._started = True
+            self.connection.send(self, frames.HEADERS, HEAD)
+        self.connection.send(self, frames.DATA, body)
+
+    def finish(self) -> None:
+        """The end of a call whose messages are all sent."""
+        if self.done:
+            return
+        self.done = True
+        head = b"" if self._started else HEAD
+        self.connection.send(self, frames.HEADERS, head + DONE, end=True)
+        self._ended(GrpcCode.OK)
+
+    def fail(self, error: RequestError) -> None:
+        """End the call with an error's code and words."""
+        if self.done:
+            return
+        self.done = True
+        block = trailers(error)
+        if not self._started:
+            block = HEAD + block
+        self.connection.send(self, frames.HEADERS, block, end=True)
+        self._over()
+        self._ended(error.grpc_code)
+
+    def fault(self, error: Exception) -> None:
+        """End the call because of a fault of ours."""
+        log.error("cannot answer %s", self.name, exc_info=error)
+        self.fail(InferenceFailed(f"a fault of the server: {type(error).__name__}: {error}"))
+
+    def _refuse(self) -> None:
+        refusal = self.head.refusal
+        if isinstance(refusal, RequestError):
+            self.fail(refusal)
+            return
+        self.done = True
+        text = b"%d" % refusal if refusal is not None else b"404"
+        self.connection.send(self, frames.HEADERS, literal(b":status", text), end=True)
+
+    def aborted(self) -> None:
+        """The client has given up, or is gone."""
+        if not self.done:
+            self.done = True
+            self._over()
+            self._ended(GrpcCode.CANCELLED)
+
+    def _over(self) -> None:
+        """Take back what still waits for the answer."""
+        self._reader = None
+        if self.ticket is not None:
+            self.ticket.cancel()
+        if self._talk is not None:
+            self._talk.aborted()
+
+    def _ended(self, code: GrpcCode) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self.app.log_call is not None:
+            self.app.log_call(self, code)

@@ -1,0 +1,104 @@
+"""Messages of gRPC as they travel, and the header blocks around them. Pure."""
+
+import zlib
+from urllib.parse import quote_from_bytes
+
+from mooring_runtime.errors import BodyTooLarge, InvalidRequest, RequestError, UnknownEncoding
+from mooring_runtime.frontends.grpc.frames import literal
+from mooring_runtime.frontends.grpc.h2send import Part
+
+_STATUS_200 = b"\x88"
+"""`:status: 200` by its place in the static table."""
+HEAD = _STATUS_200 + literal(b"content-type", b"application/grpc")
+"""The headers of every answer."""
+DONE = literal(b"grpc-status", b"0")
+"""The trailers of an answer that went well."""
+_ACCEPTS = literal(b"grpc-accept-encoding", b"identity,deflate,gzip")
+_LONGEST_TEXT = 2048
+"""Characters of a status message: clients limit their trailers to 8 KiB, and each character may take three."""
+_PLAIN = "".join(map(chr, range(0x20, 0x7F))).replace("%", "")
+WINDOW_BITS = {b"gzip": 31, b"deflate": 15}
+"""Compressions that are read, as zlib tells them apart."""
+_SMALL_PIECE = 4096
+"""Bytes below which a piece of a message takes more memory alone than together with others."""
+
+
+class Reader:
+    """Cuts messages out of what arrives: `size` bytes are here, `need` must be for the next one, `total` ever came."""
+
+    __slots__ = ("_limit", "_pieces", "need", "size", "total")
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._pieces: list[bytes | bytearray] = []
+        self.size = self.total = 0
+        self.need = 5
+
+    def feed(self, data: bytes) -> None:
+        """Add bytes; small pieces are put together, each would take more memory than it holds."""
+        pieces = self._pieces
+        self.size += len(data)
+        self.total += len(data)
+        if len(data) >= _SMALL_PIECE or not pieces:
+            pieces.append(data)
+        elif isinstance(pieces[-1], bytearray) and len(pieces[-1]) < 16 * _SMALL_PIECE:
+            pieces[-1] += data
+        else:
+            pieces.append(bytearray(data))
+
+    def check(self) -> bool:
+        """Whether a message is whole. Raises BodyTooLarge as soon as its length is known."""
+        if self.size < self.need:
+            return False
+        if self.need == 5:
+            if len(self._pieces[0]) < 5:
+                self._pieces = [b"".join(self._pieces)]
+            length = int.from_bytes(self._pieces[0][1:5], "big")
+            if length > self._limit:
+                raise BodyTooLarge(
+                    f"a message of {length} bytes, the limit is {self._limit} (MOORING_GRPC_MAX_MESSAGE_BYTES)"
+                )
+            self.need = length + 5
+        return self.size >= self.need
+
+    def next(self) -> bytes | None:
+        """The next message with its five bytes, when it is whole. Raises BodyTooLarge."""
+        if not self.check():
+            return None
+        whole = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+        need, self.need = self.need, 5
+        self.size -= need
+        self._pieces = [bytes(whole[need:])] if self.size else []
+        return bytes(whole) if not self.size else bytes(whole[:need])
+
+
+def framed(message: Part) -> bytes:
+    """A message with the five bytes before it."""
+    return b"".join((b"\0", len(message).to_bytes(4, "big"), message))
+
+
+def trailers(error: RequestError) -> bytes:
+    """The header block of a call's end: the code, the words, and the cause for machines."""
+    text = str(error)[:_LONGEST_TEXT]
+    block = [
+        literal(b"grpc-status", b"%d" % error.grpc_code),
+        literal(b"grpc-message", quote_from_bytes(text.encode(errors="replace"), _PLAIN).encode()),
+        literal(b"mooring-cause", error.cause.encode()),
+    ]
+    if isinstance(error, UnknownEncoding):
+        block.append(_ACCEPTS)
+    return b"".join(block)
+
+
+def unpacked(framed_message: bytes, bits: int, limit: int) -> bytes:
+    """A compressed message as if it had come plain. Raises InvalidRequest, and BodyTooLarge before it is unpacked."""
+    unpacker = zlib.decompressobj(bits)
+    try:
+        message = unpacker.decompress(memoryview(framed_message)[5:], limit + 1)
+    except zlib.error as error:
+        raise InvalidRequest(f"a compressed message cannot be unpacked: {error}") from None
+    if len(message) > limit:
+        raise BodyTooLarge(f"a message of over {limit} bytes when unpacked, the limit (MOORING_GRPC_MAX_MESSAGE_BYTES)")
+    if not unpacker.eof:
+        raise InvalidRequest("a compressed message ends too early")
+    return framed(message)

@@ -1,0 +1,182 @@
+"""What a server sends on an HTTP/2 connection: frames of its streams, as far as windows and socket allow. No I/O."""
+
+from collections import deque
+from collections.abc import Callable
+from typing import NamedTuple
+
+from mooring_runtime.frontends.grpc import frames
+from mooring_runtime.frontends.grpc.frames import Code
+
+Part = bytes | memoryview
+
+FIRST_WINDOW = 65535
+"""Bytes that each side may send before anything else is said."""
+_BURST = 256 * 1024
+"""Bytes written for one stream before others have their turn."""
+LARGEST_SENT = 256 * 1024
+"""Bytes of our DATA frames, when the peer takes as much."""
+
+
+class Limits(NamedTuple):
+    """What one peer may take; `window` and `stream_window` are bytes that it may send ahead."""
+
+    streams: int = 1024
+    header_bytes: int = 32 * 1024
+    window: int = 16 * 2**20
+    stream_window: int = 4 * 2**20
+
+
+class Stream:
+    """One request and its answer; a subclass takes what arrives.
+
+    `credit` is what the peer may still send, `window` what we may; `held`: its credit is not renewed for now.
+    """
+
+    __slots__ = ("connection", "credit", "held", "id", "peer_ended", "queue", "window")
+
+    def __init__(self, connection: "Sender", number: int) -> None:
+        self.connection = connection
+        self.id = number
+        self.credit = connection.limits.stream_window
+        self.window = connection.first_window
+        self.held = False
+        self.peer_ended = False
+        self.queue: deque[tuple[int, int, Part]] = deque()
+        """Frames that wait for the window: kind, flags, payload."""
+
+    def received(self, data: bytes, *, ended: bool) -> None:
+        """The peer has sent `data` and, when `ended`, nothing will follow."""
+        raise NotImplementedError
+
+    def aborted(self) -> None:
+        """The peer has given the stream up, or the connection is gone: nothing can be sent on it any more."""
+        raise NotImplementedError
+
+
+class Sender:
+    """The half of a connection that writes; `streams` are those that are open."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self.write: Callable[[bytes], None] = _nowhere
+        self.streams: dict[int, Stream] = {}
+        self.first_window = FIRST_WINDOW
+        """Of each new stream, as the peer has told."""
+        self.congested = False
+        """The socket takes no more for now; what is queued for streams waits."""
+        self.closed = False
+        """Nothing is read any more, and nothing may be written."""
+        self.idle_work = 0.0
+        """What the peer has spent of its budget; each answer gives a little back."""
+        self._window = FIRST_WINDOW
+        self._frame_size = frames.MAX_FRAME
+        self._blocked: dict[int, Stream] = {}
+
+    def reply(self, stream: Stream, head: bytes, body: bytes, tail: bytes) -> None:
+        """A whole answer: headers, one piece of body, trailers. One write where the windows allow it."""
+        length = len(body)
+        if stream.queue or length > self._frame_size or length > self._window or length > stream.window or self.closed:
+            self.send(stream, frames.HEADERS, head)
+            self.send(stream, frames.DATA, body)
+            self.send(stream, frames.HEADERS, tail, end=True)
+            return
+        self._window -= length
+        number, pack = stream.id, frames.HEADER.pack
+        parts = (
+            pack(0, len(head), 1, 4, number),
+            head,
+            pack(length >> 16, length & 0xFFFF, 0, 0, number),
+            body,
+            pack(0, len(tail), 1, 5, number),
+            tail,
+        )
+        self.write(b"".join(parts))
+        self._ended(stream)
+
+    def send(self, stream: Stream, kind: int, payload: Part, *, end: bool = False) -> None:
+        """Send HEADERS (one whole block of at most 16384 bytes) or DATA; what the windows do not allow waits."""
+        if self.streams.get(stream.id) is not stream:
+            return
+        flags = (frames.END_HEADERS if kind == frames.HEADERS else 0) | (frames.END_STREAM if end else 0)
+        stream.queue.append((kind, flags, payload))
+        if len(stream.queue) == 1:
+            self.pump(stream)
+
+    def pump(self, stream: Stream) -> None:
+        """Write what the windows and the socket allow of what waits for a stream."""
+        queue, number, pack = stream.queue, stream.id, frames.HEADER.pack
+        parts: list[Part] = []
+        written = flags = 0
+        while queue:
+            kind, flags, payload = queue[0]
+            length = len(payload)
+            size = length
+            if kind == frames.DATA:
+                size = min(length, self._frame_size, self._window, stream.window)
+                if (size <= 0 and length) or self.congested:
+                    break
+                self._window -= size
+                stream.window -= size
+                written += size
+            if size == length:
+                queue.popleft()
+            else:
+                view = memoryview(payload)
+                queue[0] = (kind, flags, view[size:])
+                payload, flags = view[:size], 0
+            parts.append(pack(size >> 16, size & 0xFFFF, kind, flags, number))
+            parts.append(payload)
+            if written >= _BURST:
+                self.write(b"".join(parts))
+                parts.clear()
+                written = 0
+        if parts:
+            self.write(b"".join(parts))
+        self._blocked.pop(number, None)
+        if queue:
+            self._blocked[number] = stream  # At the end: others have their turn first.
+        elif flags & frames.END_STREAM:
+            self._ended(stream)
+
+    def pump_all(self) -> None:
+        """Go on with every stream that waited."""
+        for stream in list(self._blocked.values()):
+            if self.congested or self.closed:
+                return
+            self.pump(stream)
+
+    def _ended(self, stream: Stream) -> None:
+        """Our half of a stream is sent."""
+        if not stream.peer_ended:  # The answer does not need the rest of the request.
+            self.write(frames.rst_stream(stream.id, Code.NO_ERROR))
+        elif self.idle_work > 0:
+            self.idle_work -= 1
+        self._remove(stream)
+
+    def renew(self, stream: Stream) -> None:
+        """Let the peer send the stream's whole window again."""
+        grant = self.limits.stream_window - stream.credit
+        if grant > 0 and not self.closed and not stream.peer_ended:
+            stream.credit += grant
+            self.write(frames.window_update(stream.id, grant))
+
+    def reset(self, stream: Stream, code: Code) -> None:
+        """End a stream at once, whatever waits for it; its `aborted` is not called."""
+        if self.streams.get(stream.id) is stream:
+            if not self.closed:
+                self.write(frames.rst_stream(stream.id, code))
+            self._remove(stream)
+
+    def _remove(self, stream: Stream) -> None:
+        self.streams.pop(stream.id, None)
+        self._blocked.pop(stream.id, None)
+        stream.queue.clear()
+        if not self.streams:
+            self.rested()
+
+    def rested(self) -> None:
+        """No stream is open any more."""
+
+
+def _nowhere(_data: bytes) -> None:
+    raise RuntimeError("written to before there is a socket")

@@ -1,0 +1,250 @@
+"""ModelInfer and ModelStreamInfer.
+
+A client asks one model again and again, and between two requests mostly nothing changes but the elements of one raw
+tensor at the end. What stands before it is then the same to the byte: it is kept with what it meant, so that the next
+request is understood by comparing bytes. That takes a tenth of the time of parsing them.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mooring_runtime.dataplane import DataPlane
+from mooring_runtime.errors import BodyTooLarge, InferenceFailed, RequestError, Unavailable, Unsupported
+from mooring_runtime.frontends.grpc import messages
+from mooring_runtime.frontends.grpc.calls import Call
+from mooring_runtime.frontends.grpc.envelopes import framed
+from mooring_runtime.frontends.grpc.messages import FINAL, Input, Plan, Raw
+from mooring_runtime.frontends.v2 import classification
+from mooring_runtime.messages import NONE, InferRequest, InferResponse, ModelMetadata, Parameter, Tensor
+from mooring_runtime.scheduling import Ticket
+
+log = logging.getLogger(__name__)
+
+_KNOWN = 256
+"""Requests whose beginning is kept, one for each size of message."""
+_KEPT_BYTES = 4096
+"""The longest beginning that is kept."""
+_AHEAD = 64
+"""Requests of one stream that may wait for their answers; then no more are taken from it."""
+_BACKLOG = 64 * 2**20
+"""Bytes of answers that wait for a client which does not take them, and above which its stream ends."""
+_CLOSING = b"triton_grpc_error"
+"""Metadata by which a client asks that a failed request end the stream with its status."""
+
+
+class _Known(NamedTuple):
+    """A request that was understood before: all its bytes before the elements of its only input."""
+
+    prefix: bytes
+    plan: Plan
+    input: Input
+
+
+class Inference:
+    """The two methods, on a data plane."""
+
+    def __init__(self, plane: DataPlane) -> None:
+        self._plane = plane
+        self._known: dict[int, _Known] = {}
+
+    def infer(self, call: Call, message: bytes) -> Ticket | None:
+        """ModelInfer: answer one message. Raises InvalidRequest for what is no request."""
+        asked = self.understand(message)
+        asked.call = call
+        return self._plane.infer(asked.plan.name, asked.plan.version, asked.decode, asked.reply)
+
+    def converse(self, call: Call) -> "StreamInfer":
+        """ModelStreamInfer: take many."""
+        return StreamInfer(call, self)
+
+    def submit(self, asked: "Asked", reply: Any) -> Ticket | None:
+        """Hand a request of a stream to the data plane."""
+        return self._plane.infer(asked.plan.name, asked.plan.version, asked.decode, reply)
+
+    def understand(self, message: bytes) -> "Asked":
+        """The request of a message with the five bytes before it. Raises InvalidRequest."""
+        size = len(message)
+        known = self._known.get(size)
+        if known is not None and message.startswith(known.prefix):
+            raw = message[len(known.prefix) :]
+            return Asked(known.plan, None, (raw,), known.input)
+        request, raws = messages.parse(memoryview(message)[5:])
+        plan = messages.plan(request)
+        if len(raws) == 1 and len(plan.inputs) == 1 and plan.id is None:
+            self._keep(message, plan, len(raws[0]), typed=request.inputs[0].HasField("contents"))
+        return Asked(plan, request, raws)
+
+    def _keep(self, message: bytes, plan: Plan, raw: int, *, typed: bool) -> None:
+        """Remember what stands before the raw elements, if those are the message's last bytes and need no look."""
+        (described,) = plan.inputs
+        before = len(message) - raw
+        count = 1
+        for size in described.shape:
+            count *= size
+        if (
+            typed
+            or before > _KEPT_BYTES
+            or described.datatype.name in {"BOOL", "BYTES"}
+            or count * described.datatype.itemsize != raw
+            or not raw
+        ):
+            return
+        prefix = message[:before]
+        if prefix.endswith(messages.field(messages.RAW_FIELD, memoryview(message)[before:])[0]):
+            if len(self._known) >= _KNOWN:
+                self._known.clear()
+            self._known[len(message)] = _Known(prefix, plan, described)
+
+
+class Asked:
+    """One request: `decode` and `reply` are what the data plane calls, in this order."""
+
+    __slots__ = ("_input", "_raws", "_request", "call", "metadata", "plan")
+
+    call: Call
+
+    def __init__(self, plan: Plan, request: Any, raws: Sequence[Raw], only: Input | None = None) -> None:
+        self.plan = plan
+        self._request = request
+        self._raws = raws
+        self._input = only
+        self.metadata: ModelMetadata | None = None
+
+    def decode(self, metadata: ModelMetadata) -> InferRequest:
+        """The request for this model. Raises InvalidRequest, Unsupported."""
+        plan, only = self.plan, self._input
+        self.metadata = metadata
+        if metadata.decoupled and self.call.head.method is not None and self.call.head.method.unary is not None:
+            raise Unsupported(
+                f"model '{metadata.name}' gives any number of answers to a request; ask it by ModelStreamInfer"
+            )
+        for name in plan.classes:
+            classification.check(metadata, name)
+        if only is not None:
+            array: Any = np.ndarray(only.shape, only.datatype.dtype, self._raws[0])
+            tensors: tuple[Tensor, ...] = (Tensor(only.name, only.datatype.name, array),)
+        else:
+            tensors = messages.elements(plan, self._request, self._raws)
+        parameters, priority, timeout = plan.asked
+        deadline = self.call.head.timeout
+        if deadline is not None and (timeout is None or deadline < timeout):
+            timeout = deadline
+        return InferRequest(tensors, plan.outputs, plan.id, parameters, priority, timeout)
+
+    def reply(self, outcome: InferResponse | RequestError) -> None:
+        """Answer a unary call."""
+        call = self.call
+        if isinstance(outcome, RequestError):
+            call.fail(outcome)
+            return
+        try:
+            call.reply(framed(self.encoded(outcome)))
+        except RequestError as error:
+            call.fail(error)
+        except Exception as error:  # Else the client would wait for ever.
+            call.fault(error)
+
+    def encoded(self, response: InferResponse, extra: Mapping[str, Parameter] = NONE) -> bytes:
+        """The response as protobuf."""
+        assert self.metadata is not None
+        return messages.write(response, extra, self.plan.classes, self.metadata)
+
+
+class StreamInfer:
+    """One ModelStreamInfer: requests as they come, answers as they are ready, each with the id of its request."""
+
+    def __init__(self, call: Call, inference: Inference) -> None:
+        self._call = call
+        self._inference = inference
+        self._closing = call.head.metadata.get(_CLOSING, b"").lower() == b"true"
+        self._waiting: dict[int, Ticket | None] = {}
+        self._count = 0
+        self._ended = self._stopping = False
+
+    def message(self, message: bytes) -> None:
+        """One request; a failure is told in its answer, and does not end the stream."""
+        self._count += 1
+        number = self._count
+        try:
+            asked = self._inference.understand(message)
+        except RequestError as error:
+            self._fail(error, None)
+            return
+        asked.call = self._call
+        self._waiting[number] = None
+        ticket = self._inference.submit(asked, partial(self._reply, number, asked))
+        if number in self._waiting:
+            self._waiting[number] = ticket
+            if len(self._waiting) >= _AHEAD:
+                self._call.hold()
+
+    def ended(self) -> None:
+        """No more requests come: end when the last one is answered."""
+        self._ended = True
+        if not self._waiting:
+            self._call.finish()
+
+    def stopping(self) -> None:
+        """The server stops: the stream ends with the answers that are due."""
+        self._stopping = True
+        if not self._waiting:
+            self._call.fail(Unavailable("the server is stopping; open the stream anew"))
+
+    def aborted(self) -> None:
+        """The call is over: take back what waits."""
+        self._ended = True
+        tickets = [ticket for ticket in self._waiting.values() if ticket is not None]
+        self._waiting.clear()
+        for ticket in tickets:
+            ticket.cancel()
+
+    def _reply(self, number: int, asked: Asked, outcome: InferResponse | RequestError) -> None:
+        if number not in self._waiting:
+            return
+        if isinstance(outcome, RequestError) or outcome.final:
+            del self._waiting[number]
+        if isinstance(outcome, RequestError):
+            self._fail(outcome, asked.plan.id)
+        else:
+            try:
+                self._answer(asked, outcome)
+            except RequestError as error:
+                self._fail(error, asked.plan.id)
+            except Exception as error:
+                log.exception("cannot write an answer of model '%s'", asked.plan.name)
+                self._fail(InferenceFailed(f"cannot write the answer: {type(error).__name__}: {error}"), asked.plan.id)
+        if self._call.done:
+            return
+        if self._waiting:
+            pass
+        elif self._ended:
+            self._call.finish()
+        elif self._stopping:
+            self.stopping()
+        if self._call.held and len(self._waiting) < _AHEAD // 2:
+            self._call.resume()
+
+    def _answer(self, asked: Asked, response: InferResponse) -> None:
+        assert asked.metadata is not None
+        decoupled = asked.metadata.decoupled
+        if decoupled and response.final and not response.outputs and not asked.plan.empty_final:
+            return
+        extra = {FINAL: response.final} if decoupled or asked.plan.empty_final else NONE
+        self._send(messages.field(2, asked.encoded(response, extra)))
+
+    def _fail(self, error: RequestError, request_id: str | None) -> None:
+        if self._closing:
+            self._call.fail(error)
+            return
+        told = messages.field(3, request_id.encode()) if request_id else ()
+        self._send((*messages.field(1, str(error).encode(errors="replace")), *messages.field(2, b"".join(told))))
+
+    def _send(self, parts: Sequence[Raw]) -> None:
+        call = self._call
+        call.send(framed(b"".join(parts)))
+        if len(call.queue) > 1 and sum(len(payload) for _, _, payload in call.queue) > _BACKLOG:
+            call.fail(BodyTooLarge(f"over {_BACKLOG} bytes of answers wait, which the client does not take"))
