@@ -21,7 +21,7 @@ from mooring_runtime.errors import InvalidRequest, RequestError
 from mooring_runtime.frontends.http import multipart, tensors, values
 from mooring_runtime.frontends.http.answers import answering, require_single
 from mooring_runtime.frontends.http.infer import HEADER_LENGTH, InferCall
-from mooring_runtime.frontends.http.messages import JSON, OCTETS, Reply, Request, Respond
+from mooring_runtime.frontends.http.messages import JSON, OCTETS, Head, Reply, Request, Respond
 from mooring_runtime.frontends.http.predict import Predict, is_predict, only_input, rows_of
 from mooring_runtime.messages import InferRequest, InferResponse, ModelMetadata
 
@@ -71,7 +71,7 @@ class AnyBody:
         return self._v2(body, {HEADER_LENGTH: b"0"}).decode(metadata)
 
     def _v2(self, body: bytes, headers: dict[bytes, bytes]) -> InferCall:
-        return InferCall(Request(self._request.method, self._request.target, headers, body), self._respond)
+        return InferCall(Request(Head(self._request.method, self._request.target, headers), body), self._respond)
 
     def _triton(self, metadata: ModelMetadata, size: bytes) -> InferRequest:
         respond = self._respond
@@ -82,7 +82,8 @@ class AnyBody:
                 reply = reply._replace(content_type=_TRITON + b";json-header-size=" + length, headers=())
             respond(reply)
 
-        call = InferCall(Request(b"POST", self._request.target, {HEADER_LENGTH: size}, self._request.body), renamed)
+        head = Head(b"POST", self._request.target, {HEADER_LENGTH: size})
+        call = InferCall(Request(head, self._request.body), renamed)
         self._answer = call.reply
         return call.decode(metadata)
 

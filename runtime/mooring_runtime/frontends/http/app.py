@@ -29,7 +29,10 @@ class HttpApp:
 
     def __call__(self, request: Request, respond: Respond) -> Ticket | None:
         """Answer one request. Raises RequestError for what has no route."""
-        found = self._router.find(request.method, request.target)
+        head = request.head
+        found = head.route
+        if found is None:
+            found = head.route = self._router.find(head.method, head.target)
         return found.handler(found, request, respond)
 
 

@@ -25,6 +25,7 @@ from mooring_runtime.errors import InferenceFailed, RequestError, RequestTimeout
 from mooring_runtime.frontends.http import coding
 from mooring_runtime.frontends.http.messages import (
     Handler,
+    Head,
     Part,
     Reply,
     Request,
@@ -64,6 +65,8 @@ class Shared:
     log_access: Callable[[Request, int, int, float, str], None] | None = None
     """Called with the answer's status and bytes, the seconds from the request's last byte to the answer's last, and the
     client's address."""
+    heads: dict[bytes, Head] = field(default_factory=dict)
+    """Heads of requests that were seen, for the parsers."""
     connections: set["Connection"] = field(default_factory=set)
     empty: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the last connection has gone."""
@@ -78,33 +81,23 @@ class Shared:
 class Exchange:
     """A request and the place of its answer among those of its connection."""
 
-    __slots__ = (
-        "connection",
-        "forgotten",
-        "persistence",
-        "request",
-        "started",
-        "status",
-        "streamed",
-        "ticket",
-        "written",
-    )
+    # Most exchanges end with what they begin with, so that is the class's: quicker than slots filled one by one.
+    ticket: Ticket | None = None
+    written: list[Part] | None = None
+    """What is to be sent, of an answer in pieces the next ones."""
+    started = 0.0
+    status = 0
+    """Of an answer in pieces that is not complete; else 0."""
+    streamed = 0
+    """Bytes of its pieces so far."""
+    forgotten = False
+    """Its connection waits no longer for the answer."""
 
     def __init__(self, connection: "Connection", request: Request, persistence: bytes) -> None:
         self.connection = connection
         self.request = request
         self.persistence = persistence
         """The `Connection` line of the answer, or nothing."""
-        self.ticket: Ticket | None = None
-        self.written: list[Part] | None = None
-        """What is to be sent, of an answer in pieces the next ones."""
-        self.started = 0.0
-        self.status = 0
-        """Of an answer in pieces that is not complete; else 0."""
-        self.streamed = 0
-        """Bytes of its pieces so far."""
-        self.forgotten = False
-        """Its connection waits no longer for the answer."""
 
     def respond(self, reply: Reply) -> None:
         """Give the answer, or the next piece of it; it is sent when those before it are."""
@@ -117,7 +110,7 @@ class Connection(asyncio.Protocol):
     def __init__(self, shared: Shared) -> None:
         self._shared = shared
         self._limits = shared.limits
-        self._parser = RequestParser(shared.limits, self._handle, self._send_continue)
+        self._parser = RequestParser(shared.limits, self._handle, self._send_continue, shared.heads)
         self._transport: asyncio.Transport | None = None
         self._pending: deque[Exchange] = deque()
         self._deaf = False
@@ -157,9 +150,13 @@ class Connection(asyncio.Protocol):
         except RequestError as error:
             self._refuse(error)
             return
-        if self._pending or self._write_blocked:
+        pending = self._pending
+        if self._write_blocked or len(pending) >= _MAX_PENDING:
             self._balance_reading()
-        self._set_deadline()
+        if pending and not self._write_blocked and not self._parser.in_message:
+            self.deadline = math.inf
+        else:
+            self._set_deadline()
 
     def eof_received(self) -> bool:
         """The client sends no more: what waits is taken back, what runs is still answered; then the end."""
@@ -191,16 +188,17 @@ class Connection(asyncio.Protocol):
     def _handle(self, request: Request) -> None:
         if self._deaf:
             return
-        persistence = b"" if request.modern else _KEEP
-        if self._shared.closing or not request.keep_alive:
+        head, shared = request.head, self._shared
+        persistence = b"" if head.modern else _KEEP
+        if shared.closing or not head.keep_alive:
             persistence = _CLOSE
             self._deaf = True
         exchange = Exchange(self, request, persistence)
         self._pending.append(exchange)
-        if self._shared.log_access is not None:
+        if shared.log_access is not None:
             exchange.started = time.perf_counter()
         try:
-            exchange.ticket = self._shared.handler(request, exchange.respond)
+            exchange.ticket = shared.handler(request, exchange.respond)
         except RequestError as error:
             exchange.respond(error_reply(error))
         except Exception as error:
@@ -241,7 +239,7 @@ class Connection(asyncio.Protocol):
             return
         if self._shared.log_access is not None:
             self._log(exchange, reply.status, sum(map(len, reply.body)))
-        accepts = exchange.request.headers.get(b"accept-encoding")
+        accepts = exchange.request.head.headers.get(b"accept-encoding")
         if accepts is not None and (chosen := coding.accepted(accepts)) is not None:
             size = sum(map(len, reply.body))
             if size >= _COMPRESS_APART:
@@ -283,10 +281,11 @@ class Connection(asyncio.Protocol):
             self._flush()
 
     def _ready(self, exchange: Exchange, reply: Reply) -> None:
-        if self._shared.closing:
+        shared = self._shared
+        if shared.closing:
             exchange.persistence = _CLOSE
-        head_only = exchange.request.method == b"HEAD"
-        exchange.written = render(reply, exchange.persistence, self._shared.date, head_only=head_only)
+        head_only = exchange.request.head.method == b"HEAD"
+        exchange.written = render(reply, exchange.persistence, shared.date, head_only=head_only)
         if self._pending and self._pending[0] is exchange:
             self._flush()
 

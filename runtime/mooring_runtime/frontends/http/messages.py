@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -18,21 +18,21 @@ Part = bytes | memoryview
 Headers = tuple[tuple[bytes, bytes], ...]
 
 
-class Request:
-    """A complete request. `headers` has lower-case names; of a repeated header the values stand with commas between.
+class Head:
+    """The head of a request. `headers` has lower-case names; of a repeated header the values stand with commas between.
 
-    `keep_alive` false: the client sends no other on this connection; `modern`: it speaks HTTP/1.1, not 1.0; `watch` is
-    set where requests are watched.
+    `keep_alive` false: the client sends no other request on this connection; `modern`: it speaks HTTP/1.1, not 1.0.
+    Requests whose heads are byte for byte the same share one object, so nobody changes it; `route` is what the handler
+    has found out about it, for the next time, and `total` the bytes of such a request.
     """
 
-    __slots__ = ("body", "headers", "keep_alive", "method", "modern", "target", "watch")
+    __slots__ = ("headers", "keep_alive", "method", "modern", "route", "target", "total")
 
     def __init__(
         self,
         method: bytes,
         target: bytes,
         headers: dict[bytes, bytes],
-        body: bytes,
         *,
         keep_alive: bool = True,
         modern: bool = True,
@@ -40,10 +40,46 @@ class Request:
         self.method = method
         self.target = target
         self.headers = headers
-        self.body = body
         self.keep_alive = keep_alive
         self.modern = modern
+        self.route: Any = None
+        self.total = 0
+
+
+class Request:
+    """A complete request; `watch` is set where requests are watched."""
+
+    __slots__ = ("body", "head", "watch")
+
+    def __init__(self, head: Head, body: bytes) -> None:
+        self.head = head
+        self.body = body
         self.watch: Watch | None = None
+
+    @property
+    def method(self) -> bytes:
+        """GET, POST and so on."""
+        return self.head.method
+
+    @property
+    def target(self) -> bytes:
+        """The path and what follows it, as sent."""
+        return self.head.target
+
+    @property
+    def headers(self) -> dict[bytes, bytes]:
+        """By lower-case name."""
+        return self.head.headers
+
+    @property
+    def keep_alive(self) -> bool:
+        """False: the client sends no other request on this connection."""
+        return self.head.keep_alive
+
+    @property
+    def modern(self) -> bool:
+        """The client speaks HTTP/1.1, not 1.0."""
+        return self.head.modern
 
 
 class Reply(NamedTuple):

@@ -1,6 +1,9 @@
 """Bytes to requests: httptools, and around it every limit and refusal that HTTP/1.1 asks of a server. No I/O.
 
 Where the chunks of bytes are cut makes no difference to what comes out.
+
+A client sends the same head again and again. The heads of plain requests (no chunks, no coding, nothing to expect) are
+therefore kept with what they said, and a request that comes in one piece under a known head is not parsed at all.
 """
 
 from collections.abc import Callable
@@ -17,9 +20,16 @@ from mooring_runtime.errors import (
     UnknownTransferCoding,
 )
 from mooring_runtime.frontends.http.coding import Inflater
-from mooring_runtime.frontends.http.messages import Request
+from mooring_runtime.frontends.http.messages import Head, Request
 
+_HEAD_END = b"\r\n\r\n"
 _RARE = frozenset({b"transfer-encoding", b"content-encoding", b"expect"})
+_NOT_PLAIN = _RARE | {b"upgrade"}
+_KEPT = 1024
+"""Heads that are known at once, of all connections; those of clients that never send the same one must not fill the
+memory, so when there are more all are forgotten."""
+_KEPT_BYTES = 1024
+"""Of the largest head that is kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +50,18 @@ class RequestParser:
     After a request that was the connection's last (`keep_alive` false), and after an error, nothing more is parsed.
     """
 
-    def __init__(self, limits: Limits, on_request: Callable[[Request], None], on_expect: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        limits: Limits,
+        on_request: Callable[[Request], None],
+        on_expect: Callable[[], None],
+        known: dict[bytes, Head] | None = None,
+    ) -> None:
+        """`known` holds the heads that parsers with the same limits have seen."""
         self._limits = limits
+        self._known: dict[bytes, Head] = {} if known is None else known
+        self._complete: list[Head] = []
+        """Heads of the requests that the bytes under way have completed."""
         self._on_request = on_request
         self._on_expect = on_expect
         self._parser = httptools.HttpRequestParser(self)
@@ -69,20 +89,42 @@ class RequestParser:
         """Parse on. Raises the RequestError to answer before the connection is closed."""
         if self._over:
             return
+        fresh = not self.in_message
+        if fresh:
+            size = data.find(_HEAD_END) + 4
+            known = self._known.get(data[:size])
+            if known is not None and known.total == len(data):
+                self._on_request(Request(known, data[size:]))
+                return
+        self._complete.clear()
         self._unparsed += len(data)
         try:
             self._feed(data)
             if self.in_message:
                 # A header, trailer or chunk extension that never ends would otherwise be held without bound.
                 self._bound_head(self._unparsed)
+            elif fresh and len(self._complete) == 1:
+                self._keep(self._complete[0], data)
         except RequestError:
             self._over = True
             self._body = []
             raise
 
+    def _keep(self, head: Head, data: bytes) -> None:
+        """Remember the head of a request that is just these bytes."""
+        size = data.find(_HEAD_END) + 4
+        if not head.keep_alive or size > _KEPT_BYTES or not _NOT_PLAIN.isdisjoint(head.headers):
+            return
+        if size + int(head.headers.get(b"content-length", b"0")) != len(data):  # Empty lines before it, say.
+            return
+        if len(self._known) >= _KEPT:
+            self._known.clear()
+        head.total = len(data)
+        self._known[data[:size]] = head
+
     def broken_request(self) -> Request:
         """What is known of the request under way, to answer an error with."""
-        return Request(self._method, self._target, self._headers, b"", keep_alive=False, modern=self._modern)
+        return Request(Head(self._method, self._target, self._headers, keep_alive=False, modern=self._modern), b"")
 
     def _feed(self, data: bytes) -> None:
         """Parse on, declining every offer to change the protocol (curl's h2c) as if it had not been made.
@@ -201,9 +243,9 @@ class RequestParser:
         self.in_message = self.in_body = self.expecting = False
         keep_alive = self._parser.should_keep_alive()
         self._over = not keep_alive
-        self._on_request(
-            Request(self._method, self._target, self._headers, body, keep_alive=keep_alive, modern=self._modern)
-        )
+        head = Head(self._method, self._target, self._headers, keep_alive=keep_alive, modern=self._modern)
+        self._complete.append(head)
+        self._on_request(Request(head, body))
 
     # --- checks
 
