@@ -47,7 +47,12 @@ def get(port: int, path: str) -> tuple[int, str]:
 def server(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[bytes], dict[str, int]]]:
     """A server that is ready, and its ports by the names that the pod gives them."""
     log = tmp_path / "log"
-    free = {names.ENV_HTTP_PORT: "0", names.ENV_METRICS_PORT: "0", names.ENV_DRAIN_SECONDS: "0.2"}
+    free = {
+        names.ENV_HTTP_PORT: "0",
+        "MOORING_GRPC_PORT": "0",
+        names.ENV_METRICS_PORT: "0",
+        names.ENV_DRAIN_SECONDS: "0.2",
+    }
     process = start("serve", log, **free)
 
     def lines() -> list[dict[str, Any]]:

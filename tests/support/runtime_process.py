@@ -73,6 +73,7 @@ class Server(Runtime):
                 "MOORING_MODEL_NAME": name,
                 "MOORING_MODEL_PATH": str(model),
                 "MOORING_HTTP_PORT": "0",
+                "MOORING_GRPC_PORT": "0",
                 "MOORING_METRICS_PORT": "0",
                 "MOORING_DRAIN_SECONDS": "0",
                 **{f"MOORING_{key.upper()}": value for key, value in variables.items()},
@@ -83,6 +84,11 @@ class Server(Runtime):
     def port(self) -> int:
         """The port of V2; waits until it listens."""
         return int(self.line("listening")["http_port"])
+
+    @property
+    def grpc_port(self) -> int:
+        """The port of V2 over gRPC."""
+        return int(self.line("listening")["grpc_port"])
 
     @property
     def metrics_port(self) -> int:

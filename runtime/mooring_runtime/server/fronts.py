@@ -1,6 +1,7 @@
 """The listeners of a server: started, drained and closed together. A further one is an entry more in `fronts_of`."""
 
 from collections.abc import Mapping
+from importlib import import_module
 from typing import Protocol
 
 from mooring_runtime.frontends.http.app import HttpApp
@@ -10,6 +11,7 @@ from mooring_runtime.frontends.http.messages import Handler
 from mooring_runtime.frontends.http.observed import log_access
 from mooring_runtime.frontends.http.parser import Limits
 from mooring_runtime.frontends.http.services import Options, Services
+from mooring_runtime.frontends.tls import Tls, TlsFiles
 from mooring_runtime.server.observation import Observation
 from mooring_runtime.settings import ServeSettings
 
@@ -37,12 +39,43 @@ class Front(Protocol):
 def fronts_of(settings: ServeSettings, services: Services, observation: Observation) -> Mapping[str, Front]:
     """Every protocol's listener, by the word under which the log tells its port."""
     app = observation.around(HttpApp(services))
-    return {"http_port": listener(settings, app, settings.http_port, "MOORING_HTTP_PORT")}
+    fronts: dict[str, Front] = {
+        "http_port": listener(settings, app, settings.http_port, "MOORING_HTTP_PORT", tls_of(settings, "http/1.1"))
+    }
+    if settings.grpc:
+        fronts["grpc_port"] = _grpc(settings, services)
+    return fronts
 
 
-def listener(settings: ServeSettings, handler: Handler, port: int, variable: str) -> Listener:
+def _grpc(settings: ServeSettings, services: Services) -> Front:
+    # Imported here: protobuf and HPACK's tables cost a server without gRPC 5 MiB and a start of 0.1 s for nothing.
+    calls = import_module("mooring_runtime.frontends.grpc.calls")
+    protocol = import_module("mooring_runtime.frontends.grpc.protocol")
+    service = import_module("mooring_runtime.frontends.grpc.service")
+    app = calls.App(service.methods(services), settings.grpc_max_message_bytes)
+    shared = protocol.Shared(app, limits_of(settings))
+    front: Front = protocol.GrpcListener(
+        shared, settings.host, settings.grpc_port, "MOORING_GRPC_PORT", tls_of(settings, "h2")
+    )
+    return front
+
+
+def tls_of(settings: ServeSettings, protocol: str) -> Tls | None:
+    """The TLS of a port that speaks `protocol`; None where the settings name no certificate."""
+    if settings.tls_cert_file is None or settings.tls_key_file is None:
+        return None
+    return Tls(TlsFiles(settings.tls_cert_file, settings.tls_key_file, settings.tls_client_ca_file), [protocol])
+
+
+def listener(settings: ServeSettings, handler: Handler, port: int, variable: str, tls: Tls | None = None) -> Listener:
     """A listener for HTTP; `variable` is named where the port cannot be had."""
-    limits = Limits(
+    shared = Shared(handler, limits_of(settings), log_access if settings.access_log else None)
+    return Listener(shared, settings.host, port, variable, tls=tls)
+
+
+def limits_of(settings: ServeSettings) -> Limits:
+    """What one client may take, of time and of memory."""
+    return Limits(
         header_bytes=settings.max_header_bytes,
         body_bytes=settings.max_body_bytes,
         header_timeout=settings.header_timeout,
@@ -50,8 +83,6 @@ def listener(settings: ServeSettings, handler: Handler, port: int, variable: str
         idle_timeout=settings.idle_timeout,
         write_timeout=settings.write_timeout,
     )
-    shared = Shared(handler, limits, log_access if settings.access_log else None)
-    return Listener(shared, settings.host, port, variable)
 
 
 def options_of(settings: ServeSettings) -> Options:

@@ -19,6 +19,7 @@ from mooring_runtime.settings.serving import (
     ModelSettings,
     ProtocolSettings,
     RunSettings,
+    TlsSettings,
     TraceSettings,
 )
 from mooring_runtime.settings.variables import SettingsError, describe, load, settings_of, unknown
@@ -61,6 +62,7 @@ class ServeSettings(
     LifeSettings,
     LimitSettings,
     ProtocolSettings,
+    TlsSettings,
     ListenSettings,
     DeviceSettings,
     RunSettings,
@@ -75,6 +77,16 @@ class ServeSettings(
             found["batch_preferred"] = (
                 f"MOORING_BATCH_PREFERRED has {self.batch_preferred[-1]}: it must be at most MOORING_BATCH_MAX_SIZE, "
                 f"which is {self.batch_max_size}"
+            )
+        if (self.tls_cert_file is None) != (self.tls_key_file is None):
+            there, missing = ("KEY", "CERT") if self.tls_cert_file is None else ("CERT", "KEY")
+            found[f"tls_{missing.lower()}_file"] = (
+                f"MOORING_TLS_{missing}_FILE is not set, but MOORING_TLS_{there}_FILE is: TLS needs both"
+            )
+        elif self.tls_client_ca_file is not None and self.tls_cert_file is None:
+            found["tls_client_ca_file"] = (
+                "MOORING_TLS_CLIENT_CA_FILE is set without MOORING_TLS_CERT_FILE and MOORING_TLS_KEY_FILE: "
+                "clients can show a certificate only over TLS"
             )
         if self.workers > 1 and self.model_control == "explicit":
             found["model_control"] = (

@@ -111,7 +111,25 @@ class ListenSettings:
 
     host: Annotated[str, kinds.host(), "The address to listen on, for every port."] = ""
     http_port: Annotated[int, kinds.port(), "Port of HTTP: every protocol and the probes."] = 8000
+    grpc_port: Annotated[int, kinds.port(), "Port of V2 over gRPC and of its health checks."] = 8001
+    grpc: Annotated[bool, kinds.flag(), "Whether gRPC is served; without it the server is a little smaller."] = True
     metrics_port: Annotated[int, kinds.port(), "Port of /metrics."] = 8002
+
+
+@dataclass(frozen=True, kw_only=True)
+class TlsSettings:
+    """TLS of HTTP and gRPC; the metrics stay plain"""
+
+    tls_cert_file: Annotated[
+        Path | None, kinds.path(), "The server's certificate and its chain (PEM), read anew when the file changes."
+    ] = None
+    tls_key_file: Annotated[Path | None, kinds.path(), "The certificate's key (PEM), without a passphrase."] = None
+    tls_client_ca_file: Annotated[
+        Path | None,
+        kinds.path(),
+        "Authorities (PEM) of which one must have signed the certificate that a client shows; without it none is asked "
+        "for. Probes show none: let them use the port of the metrics.",
+    ] = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,6 +160,9 @@ class LimitSettings:
 
     max_body_bytes: Annotated[int, kinds.size(), "The largest request body, also after decompression."] = 64 * 2**20
     max_header_bytes: Annotated[int, kinds.size(), "The largest request line and headers together."] = 32 * 2**10
+    grpc_max_message_bytes: Annotated[
+        int, kinds.size(), "The largest message over gRPC, also after decompression; the protocol's own limit is 2 GiB."
+    ] = 2**31 - 1
     header_timeout: Annotated[
         float, kinds.seconds(0.05, 3600), "Time for a client to send a request's line and headers."
     ] = 10.0
