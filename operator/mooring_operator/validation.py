@@ -63,31 +63,6 @@ _NOT_BUILT: Final = (
         lambda spec: spec.model.uri.startswith(("s3://", "gs://", "hf://")),
         "models cannot be fetched from s3://, gs:// or hf:// yet. Use oci://, pvc:// or https://",
     ),
-    NotBuilt(
-        "spec.model.format",
-        lambda spec: spec.model.format not in {None, "onnx"},
-        "only onnx can be served yet. Convert the model to onnx",
-    ),
-    NotBuilt(
-        "spec.model.warmup",
-        lambda spec: spec.model.warmup is not None,
-        "the server runs the model once before it is ready, and no other number can be asked for. Remove the field",
-    ),
-    NotBuilt(
-        "spec.batching",
-        lambda spec: spec.batching is not None,
-        "requests do not share a run yet. Remove the field",
-    ),
-    NotBuilt(
-        "spec.runtime.workers",
-        lambda spec: spec.runtime.workers is not None,
-        "a replica has one server process yet. Remove the field and raise spec.replicas",
-    ),
-    NotBuilt(
-        "spec.runtime.allowUnsafeFormats",
-        lambda spec: spec.runtime.allow_unsafe_formats,
-        "formats that run code on load cannot be served yet. Remove the field",
-    ),
 )
 _NOT_BUILT_SCALING: Final = (
     NotBuilt("spec.scaling.latency", lambda scaling: scaling.latency is not None, "use cpu"),

@@ -208,24 +208,12 @@ def test_device_classes_need_their_api() -> None:
         ({"model": {"uri": "s3://bucket/m.onnx"}}, "spec.model.uri"),
         ({"model": {"uri": "gs://bucket/m.onnx"}}, "spec.model.uri"),
         ({"model": {"uri": "hf://me/m"}}, "spec.model.uri"),
-        ({"model": {"uri": OCI, "warmup": 0}}, "spec.model.warmup"),
-        ({"batching": {"maxSize": 8}}, "spec.batching"),
-        ({"runtime": {"workers": 1}}, "spec.runtime.workers"),
-        ({"runtime": {"allowUnsafeFormats": True}}, "spec.runtime.allowUnsafeFormats"),
     ],
 )
 def test_not_built(fields: dict[str, Any], field: str) -> None:
     [problem] = validation.not_built(builders.spec(**fields))
     assert (problem.field, problem.reason) == (field, "NotBuiltYet")
     assert problem.message.startswith("not built yet: ")
-
-
-def test_format_is_not_built() -> None:
-    spec = builders.spec(model={"uri": OCI, "format": "python"}, runtime={"allowUnsafeFormats": True})
-    assert [problem.field for problem in validation.not_built(spec)] == [
-        "spec.model.format",
-        "spec.runtime.allowUnsafeFormats",
-    ]
 
 
 @pytest.mark.parametrize(

@@ -106,7 +106,7 @@ class Model(ApiModel):
     credentials: SecretReference | None = None
     """Secret with the credentials of an `https://` store; mounted, never read by the operator."""
     warmup: Annotated[Int, Field(ge=0, le=1000)] | None = None
-    """Number of requests that the server sends to itself before it is ready."""
+    """Number of runs before the server is ready, on zeros or on the requests that the model's own file names."""
 
     RULES = (
         Rule(

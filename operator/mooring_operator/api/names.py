@@ -49,9 +49,12 @@ CONTAINER_SERVER: Final = "server"
 CONTAINER_FETCH: Final = "fetch"
 
 HTTP_PORT: Final = 8000
+GRPC_PORT: Final = 8001
+"""Of the pod and of the Service alike: gRPC clients write it out."""
 METRICS_PORT: Final = 8002
 SERVICE_PORT: Final = 80
 PORT_NAME_HTTP: Final = "http"
+PORT_NAME_GRPC: Final = "grpc"
 PORT_NAME_METRICS: Final = "metrics"
 
 PATH_LIVE: Final = "/v2/health/live"
@@ -73,8 +76,14 @@ ENV_MODEL_URI: Final = "MOORING_MODEL_URI"
 ENV_MODEL_DIR: Final = "MOORING_MODEL_DIR"
 ENV_CREDENTIALS_DIR: Final = "MOORING_CREDENTIALS_DIR"
 ENV_HTTP_PORT: Final = "MOORING_HTTP_PORT"
+ENV_GRPC_PORT: Final = "MOORING_GRPC_PORT"
 ENV_METRICS_PORT: Final = "MOORING_METRICS_PORT"
 ENV_QUEUE: Final = "MOORING_QUEUE"
+ENV_WORKERS: Final = "MOORING_WORKERS"
+ENV_WARMUP: Final = "MOORING_WARMUP"
+ENV_BATCH_MAX_SIZE: Final = "MOORING_BATCH_MAX_SIZE"
+ENV_BATCH_MAX_DELAY: Final = "MOORING_BATCH_MAX_DELAY"
+ENV_ALLOW_UNSAFE_FORMATS: Final = "MOORING_ALLOW_UNSAFE_FORMATS"
 ENV_DRAIN_SECONDS: Final = "MOORING_DRAIN_SECONDS"
 """How long the server, after SIGTERM, is unready and still serves, so that endpoints lose it before it stops."""
 

@@ -41,9 +41,9 @@ class Resources(ApiModel):
 
 
 class Batching(ApiModel):
-    """How requests share a run of the model."""
+    """How requests share a run of the model; when left out, by what the server measures and the model's own file says."""
 
     max_size: Annotated[Int, Field(ge=1, le=4096)]
-    """Most requests of one run."""
+    """Most samples of one run, and so of one request; 1 lets none share."""
     max_delay: Delay | None = None
-    """Longest wait of a request for others to share its run."""
+    """Longest wait of a request for others to share its run; when left out, as long as it pays."""

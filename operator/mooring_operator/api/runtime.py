@@ -51,7 +51,7 @@ class Runtime(ApiModel):
     env: Annotated[list[EnvVar], Field(max_length=64), ListMap("name")] | None = None
     """Further environment variables of the server."""
     workers: Annotated[Int, Field(ge=1, le=64)] | None = None
-    """Server processes of one replica."""
+    """Server processes of one replica, each with the model in memory of its own."""
     queue: Annotated[Int, Field(ge=1, le=1_000_000)] | None = None
     """Most requests of one replica, in flight and queued; further ones get 503."""
     allow_unsafe_formats: Bool = False

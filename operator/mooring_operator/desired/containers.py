@@ -35,6 +35,7 @@ def server(service: Service, cluster: Cluster, delivery: Delivery, scheduling: S
         "env": _env(service, _server_env(service, delivery)),
         "ports": [
             {"name": names.PORT_NAME_HTTP, "containerPort": names.HTTP_PORT, "protocol": "TCP"},
+            {"name": names.PORT_NAME_GRPC, "containerPort": names.GRPC_PORT, "protocol": "TCP"},
             {"name": names.PORT_NAME_METRICS, "containerPort": names.METRICS_PORT, "protocol": "TCP"},
         ],
         "resources": resources,
@@ -98,20 +99,27 @@ def image(service: Service, cluster: Cluster, wanted: Variant) -> str:
 
 
 def _server_env(service: Service, delivery: Delivery) -> dict[str, str]:
+    spec = service.spec
     env = {
         names.ENV_MODEL_NAME: service.name,
         names.ENV_MODEL_PATH: delivery.path,
         names.ENV_HTTP_PORT: str(names.HTTP_PORT),
+        names.ENV_GRPC_PORT: str(names.GRPC_PORT),
         names.ENV_METRICS_PORT: str(names.METRICS_PORT),
         names.ENV_DRAIN_SECONDS: str(DRAIN_SECONDS),
     }
-    if service.spec.model.format is not None:
-        env[names.ENV_MODEL_FORMAT] = service.spec.model.format
-    if service.spec.runtime.queue is not None:
-        env[names.ENV_QUEUE] = str(service.spec.runtime.queue)
-    if delivery.sha256 is not None:
-        env[names.ENV_MODEL_SHA256] = delivery.sha256
-    return env
+    asked: dict[str, str | int | None] = {
+        names.ENV_MODEL_FORMAT: spec.model.format,
+        names.ENV_MODEL_SHA256: delivery.sha256,
+        names.ENV_WARMUP: spec.model.warmup,
+        names.ENV_QUEUE: spec.runtime.queue,
+        names.ENV_WORKERS: spec.runtime.workers,
+        names.ENV_BATCH_MAX_SIZE: spec.batching.max_size if spec.batching else None,
+        names.ENV_BATCH_MAX_DELAY: spec.batching.max_delay if spec.batching else None,
+        names.ENV_ALLOW_UNSAFE_FORMATS: "true" if spec.runtime.allow_unsafe_formats else None,
+    }
+    # What the spec leaves open is not written: the server's own default then follows its version.
+    return env | {name: str(value) for name, value in asked.items() if value is not None}
 
 
 def _env(service: Service, ours: dict[str, str]) -> list[Manifest]:

@@ -18,18 +18,20 @@ _DNS_PORTS = (53, 5353)
 
 
 def client_service(service: Service) -> Manifest:
-    """Return the Service: port 80 in front of the server's HTTP port."""
-    port = {
-        "name": names.PORT_NAME_HTTP,
-        "port": names.SERVICE_PORT,
-        "targetPort": names.PORT_NAME_HTTP,
-        "protocol": "TCP",
-    }
+    """Return the Service: port 80 in front of the server's HTTP port, and gRPC under its own number."""
     return {
         "apiVersion": "v1",
         "kind": "Service",
         "metadata": metadata(service),
-        "spec": {"type": "ClusterIP", "selector": pod_selector(service), "ports": [port]},
+        "spec": {
+            "type": "ClusterIP",
+            "selector": pod_selector(service),
+            "ports": [
+                _service_port(names.PORT_NAME_HTTP, names.SERVICE_PORT),
+                # Without the protocol a mesh or a gateway speaks HTTP/1.1 to it.
+                {**_service_port(names.PORT_NAME_GRPC, names.GRPC_PORT), "appProtocol": "kubernetes.io/h2c"},
+            ],
+        },
     }
 
 
@@ -41,7 +43,7 @@ def url(service: Service) -> str:
 def network_policy(service: Service, cluster: Cluster, step: Step) -> Manifest:
     """Return the policy of all pods of the service, those that serve and the one that checks.
 
-    In: HTTP from anywhere in the cluster, metrics from the monitoring namespace. Out: DNS, and the store of a model
+    In: HTTP and gRPC from anywhere in the cluster, metrics from the monitoring namespace. Out: DNS, and the store of a model
     that the pod itself fetches.
     """
     monitoring = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": cluster.monitoring_namespace}}}
@@ -53,7 +55,7 @@ def network_policy(service: Service, cluster: Cluster, step: Step) -> Manifest:
             "podSelector": {"matchLabels": {names.LABEL_SERVICE: service.name}},
             "policyTypes": ["Ingress", "Egress"],
             "ingress": [
-                {"from": [_anywhere()], "ports": [_port(names.HTTP_PORT)]},
+                {"from": [_anywhere()], "ports": [_port(names.HTTP_PORT), _port(names.GRPC_PORT)]},
                 {"from": [monitoring], "ports": [_port(names.METRICS_PORT)]},
             ],
             "egress": [
@@ -113,6 +115,10 @@ def _is_address(host: str) -> bool:
 def _anywhere() -> Manifest:
     """Return the peer that every pod of the cluster is."""
     return {"namespaceSelector": {}}
+
+
+def _service_port(name: str, port: int) -> Manifest:
+    return {"name": name, "port": port, "targetPort": name, "protocol": "TCP"}
 
 
 def _port(port: int, protocol: str = "TCP") -> Manifest:

@@ -93,6 +93,8 @@ def test_what_pods_need_comes_before_them() -> None:
         ({"allowUnsafeFormats": True}, {"format": "torchscript"}, None, "1.0-torch"),
         ({"allowUnsafeFormats": True}, {"format": "torch-export"}, {"type": "amd.com/gpu"}, "1.0-torch"),
         ({"allowUnsafeFormats": True}, {"format": "python"}, None, "1.0"),
+        ({"allowUnsafeFormats": True}, {"uri": "pvc://models/m.pt2"}, None, "1.0-torch"),
+        ({"allowUnsafeFormats": True}, {"uri": "pvc://models/m.pt2", "format": "python"}, None, "1.0"),
         ({"variant": "onnx"}, {}, {"type": "nvidia.com/gpu"}, "1.0"),
     ],
 )
