@@ -68,6 +68,22 @@ def perceptron(file: Path, sizes: Sequence[int] = (16, 64, 64, 4)) -> Path:
     return _save(helper.make_graph(nodes, "perceptron", inputs, outputs, weights), file)
 
 
+def scaled(file: Path, factor: float, padding: int = 0) -> Path:
+    """`x` [n] FP32 to `y`, `factor` times as much; `padding` is bytes of weights that are there and change nothing."""
+    weights = [numpy_helper.from_array(np.array(factor, dtype=np.float32), "factor")]
+    nodes = [helper.make_node("Mul", ["x", "factor"], ["y"])]
+    if padding:
+        weights.append(numpy_helper.from_array(np.zeros(padding // 4, dtype=np.float32), "padding"))
+        nodes = [
+            helper.make_node("ReduceSum", ["padding"], ["nothing"], keepdims=0),
+            helper.make_node("Mul", ["x", "factor"], ["product"]),
+            helper.make_node("Add", ["product", "nothing"], ["y"]),
+        ]
+    inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n"])]
+    outputs = [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n"])]
+    return _save(helper.make_graph(nodes, "scaled", inputs, outputs, weights), file)
+
+
 def slow(file: Path, turns: int = 300) -> Path:
     """`x` [1] FP32 comes back as `y` after `turns` turns of a loop that multiplies 128x128 matrices."""
     body = helper.make_graph(

@@ -18,6 +18,7 @@ from typing import Protocol
 from mooring_runtime.errors import ModelInvalid, ModelNotFound
 from mooring_runtime.repository import config, triton_config
 from mooring_runtime.repository.config import ModelConfig, VersionPolicy
+from mooring_runtime.repository.files import find_model_file
 from mooring_runtime.settings import RunSettings, ServeSettings
 from mooring_runtime.settings.kinds import model_name
 
@@ -44,6 +45,17 @@ class ModelSource:
     """What the model's own files, and the client that asked for the load, say of it."""
     stamp: Stamp | None = None
     """None: nobody looked, so a load reads it again whatever was loaded before."""
+    variable: str = ""
+    """The setting that names the path, for errors."""
+
+    def file(self) -> Path:
+        """The model's file. Raises ModelNotFound, UnsafeFormat. Blocks."""
+        try:
+            return find_model_file(self.path, self.config.file, self.format)
+        except ModelNotFound as error:
+            if not self.variable:
+                raise
+            raise ModelNotFound(f"{self.variable}: {error}") from error
 
     def under(self, settings: RunSettings) -> "ModelSource":
         """This, with what the settings say in place of what the model says."""
@@ -125,7 +137,9 @@ def stock_of(settings: ServeSettings) -> Stock:
     if settings.model_repository is not None:
         return ModelDirectory(settings.model_repository)
     assert settings.model_path is not None, "ServeSettings.faults has seen to it"
-    source = ModelSource(settings.model_path, settings.model_format, settings.model_sha256)
+    source = ModelSource(
+        settings.model_path, settings.model_format, settings.model_sha256, variable="MOORING_MODEL_PATH"
+    )
     return SingleModel(settings.model_name, source)
 
 

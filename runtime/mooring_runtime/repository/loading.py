@@ -13,7 +13,7 @@ from mooring_runtime.backends.base import Backend, Load, LoadOptions
 from mooring_runtime.errors import DigestMismatch, ModelInvalid
 from mooring_runtime.repository.config import ModelConfig
 from mooring_runtime.repository.digest import check_digest
-from mooring_runtime.repository.files import find_model_file, model_format
+from mooring_runtime.repository.files import model_format
 from mooring_runtime.repository.layout import ModelSource
 from mooring_runtime.repository.warmup import warm_up
 from mooring_runtime.scheduling import RunTimes
@@ -60,7 +60,7 @@ def load_backend(
     Raises the FatalError that says what is wrong with the file or what stands beside it.
     """
     started = time.monotonic()
-    file = find_model_file(source.path, source.config.file, source.format)
+    file = source.file()
     name = model_format(file, source.format, allow_unsafe=options.allow_unsafe)
     before = file.stat()
     check_digest(file, source.sha256)
@@ -99,7 +99,7 @@ def file_bytes(source: ModelSource) -> int:
 
     Raises ModelNotFound, UnsafeFormat where there is no file to load.
     """
-    file = find_model_file(source.path, source.config.file, source.format)
+    file = source.file()
     if source.path.is_file():
         return file.stat().st_size
     return sum(each.stat().st_size for each in source.path.iterdir() if each.is_file())

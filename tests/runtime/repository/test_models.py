@@ -1,17 +1,19 @@
+import asyncio
 import hashlib
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from mooring_runtime.backends.base import Backend, Load, LoadOptions
-from mooring_runtime.errors import DigestMismatch, ModelNotReady, ModelRefused, UnknownModel
-from mooring_runtime.messages import Array, ModelMetadata
+from mooring_runtime.errors import DigestMismatch, ModelAsleep, ModelInvalid, ModelNotReady, UnknownModel
+from mooring_runtime.messages import InferRequest, InferResponse, Tensor
 from mooring_runtime.metrics import ModelStats
-from mooring_runtime.repository import Model, ModelSource, Repository, load_backend
-from mooring_runtime.repository.models import warm_up
-from mooring_runtime.scheduling.policy import RunTimes
-from tests.support.serving import ALL, EchoBackend, echo_metadata
+from mooring_runtime.repository import Model, ModelSource, Repository, State, load_backend
+from mooring_runtime.repository.config import ModelConfig
+from tests.support.serving import Apart, EchoBackend, Served, echo_metadata
 
 OPTIONS = LoadOptions("m", "1", 1)
 
@@ -25,6 +27,18 @@ def loads(backend: Backend) -> Load:
     return load
 
 
+class Closable(EchoBackend):
+    """Remembers that it was closed."""
+
+    def __init__(self, hook: Callable[[], None] = lambda: None) -> None:
+        super().__init__(echo_metadata(), hook)
+        self.closed = threading.Event()
+
+    def close(self) -> None:
+        assert not self.closed.is_set()
+        self.closed.set()
+
+
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     path = tmp_path / "m.onnx"
@@ -35,7 +49,7 @@ def file(tmp_path: Path) -> Path:
 def test_a_right_digest_is_loaded(file: Path) -> None:
     backend = EchoBackend(echo_metadata())
     digest = hashlib.sha256(b"the model").hexdigest()
-    assert load_backend(ModelSource(file, None, digest), OPTIONS, lambda _: loads(backend)) is backend
+    assert load_backend(ModelSource(file, None, digest), OPTIONS, lambda _: loads(backend)).backend is backend
     assert backend.runs == 0
 
 
@@ -50,12 +64,15 @@ def test_a_wrong_digest_is_not_loaded(file: Path) -> None:
 
 
 def test_a_file_that_changes_while_it_is_loaded_is_not_served(file: Path) -> None:
+    backend = Closable()
+
     def load(file: Path, options: LoadOptions) -> Backend:
         file.write_bytes(b"another model")
-        return EchoBackend(echo_metadata())
+        return backend
 
     with pytest.raises(DigestMismatch, match="was changed while it was loaded"):
         load_backend(ModelSource(file), OPTIONS, lambda _: load)
+    assert backend.closed.is_set()
 
 
 def test_the_format_is_found_by_the_suffix(file: Path) -> None:
@@ -65,67 +82,122 @@ def test_the_format_is_found_by_the_suffix(file: Path) -> None:
         asked.append(name)
         return loads(EchoBackend(echo_metadata()))
 
-    load_backend(ModelSource(file), OPTIONS, load_format)
+    assert load_backend(ModelSource(file), OPTIONS, load_format).format == "onnx"
     assert asked == ["onnx"]
 
 
-class Recorder(EchoBackend):
-    def __init__(self, metadata: ModelMetadata) -> None:
-        super().__init__(metadata)
-        self.shapes: dict[str, tuple[int, ...]] = {}
-
-    def infer(self, inputs: Mapping[str, Array], outputs: Sequence[str]) -> list[Array]:
-        self.shapes = {name: array.shape for name, array in inputs.items()}
-        return super().infer(inputs, outputs)
+def test_labels_of_what_is_no_output_are_refused(file: Path) -> None:
+    source = ModelSource(file, config=ModelConfig(labels={"out": ("a", "b")}))
+    words = "labels has 'out', which is no output of model 'echo'; its outputs are out_FP32"
+    with pytest.raises(ModelInvalid, match=words):
+        load_backend(source, OPTIONS, lambda _: loads(EchoBackend(echo_metadata())))
 
 
-def test_warm_up_takes_every_datatype_in_its_smallest_shape() -> None:
-    backend = Recorder(echo_metadata(ALL, (-1, 3)))
-    times = RunTimes()
-    warm_up(backend, times)
-    assert backend.runs > 1
-    assert set(backend.shapes.values()) == {(1, 3)}
-    size = sum(array.nbytes for array in backend.infer({f"in_{n}": a for n, a in zeros().items()}, []))
-    assert size == 0
+# --- the table
 
 
-def zeros() -> dict[str, Array]:
-    return {}
+def model(version: str = "1", name: str = "m") -> Model:
+    return Model(name, ModelStats(name, version), version)
 
 
-def test_warm_up_learns_how_long_a_run_takes() -> None:
-    times = RunTimes()
-    warm_up(EchoBackend(echo_metadata(("FP32",), (-1, 4))), times)
-    assert times.inline(16)
+def serving(version: str = "1") -> Model:
+    found = model(version)
+    found.serve(EchoBackend(echo_metadata()))
+    return found
 
 
-def test_a_model_that_takes_no_zeros_is_served_cold(caplog: pytest.LogCaptureFixture) -> None:
-    def refuse() -> None:
-        raise ModelRefused("no zeros")
-
-    warm_up(EchoBackend(echo_metadata(), refuse), RunTimes())
-    assert "model 'echo' does not like a warm-up with zeros, so it starts cold: no zeros" in caplog.text
+def table(*models: Model) -> Repository:
+    repository = Repository()
+    for each in models:
+        repository.add(each)
+    return repository
 
 
 def test_a_model_is_not_ready_before_it_is_loaded() -> None:
-    repository = Repository()
-    model = Model("m", ModelStats("m", "1"))
-    repository.add(model)
+    loading = model()
+    repository = table(loading)
     assert repository.not_ready() == "model 'm' is loading"
     with pytest.raises(ModelNotReady, match="model 'm' is loading"):
-        _ = model.metadata
-    model.serve(EchoBackend(echo_metadata()))
+        _ = loading.metadata
+    loading.serve(EchoBackend(echo_metadata()))
     assert repository.not_ready() is None
-    assert model.stats.ready
+    assert loading.stats.ready
 
 
 def test_a_model_is_found_by_name_and_version() -> None:
-    repository = Repository()
-    model = Model("m", ModelStats("m", "1"))
-    repository.add(model)
-    assert repository.find("m", None) is model
-    assert repository.find("m", "1") is model
+    found = model()
+    repository = table(found)
+    assert repository.find("m", None) is found
+    assert repository.find("m", "1") is found
     with pytest.raises(UnknownModel, match="unknown model 'n'; this server has 'm'"):
         repository.find("n", None)
     with pytest.raises(UnknownModel, match="model 'm' has no version 2; it has 1"):
         repository.find("m", "2")
+
+
+def test_many_names_do_not_all_stand_in_a_message() -> None:
+    repository = table(*(model(name=f"m{index}") for index in range(20)))
+    with pytest.raises(UnknownModel, match=r"'m8', 'm9', \.\.\.$"):
+        repository.find("n", None)
+
+
+def test_the_highest_version_that_serves_answers() -> None:
+    second, tenth, loading = serving("2"), serving("10"), model("11")
+    repository = table(tenth, loading, second)
+    assert repository.find("m", None) is tenth
+    assert repository.find("m", "11") is loading
+    loading.serve(EchoBackend(echo_metadata()))
+    repository.refresh("m")
+    assert repository.find("m", None) is loading
+    repository.remove(loading)
+    assert repository.find("m", None) is tenth
+
+
+def test_who_sleeps_is_not_passed_over_for_an_older_version() -> None:
+    old, asleep = serving("1"), model("2")
+    asleep.state = State.UNAVAILABLE
+    asked = []
+
+    def wake() -> int:
+        asked.append(1)
+        return 7
+
+    asleep.wake = wake
+    repository = table(old, asleep)
+    assert repository.find("m", None) is asleep
+    with pytest.raises(ModelAsleep, match="unloaded to make room for others and is being loaded again") as caught:
+        _ = asleep.batcher
+    assert (caught.value.retry_after, asked) == (7, [1])
+    assert repository.not_ready() is None
+
+
+def test_another_load_of_a_version_stays_when_the_old_one_goes() -> None:
+    old, new = serving(), serving()
+    repository = table(old)
+    repository.add(new)
+    repository.remove(old)
+    assert repository.find("m", None) is new
+
+
+async def test_a_retired_model_answers_what_it_has_and_is_closed_then() -> None:
+    gate = threading.Event()
+    backend = Closable(lambda: check(gate.wait(1)))
+    served = Served(backend=backend, times=Apart())
+    answers: list[object] = []
+    tensor = Tensor("in_FP32", "FP32", np.zeros((1, 2), np.float32))
+    for _ in range(3):
+        served.plane.infer("echo", None, lambda _: InferRequest((tensor,)), answers.append)
+    leaving = asyncio.ensure_future(served.model.retire())
+    await asyncio.sleep(0)
+    with pytest.raises(ModelNotReady):
+        _ = served.model.batcher
+    assert not leaving.done()
+    gate.set()
+    await leaving
+    assert [type(answer) for answer in answers] == [InferResponse] * 3
+    assert backend.closed.is_set()
+    await served.model.retire()
+
+
+def check(fact: bool) -> None:
+    assert fact
