@@ -2,23 +2,26 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any
 
 import orjson
 
-from mooring_runtime.backends.base import Backend
+from mooring_runtime.backends.base import Backend, Load, LoadOptions
 from mooring_runtime.dataplane import DataPlane
+from mooring_runtime.dataplane.control import Control
 from mooring_runtime.dataplane.observability import LogSettings, TraceSettings
-from mooring_runtime.errors import RequestError
 from mooring_runtime.frontends.http.app import HttpApp
 from mooring_runtime.frontends.http.connection import Connection, Exchange, Shared
 from mooring_runtime.frontends.http.messages import Handler, Reply, Request
 from mooring_runtime.frontends.http.parser import Limits
 from mooring_runtime.frontends.http.services import Options, Services
 from mooring_runtime.messages import DATATYPES, Array, ModelMetadata, TensorSpec
-from mooring_runtime.metrics import ModelStats
-from mooring_runtime.repository import Model, Repository
+from mooring_runtime.metrics import MetricsPage, ModelStats
+from mooring_runtime.repository import Manager, Model, ModelSource, Repository
+from mooring_runtime.repository.layout import SingleModel
 from mooring_runtime.scheduling import RunTimes, Ticket
+from mooring_runtime.settings import ServeSettings
 
 
 class Inline(RunTimes):
@@ -75,49 +78,13 @@ def echo_metadata(
 ALL = tuple(DATATYPES)
 
 
-class IndexEntry(NamedTuple):
-    name: str
-    version: str
-    state: str
-    reason: str
+def loads(backend: Backend) -> Callable[[str], Load]:
+    """For `Manager`: whatever the format and the file, it is this backend."""
 
+    def load(file: Path, options: LoadOptions) -> Backend:
+        return backend
 
-class FakeControl:
-    """Administers the one model of a `Served`; remembers what it was told."""
-
-    def __init__(self, served: "Served") -> None:
-        self.served = served
-        self.told: list[object] = []
-        self.failure: RequestError | None = None
-
-    def index(self, ready_only: bool) -> list[IndexEntry]:
-        model = self.served.model
-        state = model.state.name
-        if ready_only and state != "READY":
-            return []
-        return [IndexEntry(model.name, model.version, state, "")]
-
-    async def load(self, name: str, config: str | None = None, files: Mapping[str, bytes] | None = None) -> None:
-        self.told.append(("load", name, config, files))
-        if self.failure is not None:
-            raise self.failure
-
-    async def unload(self, name: str) -> None:
-        self.told.append(("unload", name))
-        if self.failure is not None:
-            raise self.failure
-
-    def config(self, name: str, version: str | None) -> dict[str, object]:
-        self.served.plane.metadata(name, version)
-        return {"name": name, "max_batch_size": 32}
-
-    def statistics(self, name: str | None, version: str | None) -> list[dict[str, object]]:
-        if name is not None:
-            self.served.plane.metadata(name, version)
-        return [{"name": self.served.model.name, "version": "1"}]
-
-    def versions(self, name: str) -> list[str]:
-        return [self.served.model.version]
+    return lambda model_format: load
 
 
 class Served:
@@ -143,8 +110,14 @@ class Served:
         repository = Repository()
         repository.add(self.model)
         self.plane = DataPlane(repository, limit)
-        self.control = FakeControl(self)
-        services = Services(self.plane, self.control, LogSettings(), TraceSettings(None, self.plane.models), options)
+        nowhere = ModelSource(Path("/nowhere/model.onnx"))
+        settings = ServeSettings(model_name=self.model.name, model_path=nowhere.path, model_control="explicit")
+        stock = SingleModel(self.model.name, nowhere)
+        manager = Manager(repository, stock, settings, MetricsPage(), loads(backend or self.backend))
+        repository.starting = None
+        services = Services(
+            self.plane, Control(repository, manager), LogSettings(), TraceSettings(None, self.plane.models), options
+        )
         self.app = HttpApp(services)
 
     def ask(self, method: str, target: str, body: bytes = b"", headers: Mapping[bytes, bytes] | None = None) -> Reply:

@@ -72,7 +72,7 @@ def test_v2_in_json() -> None:
 def test_v2_in_the_binary_form_of_sagemaker() -> None:
     tensor = {"name": "in_FP32", "shape": [1, 2], "datatype": "FP32", "parameters": {"binary_data_size": 8}}
     head = orjson.dumps({"inputs": [tensor], "parameters": {"binary_data_output": True}})
-    raw = np.float32([1, 2]).tobytes()
+    raw = np.array([1, 2], np.float32).tobytes()
     reply = ask(head + raw, (TRITON + b"%d" % len(head)).decode())
     assert reply.status == 200
     assert reply.headers == ()
@@ -92,7 +92,10 @@ def test_raw_bytes_are_the_only_input() -> None:
         reply = ask(b"[hello]", content_type, TEXT)
         assert (reply.content_type, b"".join(reply.body)) == (OCTETS, b"[hello]")
     assert body(ask(b"\1\2\3", "image/png", IMAGE)) == [1, 2, 3]
-    assert body(ask(np.float32([1, 2, 3, 4]).tobytes(), "application/octet-stream")) == [[1.0, 2.0], [3.0, 4.0]]
+    assert body(ask(np.array([1, 2, 3, 4], np.float32).tobytes(), "application/octet-stream")) == [
+        [1.0, 2.0],
+        [3.0, 4.0],
+    ]
 
 
 def test_a_form_holds_the_body_in_data_or_body() -> None:

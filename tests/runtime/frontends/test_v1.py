@@ -123,7 +123,7 @@ def test_bare_values_for_several_inputs_are_refused() -> None:
 def test_outputs_that_are_no_rows_are_refused_to_rows_alone() -> None:
     metadata = ModelMetadata("m", "1", "echo", (TensorSpec("in_y", "FP32", ()),), (TensorSpec("out_y", "FP32", ()),))
     served = Served(metadata)
-    served.backend.infer = lambda inputs, outputs: [np.float32([[1, 2, 3]])]  # type: ignore[method-assign]
+    served.backend.infer = lambda inputs, outputs: [np.array([[1, 2, 3]], np.float32)]  # type: ignore[method-assign]
     assert "output 'out_y' has shape [1, 3], which is no row for each of 2 instances; send `inputs`" in error(
         served.ask("POST", "/v1/models/m:predict", b'{"instances": [1, 2]}')
     )

@@ -1,10 +1,11 @@
+import asyncio
 import base64
 from typing import Any
 
 import orjson
 import pytest
 
-from mooring_runtime.errors import NotInRepository
+from mooring_runtime.frontends.http.answers import Later
 from mooring_runtime.frontends.http.messages import JSON, Reply
 from tests.support.serving import Served
 
@@ -40,31 +41,40 @@ def test_the_index_leaves_out_what_is_not_known(served: Served) -> None:
     assert "ready is 1" in body(post(served, "/v2/repository/index", {"ready": 1}), 400)["error"]
 
 
-async def test_load_and_unload(served: Served) -> None:
-    [reply] = await served.ask_later("POST", "/v2/repository/models/echo/load")
-    assert body(reply) == {"name": "echo", "load": True}
+LOAD, UNLOAD = "/v2/repository/models/echo/load", "/v2/repository/models/echo/unload"
+
+
+async def test_unload_and_load(served: Served) -> None:
+    [reply] = await served.ask_later("POST", UNLOAD, {"parameters": {"unload_dependents": False}})
+    assert body(reply) == {"name": "echo", "unload": True}
+    [entry] = body(post(served, "/v2/repository/index"))
+    assert entry["name"] == "echo"
+    assert entry["state"] in {"UNLOADING", "UNAVAILABLE"}  # Its thread may still be at work.
+    assert body(post(served, "/v2/repository/index", {"ready": True})) == []
     content = base64.b64encode(b"onnx").decode()
     parameters = {"config": '{"max_batch_size": 4}', "file:1/model.onnx": content}
-    await served.ask_later("POST", "/v2/repository/models/a%2Fb/load", {"parameters": parameters})
-    [reply] = await served.ask_later(
-        "POST", "/v2/repository/models/echo/unload", {"parameters": {"unload_dependents": False}}
-    )
-    assert body(reply) == {"name": "echo", "unload": True}
-    assert served.control.told == [
-        ("load", "echo", None, None),
-        ("load", "a/b", '{"max_batch_size": 4}', {"1/model.onnx": b"onnx"}),
-        ("unload", "echo"),
-    ]
+    [reply] = await served.ask_later("POST", LOAD, {"parameters": parameters})
+    assert body(reply) == {"name": "echo", "load": True}
+    assert body(served.ask("GET", "/v2/models/echo/ready")) == {"name": "echo", "ready": True}
 
 
 async def test_a_load_that_fails_says_why(served: Served) -> None:
-    served.control.failure = NotInRepository("there is no model 'echo' in the repository")
-    [reply] = await served.ask_later("POST", "/v2/repository/models/echo/load")
-    assert body(reply, 500) == {"error": "there is no model 'echo' in the repository"}
-    served.control.failure = None
-    served.control.told = None  # type: ignore[assignment]  # A fault of ours is told too.
-    [reply] = await served.ask_later("POST", "/v2/repository/models/echo/load")
-    assert "a fault of the server: AttributeError" in body(reply, 500)["error"]
+    [reply] = await served.ask_later("POST", LOAD)
+    assert "failed to load 'echo': /nowhere/model.onnx: there is no such file" in body(reply, 400)["error"]
+    [reply] = await served.ask_later("POST", "/v2/repository/models/a%2Fb/load")
+    assert "failed to load 'a/b': this server's repository has no model" in body(reply, 500)["error"]
+    [reply] = await served.ask_later("POST", "/v2/repository/models/a%2Fb/unload")
+    assert "unknown model 'a/b'" in body(reply, 404)["error"]
+
+
+async def test_a_fault_of_ours_is_told_too() -> None:
+    async def fail() -> Reply:
+        raise AttributeError("no such thing")
+
+    replies: asyncio.Queue[Reply] = asyncio.Queue()
+    Later().answer(replies.put_nowait, fail())
+    reply = await asyncio.wait_for(replies.get(), 1)
+    assert body(reply, 500) == {"error": "a fault of the server: AttributeError: no such thing"}
 
 
 @pytest.mark.parametrize(
@@ -83,7 +93,7 @@ async def test_a_load_that_fails_says_why(served: Served) -> None:
 )
 def test_what_is_wrong_with_a_load_is_told(served: Served, call: str, document: object, words: str) -> None:
     assert words in body(post(served, f"/v2/repository/models/echo/{call}", document), 400)["error"]
-    assert served.control.told == []
+    assert body(post(served, "/v2/repository/index"))[0]["state"] == "READY"
 
 
 @pytest.mark.parametrize("call", ["index", "models/echo/load", "models/echo/unload"])

@@ -2,17 +2,15 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mooring_runtime.dataplane import DataPlane
+from mooring_runtime.dataplane.control import Control
 from mooring_runtime.dataplane.observability import LogSettings, TraceSettings
 from mooring_runtime.errors import InvalidRequest, UnknownModel
 from mooring_runtime.frontends.http.messages import Request, Respond
 from mooring_runtime.frontends.http.router import Found
 from mooring_runtime.scheduling import Ticket
-
-if TYPE_CHECKING:
-    from mooring_runtime.dataplane.control import Control
 
 Answer = Callable[[Found[Any], Request, Respond], Ticket | None]
 """Answers a request that was found to be its own."""
@@ -39,7 +37,7 @@ class Services:
     """The data plane and what administers it."""
 
     plane: DataPlane
-    control: "Control"
+    control: Control
     logs: LogSettings
     traces: TraceSettings
     options: Options = Options()
