@@ -41,7 +41,7 @@ class Resources(ApiModel):
 
 
 class Batching(ApiModel):
-    """How requests share a run of the model; when left out, by what the server measures and the model's own file says."""
+    """How requests share a run of the model; left out, the server goes by what it measures and the model's own file."""
 
     max_size: Annotated[Int, Field(ge=1, le=4096)]
     """Most samples of one run, and so of one request; 1 lets none share."""

@@ -43,8 +43,8 @@ def url(service: Service) -> str:
 def network_policy(service: Service, cluster: Cluster, step: Step) -> Manifest:
     """Return the policy of all pods of the service, those that serve and the one that checks.
 
-    In: HTTP and gRPC from anywhere in the cluster, metrics from the monitoring namespace. Out: DNS, and the store of a model
-    that the pod itself fetches.
+    In: HTTP and gRPC from anywhere in the cluster, metrics from the monitoring namespace. Out: DNS, and the store of a
+    model that the pod itself fetches.
     """
     monitoring = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": cluster.monitoring_namespace}}}
     return {
