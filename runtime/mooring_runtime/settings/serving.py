@@ -136,6 +136,12 @@ class TlsSettings:
 class ProtocolSettings:
     """What the protocols answer"""
 
+    sagemaker: Annotated[
+        bool,
+        kinds.flag(),
+        "Be a SageMaker container: port 8080 and the model in /opt/ml/model, where nothing else is set; "
+        "SAGEMAKER_BIND_TO_PORT says the same, and the port.",
+    ] = False
     base_path: Annotated[str, kinds.base_path(), "A prefix that every HTTP path may have, and need not."] = ""
     v1_dialect: Annotated[
         str,
