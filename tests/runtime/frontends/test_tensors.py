@@ -56,7 +56,7 @@ def test_json_and_binary_give_the_same_bits(pair: tuple[str, Array], flat: bool)
 @given(pair=arrays(JSON_NAMES))
 def test_what_json_says_is_read_back_with_the_same_bits(pair: tuple[str, Array]) -> None:
     name, array = pair
-    text = tensors.dump_json({"data": tensors.to_json("x", name, array)})
+    text = b'{"data":%b}' % tensors.to_json("x", name, array)
     again = tensors.from_json("x", tensors.parse_json(text)["data"], DATATYPES[name], array.shape)
     assert bytes(tensors.to_bytes(name, again)) == bytes(tensors.to_bytes(name, array))
 
@@ -82,7 +82,7 @@ def test_large_outputs_are_not_copied() -> None:
 def test_arrays_in_another_order_are_written_row_by_row() -> None:
     array = np.arange(6, dtype=np.float32).reshape(2, 3).T
     assert tensors.to_bytes("FP32", array) == np.ascontiguousarray(array).tobytes()
-    assert tensors.dump_json({"d": tensors.to_json("x", "FP32", array)}) == b'{"d":[0.0,3.0,1.0,4.0,2.0,5.0]}'
+    assert tensors.to_json("x", "FP32", array) == b"[0.0,3.0,1.0,4.0,2.0,5.0]"
 
 
 def test_what_is_not_finite_is_written_as_triton_does() -> None:

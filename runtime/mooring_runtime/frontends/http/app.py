@@ -30,7 +30,7 @@ class HttpApp:
     def __call__(self, request: Request, respond: Respond) -> Ticket | None:
         """Answer one request. Raises RequestError for what has no route."""
         head = request.head
-        found = head.route
+        found: Found[Answer] | None = head.route
         if found is None:
             found = head.route = self._router.find(head.method, head.target)
         return found.handler(found, request, respond)

@@ -2,7 +2,8 @@
 
 import json
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from itertools import chain
 from math import prod
 from typing import Any
@@ -12,7 +13,7 @@ import orjson
 
 from mooring_runtime.errors import InvalidRequest
 from mooring_runtime.frontends.http.messages import Part
-from mooring_runtime.messages import DATATYPES, Array, Datatype
+from mooring_runtime.messages import DATATYPES, Array, Datatype, Tensor, TensorSpec
 
 _MAX_SIZE = 2**31 - 1
 _MAX_ELEMENTS = 2**48
@@ -86,6 +87,49 @@ def from_json(what: str, data: object, datatype: Datatype, shape: tuple[int, ...
         raise InvalidRequest(f"{what} is {datatype.name}, but data holds a number that is too large for it") from None
 
 
+_PACKED = {
+    "UINT8": "B",
+    "UINT16": "H",
+    "UINT32": "I",
+    "UINT64": "Q",
+    "INT8": "b",
+    "INT16": "h",
+    "INT32": "i",
+    "INT64": "q",
+    "FP32": "f",
+    "FP64": "d",
+}
+"""`struct`'s letter of a datatype."""
+_ODD = (KeyError, IndexError, TypeError, ValueError, OverflowError, struct.error, InvalidRequest)
+
+
+@lru_cache(1024)
+def _packer(datatype: str, count: int) -> Callable[..., bytes]:
+    return struct.Struct(f"<{count}{_PACKED[datatype]}").pack
+
+
+def quick(specs: Mapping[str, TensorSpec], item: Any) -> Tensor | None:
+    """The tensor of an input in JSON; None for one that needs a closer look, or that is wrong.
+
+    Only for JSON without booleans, which `struct` and numpy would take for numbers; the rest of what is wrong they
+    refuse as `from_json` does, and that says why.
+    """
+    try:
+        name, datatype, shape, data = item["name"], item["datatype"], item["shape"], item["data"]
+        if datatype != specs[name].datatype or "parameters" in item:
+            return None
+        if type(data[0]) is list:
+            data = _flatten(name, data)
+        count = len(data)
+        if prod(shape) != count:
+            return None
+        raw = _packer(datatype, count)(*data)
+        array: Array = np.ndarray(tuple(shape), DATATYPES[datatype].dtype, raw)
+    except _ODD:
+        return None
+    return tuple.__new__(Tensor, (name, datatype, array))
+
+
 def _flatten(what: str, data: object) -> list[Any]:
     """Every level of a nested list must be regular: `[[1, 2, 3], [4]]` is no array, though it has four elements."""
     if type(data) is not list:
@@ -154,15 +198,17 @@ def to_bytes(datatype: str, array: Array) -> Part:
     return np.ascontiguousarray(array).data.cast("B")
 
 
-def to_json(name: str, datatype: str, array: Array) -> Array | list[str]:
-    """The elements of an output in row-major order, for `dump_json`.
+def to_json(name: str, datatype: str, array: Array) -> bytes:
+    """The elements of an output in row-major order, as a JSON array. NaN and infinities are written so, as Triton does.
 
     Raises InvalidRequest for an element that JSON cannot carry.
     """
     if datatype != "BYTES":
-        return array.ravel()
+        text = orjson.dumps(array.ravel(), option=orjson.OPT_SERIALIZE_NUMPY)
+        # orjson makes null of what is no number in JSON.
+        return text if b"null" not in text else json.dumps(array.ravel().tolist(), separators=(",", ":")).encode()
     try:
-        return [element.decode() for element in array.ravel()]
+        return orjson.dumps([element.decode() for element in array.ravel()])
     except UnicodeDecodeError:
         raise InvalidRequest(
             f"output '{name}' holds bytes that are not UTF-8, which JSON cannot carry; ask for it as binary data"
