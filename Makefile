@@ -10,6 +10,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+CLIENTS := .venv-clients
+CLIENTS_STAMP := $(CLIENTS)/.installed
 PYTEST := $(BIN)/python -m pytest
 SOURCES := operator/mooring_operator runtime/mooring_runtime tests examples
 
@@ -39,7 +41,7 @@ types: $(STAMP) ## mypy --strict
 floors: $(STAMP) ## A lower floor never imports a higher one
 	$(BIN)/lint-imports --no-cache
 
-unit: $(STAMP) ## Pure functions, golden files, property tests, the runtime as a process
+unit: $(STAMP) $(CLIENTS_STAMP) ## Pure functions, golden files, property tests, the runtime as a process
 	$(PYTEST) tests/operator tests/runtime tests/bench_tests tests/repository
 
 contract: $(STAMP) ## What the operator renders, the runtime and the chart really have
@@ -65,7 +67,7 @@ bench-runtime: $(STAMP) ## The model server beside Triton and others (half an ho
 
 ## Make it
 .PHONY: install lock format golden crds images cluster
-install: $(STAMP) ## Make the environment in .venv from the locked requirements
+install: $(STAMP) $(CLIENTS_STAMP) ## Make the environments in .venv and .venv-clients from the locked requirements
 
 $(STAMP): requirements/dev.txt requirements/tools.txt operator/pyproject.toml runtime/pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -74,8 +76,13 @@ $(STAMP): requirements/dev.txt requirements/tools.txt operator/pyproject.toml ru
 	$(BIN)/uv pip install --quiet --no-deps --no-build-isolation --python $(BIN)/python -e operator -e runtime
 	touch $@
 
+$(CLIENTS_STAMP): requirements/clients.txt $(STAMP)
+	$(PYTHON) -m venv --without-pip $(CLIENTS)
+	$(BIN)/uv pip sync --quiet --require-hashes --python $(CLIENTS)/bin/python requirements/clients.txt
+	touch $@
+
 lock: ## Write the locks anew from requirements/*.in
-	for name in dev operator runtime-onnx runtime-onnx-gpu runtime-torch tools; do \
+	for name in dev clients operator runtime-onnx runtime-onnx-gpu runtime-torch tools; do \
 	  $(BIN)/uv pip compile --quiet --generate-hashes --no-header --no-emit-index-url --no-annotate \
 	    --python-version 3.11 --python-platform linux requirements/$$name.in -o requirements/$$name.txt || exit 1; done
 	for name in triton torchserve mlserver kserve; do \
