@@ -10,14 +10,14 @@ from importlib import import_module
 from mooring_runtime import settings as environment
 from mooring_runtime.errors import FatalError, SettingsInvalid
 from mooring_runtime.errors.termination import leave_termination_message
-from mooring_runtime.settings import FetchSettings, ProcessSettings, ServeSettings, command_line, logs
+from mooring_runtime.settings import FetchSettings, ProcessSettings, ServeSettings, command_line, logs, sagemaker
 
 COMMANDS: dict[str, tuple[type[ProcessSettings], str]] = {
     "serve": (ServeSettings, "serve a model until SIGTERM"),
     "check": (ServeSettings, "tell whether `serve` could load the model, and end"),
     "fetch": (FetchSettings, "download a model's file and check its digest"),
 }
-MODULES = {"serve": "mooring_runtime.server", "check": "mooring_runtime.server", "fetch": "mooring_runtime.fetcher"}
+MODULES = {"serve": "mooring_runtime.workers", "check": "mooring_runtime.server", "fetch": "mooring_runtime.fetcher"}
 """Where each command's function is; a command imports only what it needs."""
 
 log = logging.getLogger(__package__)
@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         command = command_line.parse("mooring_runtime", COMMANDS, arguments)
-        settings = environment.load(COMMANDS[command][0], os.environ)
+        settings = environment.load(COMMANDS[command][0], sagemaker.adapted(os.environ))
         logs.configure(settings.log_level, settings.log_format)
         for sentence in environment.unknown(os.environ, ServeSettings, FetchSettings):
             log.warning(sentence)

@@ -1,12 +1,37 @@
 """The administration of models behind every protocol: index, load and unload, configuration, statistics."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Awaitable, Mapping
+from typing import Any, Protocol
 
 from mooring_runtime.errors import UnknownModel
 from mooring_runtime.repository import IndexEntry, Manager, Model, Repository, State, triton_config
 
-__all__ = ["Control", "IndexEntry"]
+__all__ = ["Administration", "Control", "IndexEntry"]
+
+Rows = list[dict[str, Any]]
+"""Of V2's statistics."""
+
+
+class Administration(Protocol):
+    """What front ends know: `Control`, or that of several workers together, whose statistics are to be awaited."""
+
+    def index(self, ready_only: bool) -> list[IndexEntry]:
+        """See `Control`, as for all."""
+
+    async def load(self, name: str, config: str | None = None, files: Mapping[str, bytes] | None = None) -> None:
+        """Load or reload a model."""
+
+    async def unload(self, name: str) -> None:
+        """Take no more requests for a model."""
+
+    def config(self, name: str, version: str | None) -> dict[str, Any]:
+        """The configuration of a model."""
+
+    def statistics(self, name: str | None, version: str | None) -> Rows | Awaitable[Rows]:
+        """A row for each version that was loaded once."""
+
+    def versions(self, name: str) -> list[str]:
+        """The versions that can be asked."""
 
 
 class Control:
@@ -37,7 +62,7 @@ class Control:
         model = self._repository.find(name, version)
         return triton_config.render(model.config, model.metadata, model.device)
 
-    def statistics(self, name: str | None, version: str | None) -> list[dict[str, Any]]:
+    def statistics(self, name: str | None, version: str | None) -> Rows:
         """A row for each version that was loaded once: of one model, or of all. Raises UnknownModel, ModelNotReady."""
         if name is not None:
             model = self._repository.find(name, version)

@@ -37,30 +37,6 @@ def kept(page: Page) -> Page:
     return {name: samples for name, samples in page.items() if METRICS[name].kept}
 
 
-class Ledger:
-    """The pages of the workers of one server, those that have ended included; their sum never shrinks.
-
-    A worker that dies takes what it counted after it was last asked with it, which nobody had seen.
-    """
-
-    def __init__(self) -> None:
-        self._last: dict[int, Page] = {}
-        self._ended: Page = {}
-
-    def update(self, worker: int, page: Page) -> None:
-        """A worker has told its numbers. They stand for it until it tells others or ends."""
-        self._last[worker] = page
-
-    def end(self, worker: int) -> None:
-        """A worker has ended; another may come under the same number."""
-        if worker in self._last:
-            self._ended = merge((self._ended, kept(self._last.pop(worker))))
-
-    def total(self) -> Page:
-        """The numbers of the whole server."""
-        return merge((self._ended, *self._last.values()))
-
-
 Wire = dict[str, list[tuple[str, list[str], float]]]
 
 

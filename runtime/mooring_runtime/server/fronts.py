@@ -19,6 +19,9 @@ from mooring_runtime.settings import ServeSettings
 class Front(Protocol):
     """A port that clients come to."""
 
+    port_shared: bool
+    """Other processes listen on the same port; to be set before the start."""
+
     @property
     def port(self) -> int:
         """Where it listens, once it has started."""
@@ -44,6 +47,8 @@ def fronts_of(settings: ServeSettings, services: Services, observation: Observat
     }
     if settings.grpc:
         fronts["grpc_port"] = _grpc(settings, services)
+    for front in fronts.values():
+        front.port_shared = settings.workers > 1
     return fronts
 
 

@@ -20,72 +20,104 @@ import os
 import resource
 import signal
 import threading
+from collections.abc import Iterator
+from typing import NoReturn
 
 import uvloop
 
 from mooring_runtime.dataplane import DataPlane
 from mooring_runtime.dataplane.control import Control
+from mooring_runtime.errors import Wedged
+from mooring_runtime.errors.termination import leave_termination_message
 from mooring_runtime.frontends.http.metrics_page import MetricsHandler
 from mooring_runtime.frontends.http.services import Services
 from mooring_runtime.metrics import MetricsPage, WholePage
 from mooring_runtime.repository import VERSION, Manager, Repository, stock_of
+from mooring_runtime.server.crew import Crew
 from mooring_runtime.server.fronts import Front, fronts_of, listener, options_of
 from mooring_runtime.server.observation import Observation
+from mooring_runtime.server.watchdog import Watchdog
 from mooring_runtime.settings import ServeSettings
 
 log = logging.getLogger(__name__)
 
 
-def serve(settings: ServeSettings) -> None:
-    """Serve until SIGTERM or SIGINT. Raises the FatalError that says why it cannot."""
+def serve(settings: ServeSettings, crew: Crew | None = None) -> None:
+    """Serve until SIGTERM or SIGINT; `crew`: as one of several. Raises the FatalError that says why it cannot."""
     _raise_open_files()
-    uvloop.run(Server(settings).live())
+    uvloop.run(Server(settings, crew).live())
     _leave()
 
 
 class Server:
     """Everything that one process holds, put together."""
 
-    def __init__(self, settings: ServeSettings) -> None:
+    def __init__(self, settings: ServeSettings, crew: Crew | None = None) -> None:
         self._settings = settings
-        page = MetricsPage()
-        repository = Repository()
-        self._manager = Manager(repository, stock_of(settings), settings, page)
+        self._crew = crew
+        self.page = MetricsPage()
+        self._repository = repository = Repository()
+        self._manager = Manager(repository, stock_of(settings), settings, self.page)
         if settings.model_repository is None:
             self._manager.expect(settings.model_name, VERSION)
-        self._plane = DataPlane(repository, settings.queue)
-        self._observation = Observation(settings, self._plane)
+        self.plane = DataPlane(repository, settings.queue)
+        self.control = Control(repository, self._manager)
+        self.observation = Observation(settings, self.plane)
         services = Services(
-            self._plane,
-            Control(repository, self._manager),
-            self._observation.logs,
-            self._observation.traces,
+            self.plane,
+            self.control if crew is None else crew.control(self.control),
+            self.observation.logs,
+            self.observation.traces,
             options_of(settings),
         )
-        self._fronts = fronts_of(settings, services, self._observation)
-        metrics = MetricsHandler(WholePage(page.page, self._workers).render)
-        self._metrics: Front = listener(settings, metrics, settings.metrics_port, "MOORING_METRICS_PORT")
+        self._fronts = dict(fronts_of(settings, services, self.observation))
+        if crew is None:
+            metrics = MetricsHandler(WholePage(self.page.page, self._workers).render)
+            self._metrics: Front | None = listener(settings, metrics, settings.metrics_port, "MOORING_METRICS_PORT")
+        else:
+            self._metrics = None
+        self._opened = False
+        self._watchdog = Watchdog(settings.run_timeout, self._busy, self._stuck, self._end)
         self._stop = asyncio.Event()
 
     def _workers(self) -> tuple[int, int, int]:
-        return 1, int(self._plane.not_ready() is None), 0
+        return 1, int(self.plane.not_ready() is None), 0
 
     async def live(self) -> None:
         """The whole life: start -> ready -> drain -> stop."""
         self._listen_to_signals()
-        ports = {**self._fronts, "metrics_port": self._metrics}
-        for front in ports.values():
-            await front.start()
-        log.info("listening", extra={word: front.port for word, front in ports.items()})
+        if self._settings.run_timeout:
+            self._watchdog.start()
+        if self._crew is None or self._crew.at_once:
+            await self.open()
+        if self._crew is not None:
+            self._crew.join(self)
         if await self._load():
-            reason = self._plane.not_ready()
-            if reason is None:
+            reason = self.plane.not_ready()
+            if self._crew is not None:
+                self._crew.loaded()
+            elif reason is None:
                 log.info("ready")
             else:
                 log.error("not ready: %s", reason)
             await self._stop.wait()
             await self._drain()
         await self._close()
+
+    async def open(self) -> None:
+        """Listen on every port, if that is not done yet."""
+        if self._opened:
+            return
+        self._opened = True
+        ports = self._fronts if self._metrics is None else {**self._fronts, "metrics_port": self._metrics}
+        for front in ports.values():
+            await front.start()
+        if self._crew is None:
+            log.info("listening", extra={word: front.port for word, front in ports.items()})
+
+    def stop(self) -> None:
+        """Drain and end; called again, end without draining further."""
+        self._stop.set()
 
     async def _load(self) -> bool:
         """Load and warm the models; false when the process is told to stop before that is done."""
@@ -102,7 +134,7 @@ class Server:
     async def _drain(self) -> None:
         """Not ready, and still serving; a second signal cuts it short."""
         log.info("draining for %g s", self._settings.drain_seconds)
-        self._plane.draining = True
+        self.plane.draining = True
         for front in self._fronts.values():
             front.last_answers()
         self._stop.clear()
@@ -117,16 +149,37 @@ class Server:
             front.close()
         for front in self._fronts.values():
             await front.wait_closed()
-        self._metrics.close()
-        await self._metrics.wait_closed()
+        if self._metrics is not None:
+            self._metrics.close()
+            await self._metrics.wait_closed()
+        self._watchdog.stop()
         self._manager.close()
-        self._observation.close()
+        self.observation.close()
         log.info("stopped")
 
     def _listen_to_signals(self) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stop.set)
+            loop.add_signal_handler(number, self.stop)
+
+    # --- what hangs
+
+    def _busy(self) -> Iterator[tuple[str, float]]:
+        for entry in self._repository:
+            for model in entry.versions.values():
+                yield model.name, model.busy
+
+    def _stuck(self, reason: str | None) -> None:
+        self.plane.stuck = reason
+        if reason is not None and self._crew is not None:
+            self._crew.stuck(reason)
+
+    def _end(self, reason: str) -> NoReturn:
+        """On the watchdog's thread: the loop stands still, so nobody else can end this process."""
+        if self._crew is None:
+            leave_termination_message(self._settings.termination_log, Wedged(reason))
+        logging.shutdown()
+        os._exit(Wedged.exit_code)
 
 
 def _raise_open_files() -> None:

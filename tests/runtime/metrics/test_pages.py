@@ -5,7 +5,7 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mooring_runtime.metrics import Ledger, Page, merge
+from mooring_runtime.metrics import Ledger, Page, kept, merge
 from mooring_runtime.metrics.names import (
     BATCH_SIZE,
     IN_FLIGHT,
@@ -56,7 +56,7 @@ EVENTS = st.lists(
 
 @given(EVENTS)
 def test_what_only_grows_never_shrinks_whoever_dies(events: list[tuple[int, str, int]]) -> None:
-    ledger = Ledger()
+    ledger = Ledger(merge, kept)
     counts = [0.0, 0.0, 0.0]
     told = [0.0, 0.0, 0.0]
     seen = expected = shown = 0.0
@@ -79,7 +79,7 @@ def test_what_only_grows_never_shrinks_whoever_dies(events: list[tuple[int, str,
 
 
 def test_a_dead_worker_has_no_requests_in_flight() -> None:
-    ledger = Ledger()
+    ledger = Ledger(merge, kept)
     ledger.update(0, of(IN_FLIGHT, 3))
     ledger.end(0)
     assert ledger.total() == {}

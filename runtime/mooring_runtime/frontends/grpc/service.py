@@ -55,7 +55,6 @@ class Service:
             "ServerMetadata": (pb.ServerMetadataRequest, self._server),
             "ModelMetadata": (pb.ModelMetadataRequest, self._model),
             "ModelConfig": (pb.ModelConfigRequest, self._config),
-            "ModelStatistics": (pb.ModelStatisticsRequest, self._statistics),
             "RepositoryIndex": (pb.RepositoryIndexRequest, self._index),
             "TraceSetting": (pb.TraceSettingRequest, self._trace_setting),
             "LogSettings": (pb.LogSettingsRequest, self._log_settings),
@@ -69,6 +68,7 @@ class Service:
         found: dict[str, Callable[[Call, bytes], None]] = {
             name: _answering(kind, answer) for name, (kind, answer) in answers.items()
         }
+        found["ModelStatistics"] = self._statistics
         found["RepositoryModelLoad"] = self._load
         found["RepositoryModelUnload"] = self._unload
         return found
@@ -104,9 +104,14 @@ class Service:
         config = self._control.config(request.name, request.version or None)
         return _from_plain({"config": config}, pb.ModelConfigResponse())
 
-    def _statistics(self, request: Any) -> Any:
-        rows = self._control.statistics(request.name or None, request.version or None)
-        return _from_plain({"model_stats": rows}, pb.ModelStatisticsResponse())
+    def _statistics(self, call: Call, message: bytes) -> None:
+        request = messages.read(pb.ModelStatisticsRequest, message[5:])
+        response = pb.ModelStatisticsResponse()
+        self._later(call, self._count(request.name or None, request.version or None, response), response)
+
+    async def _count(self, name: str | None, version: str | None, response: Any) -> None:
+        rows = self._control.statistics(name, version)
+        _from_plain({"model_stats": rows if isinstance(rows, list) else await rows}, response)
 
     # --- repository
 

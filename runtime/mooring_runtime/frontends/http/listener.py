@@ -61,6 +61,8 @@ class Listener:
         self._host = host
         self._port = port
         self._variable = variable
+        self.port_shared = False
+        """Other processes listen on the same port; the kernel spreads the connections."""
         self._server: asyncio.Server | None = None
         self._sweep: asyncio.Task[None] | None = None
         limits = shared.limits
@@ -78,7 +80,7 @@ class Listener:
         loop = asyncio.get_running_loop()
         self._tick(loop)
         try:
-            listening = open_socket(self._host, self._port)
+            listening = open_socket(self._host, self._port, shared=self.port_shared)
         except OSError as error:
             where = f"{self._host or 'every address'}, port {self._port}"
             raise SettingsInvalid(
@@ -125,14 +127,16 @@ class Listener:
                 connection.expire()
 
 
-def open_socket(host: str, port: int) -> socket.socket:
+def open_socket(host: str, port: int, *, shared: bool = False) -> socket.socket:
     """A listening socket; for host "" one that takes IPv6 and IPv4, or IPv4 alone where the kernel has no IPv6."""
     if host:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+        return socket.create_server((host, port), family=family, backlog=_BACKLOG, reuse_port=shared)
     try:
-        return socket.create_server(("::", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=_BACKLOG)
+        return socket.create_server(
+            ("::", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=_BACKLOG, reuse_port=shared
+        )
     except (ValueError, OSError) as error:
         if isinstance(error, OSError) and error.errno not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
             raise
-        return socket.create_server(("0.0.0.0", port), backlog=_BACKLOG)
+        return socket.create_server(("0.0.0.0", port), backlog=_BACKLOG, reuse_port=shared)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mooring_runtime.dataplane import DataPlane
-from mooring_runtime.dataplane.control import Control
+from mooring_runtime.dataplane.control import Administration
 from mooring_runtime.dataplane.observability import LogSettings, TraceSettings
 from mooring_runtime.errors import InvalidRequest, UnknownModel
 from mooring_runtime.frontends.http.messages import Request, Respond
@@ -37,7 +37,7 @@ class Services:
     """The data plane and what administers it."""
 
     plane: DataPlane
-    control: Control
+    control: Administration
     logs: LogSettings
     traces: TraceSettings
     options: Options = Options()

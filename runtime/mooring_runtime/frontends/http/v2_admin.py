@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+from collections.abc import Awaitable
 from typing import Any
 
 from mooring_runtime.errors import InvalidRequest, UnknownModel, Unsupported
@@ -64,7 +65,13 @@ class V2Admin:
 
     def _statistics(self, found: Found[Any], _request: Request, respond: Respond) -> None:
         rows = self._services.control.statistics(found.name or None, found.version)
-        respond(json_reply(200, {"model_stats": rows}))
+        if isinstance(rows, list):
+            respond(json_reply(200, {"model_stats": rows}))
+        else:  # Of several workers.
+            self._later.answer(respond, self._told_by_all(rows))
+
+    async def _told_by_all(self, rows: Awaitable[list[dict[str, Any]]]) -> Reply:
+        return json_reply(200, {"model_stats": await rows})
 
     def _config(self, found: Found[Any], _request: Request, respond: Respond) -> None:
         respond(json_reply(200, self._services.control.config(found.name, found.version)))

@@ -1,0 +1,216 @@
+"""The supervisor of several workers: starts them, starts a dead one anew, and speaks for them where one must.
+
+- The shared ports belong to the workers, which listen with SO_REUSEPORT; the kernel spreads connections over them. The
+  supervisor holds the ports bound, so that they stay ours while a worker is away.
+- At the start all workers listen at once, so that probes are answered, and none is ready before all are: a request that
+  reached one which still loads would be refused. A worker that is started anew listens when it is ready.
+- The metrics port is the supervisor's: its page is the sum of the workers' pages, those of dead ones included.
+- A worker that hangs is killed and started anew: what it had accepted is lost, what the others have is not.
+- A worker that cannot do its work (a FatalError) ends them all, with its reason: the next one would fail alike.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+from contextlib import suppress
+from typing import Any
+
+import uvloop
+
+from mooring_runtime.errors import FatalError, RequestError, WorkersFailed
+from mooring_runtime.frontends.http.connection import Shared
+from mooring_runtime.frontends.http.listener import Listener
+from mooring_runtime.frontends.http.messages import Request, Respond, error_reply
+from mooring_runtime.frontends.http.metrics_page import MetricsHandler
+from mooring_runtime.frontends.http.parser import Limits
+from mooring_runtime.metrics import Ledger, Page, WholePage, kept, merge
+from mooring_runtime.metrics.collect import of_process
+from mooring_runtime.metrics.pages import from_wire
+from mooring_runtime.settings import ServeSettings
+from mooring_runtime.workers.commands import Commands, gather
+from mooring_runtime.workers.link import LinkLost
+from mooring_runtime.workers.ports import reserve
+from mooring_runtime.workers.process import Worker
+from mooring_runtime.workers.restarts import TRIES, Restarts
+
+log = logging.getLogger(__name__)
+
+_LONGEST_PING = 30.0
+
+
+def serve(settings: ServeSettings) -> None:
+    """Serve by several workers until SIGTERM or SIGINT. Raises the FatalError that says why they cannot."""
+    uvloop.run(Supervisor(settings).live())
+
+
+class Supervisor:
+    """Keeps `settings.workers` workers; see the module."""
+
+    def __init__(self, settings: ServeSettings) -> None:
+        self._settings = settings
+        self._workers: dict[int, Worker] = {}
+        self._pages: Ledger[Page] = Ledger(merge, kept)
+        self._commands = Commands(lambda: list(self._workers.values()))
+        self._metrics_page = MetricsHandler(WholePage(self._page, self._counts).render)
+        self._stopping = asyncio.Event()
+        self._ports: dict[str, int] = {}
+        self._listening: set[int] = set()
+        """Workers that have listened, until it is told that all do."""
+        self._released = False
+        """All workers have been ready at the same time."""
+        self._restarted = 0
+        self._failure: FatalError | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def live(self) -> None:
+        """The whole life. Raises the FatalError of a worker that cannot do its work."""
+        settings = self._settings
+        reserved = {"http_port": reserve(settings.host, settings.http_port, "MOORING_HTTP_PORT")}
+        if settings.grpc:
+            reserved["grpc_port"] = reserve(settings.host, settings.grpc_port, "MOORING_GRPC_PORT")
+        ports = {name: each.getsockname()[1] for name, each in reserved.items()}
+        shared = Shared(self._show_metrics, Limits())
+        metrics = Listener(shared, settings.host, settings.metrics_port, "MOORING_METRICS_PORT")
+        await metrics.start()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop)
+        variables = {f"MOORING_{name.upper()}": str(port) for name, port in ports.items()}
+        self._ports = {**ports, "metrics_port": metrics.port}
+        await asyncio.gather(*(self._keep(number, variables) for number in range(settings.workers)))
+        metrics.close()
+        await metrics.wait_closed()
+        for each in reserved.values():
+            each.close()
+        if self._failure is not None:
+            raise self._failure
+        log.info("stopped")
+
+    def _stop(self) -> None:
+        """Told to end: each worker drains by itself. A second signal cuts that short, as it does without workers."""
+        self._stopping.set()
+        for worker in self._workers.values():
+            worker.signal(signal.SIGTERM)
+
+    def _fail(self, error: FatalError) -> None:
+        self._failure = self._failure or error
+        self._stop()
+
+    # --- one worker after the other
+
+    async def _keep(self, number: int, variables: dict[str, str]) -> None:
+        """One worker, and the next when it ends, until the server stops."""
+        restarts = Restarts()
+        while not self._stopping.is_set():
+            worker = self._worker(number, restarts)
+            await worker.start(self._variables(number, variables), early=not self._released)
+            if self._stopping.is_set():
+                worker.signal(signal.SIGTERM)
+            code = await worker.ended()
+            self._pages.end(number)
+            self._commands.ended(worker)
+            if worker.fatal is not None:
+                self._fail(worker.fatal)
+            if self._stopping.is_set():
+                return
+            seconds = restarts.ended()
+            how = f"has ended with exit code {code}" if code >= 0 else f"was ended by signal {-code}"
+            if restarts.hopeless and not self._released:
+                self._fail(WorkersFailed(f"worker {number} {how} before it was ready, as had {TRIES - 1} before it"))
+                return
+            self._restarted += 1
+            log.error("worker %d, process %d, %s; it is started anew in %g s", number, worker.pid, how, seconds)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), seconds)
+
+    def _variables(self, number: int, ports: dict[str, str]) -> dict[str, str]:
+        settings = self._settings
+        # A worker that finds this set takes it; one that had to count the CPUs itself would take them all.
+        threads = os.environ.get("MOORING_THREADS", "").strip() or str(max(1, settings.threads // settings.workers))
+        variables = {**ports, "MOORING_THREADS": threads}
+        if settings.trace_file is not None:
+            variables["MOORING_TRACE_FILE"] = f"{settings.trace_file}.{number}"
+        return variables
+
+    def _worker(self, number: int, restarts: Restarts) -> Worker:
+        commands = self._commands
+        worker = Worker(
+            number,
+            {"statistics": commands.statistics, "load": commands.load, "unload": commands.unload},
+            {
+                "listens": lambda _: self._listens(number),
+                "loaded": lambda _: self._spawn(self._admit(worker, restarts)),
+                "stuck": lambda reason: self._kill(worker, reason),
+                "logs": lambda wanted: commands.logs(worker, wanted),
+                "traces": lambda value: commands.traces(worker, value),
+            },
+        )
+        self._workers[number] = worker
+        return worker
+
+    def _listens(self, number: int) -> None:
+        self._listening.add(number)
+        if self._ports and len(self._listening) == self._settings.workers:
+            log.info("listening", extra=self._ports)
+            self._ports = {}
+
+    async def _admit(self, worker: Worker, restarts: Restarts) -> None:
+        """A worker has loaded its models: let it serve."""
+        with suppress(LinkLost):
+            await self._commands.bring_up_to_date(worker)
+            await worker.link.ask("open")
+            worker.ready = True
+            restarts.ready()
+            if self._released:
+                worker.link.tell("release")
+                log.info("worker %d is ready again", worker.number)
+            elif len(self._workers) == self._settings.workers and all(each.ready for each in self._workers.values()):
+                self._released = True
+                for each in self._workers.values():
+                    each.link.tell("release")
+                log.info("ready")
+            if self._settings.run_timeout:
+                await self._ping(worker)
+
+    async def _ping(self, worker: Worker) -> None:
+        """Kill a worker whose loop stands still. Its own watchdog cannot where the model holds the interpreter."""
+        limit = self._settings.run_timeout
+        while True:
+            try:
+                await asyncio.wait_for(worker.link.ask("ping"), limit)
+            except TimeoutError:
+                self._kill(worker, f"it has not answered for longer than MOORING_RUN_TIMEOUT, {limit:g} s")
+                return
+            await asyncio.sleep(min(_LONGEST_PING, limit / 4))
+
+    def _kill(self, worker: Worker, reason: str) -> None:
+        log.error("worker %d, process %d, is killed: %s", worker.number, worker.pid, reason)
+        worker.signal(signal.SIGKILL)
+
+    def _spawn(self, work: Any) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # --- metrics
+
+    def _counts(self) -> tuple[int, int, int]:
+        return self._settings.workers, sum(worker.ready for worker in self._workers.values()), self._restarted
+
+    def _page(self) -> Page:
+        return merge((self._pages.total(), of_process()))
+
+    def _show_metrics(self, request: Request, respond: Respond) -> None:
+        """Answer a request of the metrics port when the workers have told their numbers."""
+        self._spawn(self._answer_metrics(request, respond))
+
+    async def _answer_metrics(self, request: Request, respond: Respond) -> None:
+        def found(number: int, wire: Any) -> None:
+            self._pages.update(number, from_wire(wire))
+
+        await gather(self._workers.values(), "metrics", found)
+        try:
+            self._metrics_page(request, respond)
+        except RequestError as error:
+            respond(error_reply(error))
