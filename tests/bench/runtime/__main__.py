@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if idle < IDLE:
         sys.stderr.write(f"warning: only {idle:.0%} of this machine is idle; the figures are worth little\n")
     minutes = estimate(plan, protocols_of((*everyone(), Constant()))) / 60
-    sys.stderr.write(f"{max(plan.all_rounds())} rounds, about {minutes:.0f} minutes, after the environments are made\n")
+    sys.stderr.write(f"rounds: {max(plan.all_rounds())}, about {minutes:.0f} minutes after the environments are made\n")
     _install()
     began = time.monotonic()
     rounds = Rounds(plan, cores)
@@ -54,7 +54,7 @@ def _tell(rounds: Rounds, machine: dict[str, object], began: float) -> int:
     results = rounds.results
     servers = [*(peer.name for peer in everyone()), CONSTANT, RAW]
     judged = goals.judge_all(results, {name: model.mebibytes for name, model in rounds.models.items()})
-    sys.stdout.write(table.render(results, servers))
+    sys.stdout.write(table.render(results, servers, rounds.rates))
     report.show(judged)
     path = report.write(
         "runtime",

@@ -15,6 +15,8 @@ _DATA, _HEADERS, _RESET, _SETTINGS, _PING, _GOAWAY, _WINDOW = 0, 1, 3, 4, 6, 7, 
 _END_STREAM, _ACK, _END_HEADERS, _PADDED = 1, 1, 4, 8
 _LARGEST_WINDOW = 2**31 - 1
 _FIRST_WINDOW = 65535
+_CHUNKED = -1
+"""In the place of a length."""
 
 
 class ExchangeError(Exception):
@@ -43,7 +45,7 @@ class Exchange(Protocol):
 
 @dataclass
 class HttpExchange:
-    """HTTP/1.1 with `Content-Length`, as every server here answers."""
+    """HTTP/1.1, with a length or in chunks."""
 
     request: bytes
     body: bytes = b""
@@ -70,8 +72,9 @@ class HttpExchange:
             length = self._lengths.get(head)  # Most answers have the head of the one before, and parsing costs.
             if length is None:
                 length = self._parse(head)
-            if len(data) >= end + 4 + length:
-                self.body, self._buffer = data[end + 4 :], b""
+            body = _join_chunks(data[end + 4 :]) if length == _CHUNKED else data[end + 4 :]
+            if body is not None and len(body) >= length:
+                self.body, self._buffer = body, b""
                 return head.startswith(b"HTTP/1.1 200")
         self._buffer = data
         return None
@@ -80,12 +83,28 @@ class HttpExchange:
         lines = head.decode("latin-1").split("\r\n")[1:]
         self.headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
         try:
-            length = int(self.headers["content-length"])
+            chunked = self.headers.get("transfer-encoding", "").lower() == "chunked"
+            length = _CHUNKED if chunked else int(self.headers["content-length"])
         except (KeyError, ValueError) as error:
             raise ExchangeError(f"an answer without a length: {head[:200]!r}") from error
         if len(self._lengths) < 1000:
             self._lengths[head] = length
         return length
+
+
+def _join_chunks(data: bytes) -> bytes | None:
+    """The body of chunks without trailers; None while it is not whole."""
+    pieces: list[bytes] = []
+    at = 0
+    while (end := data.find(b"\r\n", at)) >= 0:
+        size = int(data[at:end].partition(b";")[0], 16)
+        at = end + 2 + size + 2
+        if len(data) < at:
+            return None
+        if size == 0:
+            return b"".join(pieces)
+        pieces.append(data[end + 2 : at - 2])
+    return None
 
 
 def http_request(port: int, path: str, body: Body) -> bytes:

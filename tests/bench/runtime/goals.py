@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from tests.bench import report
 from tests.bench.report import Goal
 from tests.bench.runtime.cells import CLOSED, Cell, Figure, Load, Results
-from tests.bench.runtime.limits import RAW
+from tests.bench.runtime.limits import CONSTANT, RAW
 from tests.bench.runtime.peers.registry import OURS, TRITON, TRITONS
 from tests.bench.runtime.plan import GOAL_OPEN
 
@@ -137,14 +137,18 @@ def _told(
     for server in servers:
         found = [value(figure) for figure in results.of(server, cell)]
         if found:
-            told.append(f"{server} {statistics.median(found):.4g} {unit} ({' '.join(f'{each:.4g}' for each in found)})")
+            told.append(f"{server} {_short(statistics.median(found))} {unit} ({' '.join(map(_short, found))})")
     return f"{', '.join(told)}. {results.why(servers, cell)}".strip(". ")
 
 
 def _others(values: Mapping[tuple[str, str], Sequence[float]], model: str, unit: str) -> str:
     told = [
-        f"{server} {statistics.median(found):.3g} {unit}"
+        f"{server} {_short(statistics.median(found))} {unit}"
         for (server, of), found in values.items()
-        if of == model and server != OURS and found
+        if of == model and server not in {OURS, CONSTANT} and found
     ]
     return f"Others: {', '.join(told)}." if told else ""
+
+
+def _short(value: float) -> str:
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"

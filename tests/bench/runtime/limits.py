@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from tests.bench import report
 from tests.bench.runtime.cells import Figure
@@ -54,7 +55,7 @@ class Raw:
             argv, cwd=base.ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
         )
 
-    def measure(self, batch: int, seconds: int) -> Figure:
+    def measure(self, batch: int, seconds: float) -> Figure:
         """Samples a second at this batch; p50 and p99 are of one run. Raises UnavailableError."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -87,8 +88,7 @@ def _serve_constant(port: int, reply: bytes) -> None:
 
     class Answer(asyncio.Protocol):
         def connection_made(self, transport: asyncio.BaseTransport) -> None:
-            assert isinstance(transport, asyncio.WriteTransport)
-            self.write = transport.write
+            self.write = cast(asyncio.WriteTransport, transport).write  # uvloop's are of no class of asyncio
 
         def data_received(self, data: bytes) -> None:
             self.write(reply)
@@ -108,7 +108,7 @@ def _run_model(file: str, inputs: int) -> None:
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
     for line in sys.stdin:
-        batch, seconds = map(int, line.split())
+        batch, seconds = int(line.split()[0]), float(line.split()[1])
         feed = {INPUT: numpy.random.default_rng(0).standard_normal((batch, inputs), numpy.float32)}
         session.run([OUTPUT], feed)
         runs: list[float] = []

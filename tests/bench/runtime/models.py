@@ -12,7 +12,6 @@ from pathlib import Path
 
 from tests.bench.runtime import wire
 from tests.bench.runtime.wire import Body
-from tests.support import models
 
 SIZES = {"tiny": (16, 64, 64, 4), "medium": (256, *[1024] * 18, 16)}
 INPUT, OUTPUT = "x", "y"
@@ -50,6 +49,8 @@ def make(name: str, folder: Path) -> Model:
     place.mkdir(parents=True, exist_ok=True)
     file = place / "model.onnx"
     if not file.exists():
+        from tests.support import models  # noqa: PLC0415 - the limits and `--help` need no onnx, which takes long
+
         made = models.perceptron(place / "model.onnx.new", sizes)
         made.rename(file)  # A run that was cut off leaves no half model behind.
     (place / "mooring.json").write_text(json.dumps({"batching": {"maxSize": MAX_BATCH}}))
@@ -64,7 +65,7 @@ def make(name: str, folder: Path) -> Model:
 
 
 def _answer(file: Path, values: list[float]) -> tuple[float, ...]:
-    import numpy  # noqa: PLC0415 - what follows costs a second, and `--help` needs none of it
+    import numpy  # noqa: PLC0415
     import onnxruntime  # noqa: PLC0415
 
     session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])

@@ -73,9 +73,11 @@ class Rounds:
 
     def _calibrate(self) -> None:
         """Take our capacity, which gives the rates of the open loops of all rounds."""
-        if not any(cell.load.kind == "open" for name in MODELS for cell in self.plan.cells(1, name)):
-            return
+        cells = [cell for name in MODELS for cell in self.plan.cells(1, name) if cell.load.kind == "open"]
+        wanted = {(cell.model, cell.protocol) for cell in cells}
         for model in self.models.values():
+            if model.name not in {name for name, _ in wanted}:
+                continue
             with ExitStack() as stack:
                 try:
                     server = self._start(Mooring(), model, stack)
@@ -83,6 +85,8 @@ class Rounds:
                     _say(f"our capacity with {model.name}: {error}")
                     continue
                 for protocol, target in server.targets.items():
+                    if (model.name, protocol) not in wanted:
+                        continue
                     try:
                         figure = load.closed(target, _FULL, self.plan.calibrate, self.cores.load)
                     except LoadError as error:

@@ -1,7 +1,7 @@
 """All cells as one table for people, and as rows for the report. Pure."""
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tests.bench.runtime.cells import CLOSED, MODELS, OPEN, PROTOCOLS, Cell, Figure, Results
@@ -12,15 +12,18 @@ LATE_MILLISECONDS = 1.0
 """Lateness of the generator that is told in the table: less does not change a figure."""
 
 
-def render(results: Results, servers: Sequence[str]) -> str:
-    """The table, with the reasons of what is missing beneath it."""
+def render(results: Results, servers: Sequence[str], rates: Mapping[tuple[str, str], float]) -> str:
+    """The table, with the reasons of what is missing beneath it; `rates` is our capacity by model and protocol."""
     notes: dict[str, int] = {}
     lines = [HEAD, ""]
     for model in MODELS:
         for protocol in PROTOCOLS:
             cells = [Cell(model, protocol, load) for load in (*CLOSED, *OPEN)]
-            texts = [[str(cell.load), *(_text(results, server, cell, notes) for server in servers)] for cell in cells]
-            if any(any(row[1:]) for row in texts):
+            texts = [
+                [_label(cell, rates), *(_text(results, server, cell, notes) for server in servers)] for cell in cells
+            ]
+            texts = [row for row in texts if any(row[1:])]
+            if texts:
                 lines += [*_aligned([[f"{model}, {protocol}", *servers], *texts]), ""]
     lines += [f"[{number}] {reason}" for reason, number in notes.items()]
     return "\n".join(lines) + "\n"
@@ -41,6 +44,13 @@ def rows(results: Results, servers: Sequence[str]) -> list[dict[str, Any]]:
                         load_of = {"load": load.kind, "number": load.number}
                         found.append({**place, **load_of, **_medians(figures), "missing": reason})
     return found
+
+
+def _label(cell: Cell, rates: Mapping[tuple[str, str], float]) -> str:
+    capacity = rates.get((cell.model, cell.protocol))
+    if cell.load.kind == "closed" or capacity is None:
+        return str(cell.load)
+    return f"{cell.load}, {capacity * cell.load.number / 100:.0f}/s"
 
 
 def _medians(figures: Sequence[Figure]) -> dict[str, Any]:

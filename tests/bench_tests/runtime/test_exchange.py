@@ -32,10 +32,21 @@ def test_http_in_two_pieces(cut: int) -> None:
     assert exchange.feed(REPLY) is True
 
 
+CHUNKS = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3;x=y\r\nbod\r\n1\r\ny\r\n0\r\n\r\n"
+
+
+@pytest.mark.parametrize("cut", range(1, len(CHUNKS)))
+def test_chunks_in_two_pieces(cut: int) -> None:
+    exchange = HttpExchange(b"")
+    assert exchange.feed(CHUNKS[:cut]) is None
+    assert exchange.feed(CHUNKS[cut:]) is True
+    assert exchange.body == b"body"
+
+
 def test_http_errors() -> None:
     assert HttpExchange(b"").feed(REPLY.replace(b"200 OK", b"503 No")) is False
     with pytest.raises(ExchangeError, match="without a length"):
-        HttpExchange(b"").feed(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        HttpExchange(b"").feed(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")
 
 
 @pytest.mark.parametrize("cut", range(1, len(answer(1))))

@@ -16,7 +16,7 @@ def results() -> Results:
 
 
 def test_the_table_shows_medians_and_reasons() -> None:
-    lines = table.render(results(), SERVERS).splitlines()
+    lines = table.render(results(), SERVERS, {("tiny", "json"): 10_000}).splitlines()
     heading = next(line for line in lines if line.startswith("tiny, json"))
     assert heading.split()[2:] == ["mooring", "kserve"]  # a server without a word in this part has no column
     assert next(line for line in lines if line.startswith("8 connections")).split()[2:] == [
@@ -25,7 +25,7 @@ def test_the_table_shows_medians_and_reasons() -> None:
         "missing",
         "[1]",
     ]
-    assert "1.0 / 2.5 (+4)" in next(line for line in lines if line.startswith("open loop, 50 %"))
+    assert "1.0 / 2.5 (+4)" in next(line for line in lines if line.startswith("open loop, 50 %, 5000/s"))
     assert lines[-1] == "[1] kserve: cannot be installed"
     assert not any(line.startswith("medium") for line in lines)
 

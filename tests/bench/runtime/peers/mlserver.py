@@ -44,4 +44,5 @@ class MLServer(base.Peer):
         (place / "settings.json").write_text(json.dumps(settings))
         (place / "model-settings.json").write_text(json.dumps(served))
         argv = [str(python.with_name("mlserver")), "start", str(place)]
-        return Launch(argv, base.targets(model, http, base.v2_path(model), grpc, *self.protocols))
+        ways = base.targets(model, http, base.v2_path(model), grpc, "json", "grpc")
+        return Launch(argv, ways, refused={"binary": "it has no binary tensors over HTTP"})
