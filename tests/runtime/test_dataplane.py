@@ -7,6 +7,7 @@ import pytest
 from mooring_runtime.dataplane import check
 from mooring_runtime.errors import InferenceFailed, InvalidRequest, ModelNotReady, QueueFull, RequestError, UnknownModel
 from mooring_runtime.messages import InferRequest, InferResponse, ModelMetadata, Tensor, TensorSpec
+from mooring_runtime.scheduling import ALONE
 from tests.support.serving import Apart, Served, echo_metadata
 
 X = Tensor("in_FP32", "FP32", np.zeros((3, 2), np.float32))
@@ -52,7 +53,7 @@ def test_an_unknown_model_or_version() -> None:
 
 def test_a_model_that_loads_refuses_and_counts() -> None:
     served = Served()
-    served.model._executor = None
+    served.model._batcher = None
     answer = ask(served)
     assert isinstance(answer, ModelNotReady)
     assert (served.stats.received, served.stats.rejected["not_ready"]) == (1, 1)
@@ -166,7 +167,7 @@ def test_outputs_come_as_asked_or_all() -> None:
 
 def test_a_model_without_inputs() -> None:
     metadata = ModelMetadata("m", "1", "p", (), (TensorSpec("y", "FP32", (1,)),))
-    assert check(metadata, InferRequest(())) == ({}, ("y",), 0)
+    assert check(metadata, InferRequest(())) == ({}, ("y",), 0, 1, ALONE)
     assert not metadata.batched
 
 

@@ -1,7 +1,6 @@
 """Holds a request against what the model takes, and says with which others it may share a run. Pure."""
 
 from collections.abc import Hashable, Iterable
-from typing import NamedTuple
 
 from mooring_runtime.errors import InvalidRequest
 from mooring_runtime.messages import Array, InferRequest, ModelMetadata, TensorSpec
@@ -11,19 +10,9 @@ _ANY: Hashable = ()
 """`like` of requests that differ in nothing but their first size, of which a model of fixed sizes has no others."""
 
 
-class Checked(NamedTuple):
-    """A request that the model can take."""
-
-    feeds: dict[str, Array]
-    """Arrays by input; all of them."""
-    outputs: tuple[str, ...]
-    """The outputs wanted."""
-    size: int
-    """Bytes of the arrays."""
-    rows: int
-    """Samples; 1 where the model does not count them."""
-    like: Hashable
-    """Requests of the same value may share a run; see `scheduling.ALONE`."""
+Checked = tuple[dict[str, Array], tuple[str, ...], int, int, Hashable]
+"""A request that the model can take: (arrays by input, outputs wanted, bytes of the arrays, samples, `like`). Samples
+are 1 where the model does not count them; requests of the same `like` may share a run, see `scheduling.ALONE`."""
 
 
 def check(metadata: ModelMetadata, request: InferRequest) -> Checked:
@@ -33,45 +22,43 @@ def check(metadata: ModelMetadata, request: InferRequest) -> Checked:
     our own it runs alone: a bound that nobody set should surprise nobody.
     """
     feeds: dict[str, Array] = {}
-    size = 0
+    size, rows, alike = 0, -1, metadata.max_batch > 0
     specs = metadata.inputs
     for name, datatype, array in request.inputs:
         spec = specs.get(name)
-        if spec is None or name in feeds or datatype != spec.datatype or not spec.takes(array.shape):
+        shape = array.shape
+        if spec is None or name in feeds or datatype != spec.datatype:
             raise _misfit(metadata, spec, name in feeds, (name, datatype, array))
+        if shape not in spec.fits and not spec.takes(shape):
+            raise _misfit(metadata, spec, False, (name, datatype, array))
         feeds[name] = array
         size += array.nbytes
+        if alike and shape[0] != rows:
+            # Sizes that differ are not samples then, though the model leaves them open.
+            alike = rows < 0
+            rows = shape[0]
     if len(feeds) != len(specs):
         missing = [name for name in specs if name not in feeds]
         raise InvalidRequest(f"{_of(metadata)}: input {_names(missing)} is missing")
-    outputs = _outputs(metadata, request.outputs) if request.outputs else metadata.output_names
-    if not metadata.batched:
-        return Checked(feeds, outputs, size, 1, ALONE)
-    rows, like = _batch(metadata, feeds, outputs)
-    return Checked(feeds, outputs, size, rows, like)
-
-
-def _batch(metadata: ModelMetadata, feeds: dict[str, Array], outputs: tuple[str, ...]) -> tuple[int, Hashable]:
-    """The request's samples, and which others it may share a run with."""
-    rows = -1
-    for array in feeds.values():
-        found = array.shape[0]
-        if rows < 0:
-            rows = found
-        elif rows != found:  # Not samples then, though the model leaves both sizes open.
-            return rows, ALONE
-    limit = metadata.batch_limit
-    if limit is not None and rows > limit:
+    wanted = request.outputs
+    outputs = _outputs(metadata, wanted) if wanted else metadata.output_names
+    if not alike:
+        return feeds, outputs, size, max(rows, 1), ALONE
+    if rows > metadata.max_batch and metadata.batch_limit is not None:
+        limit = metadata.batch_limit
         raise InvalidRequest(f"{_of(metadata)} takes at most {limit} samples in a request, not {rows}; split it")
     if not 0 < rows <= metadata.max_batch:
-        return rows, ALONE
+        return feeds, outputs, size, rows, ALONE
     if metadata.uniform and outputs is metadata.output_names:
-        return rows, _ANY
-    return rows, (outputs, *[feeds[name].shape[1:] for name in metadata.inputs])
+        return feeds, outputs, size, rows, _ANY
+    return feeds, outputs, size, rows, (outputs, *[feeds[name].shape[1:] for name in specs])
 
 
 def _misfit(
-    metadata: ModelMetadata, spec: TensorSpec | None, twice: bool, tensor: tuple[str, str, Array]
+    metadata: ModelMetadata,
+    spec: TensorSpec | None,
+    twice: bool,
+    tensor: tuple[str, str, Array],
 ) -> InvalidRequest:
     name, datatype, array = tensor
     of = _of(metadata)

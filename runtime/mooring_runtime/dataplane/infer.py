@@ -11,7 +11,7 @@ from collections.abc import Callable
 from mooring_runtime.dataplane.check import check
 from mooring_runtime.dataplane.observer import Observer, Watch
 from mooring_runtime.errors import Cancelled, InferenceFailed, QueueFull, QueueTimeout, RequestError
-from mooring_runtime.messages import Array, InferRequest, InferResponse, ModelMetadata, Tensor
+from mooring_runtime.messages import NONE, Array, InferRequest, InferResponse, ModelMetadata, Tensor
 from mooring_runtime.repository import Model, Repository, State
 from mooring_runtime.scheduling import ALONE, Job, Run, Ticket
 
@@ -22,6 +22,13 @@ Decode = Callable[[ModelMetadata], InferRequest]
 Reply = Callable[[InferResponse | RequestError], None]
 """Takes the answer. Called once; of a decoupled model again and again, until an error or a response that is `final`,
 which is an empty one."""
+
+
+_GONE: dict[str, Array] = {}
+"""The tensors of a request that has ended. It lets go of them and of its front end, which holds it as a ticket: else
+both would stay until the collector of cycles comes by."""
+_new = tuple.__new__
+"""Makes a named tuple in half the time that its constructor takes."""
 
 
 class DataPlane:
@@ -71,8 +78,9 @@ class DataPlane:
                 self.observer.ended(watch, model.version, None, None)
             reply(error)
             return None
-        flight.watch = watch
         flight.arrived = arrived
+        if watch is not None:
+            flight.watch = watch
         if request.timeout:
             flight.deadline = arrived + request.timeout
         stats.input_bytes += flight.size
@@ -106,21 +114,17 @@ class DataPlane:
 class _Flight(Job):
     """A request between admission and answer."""
 
-    __slots__ = ("id", "metadata", "plane", "reply", "stats", "watch")
+    watch: Watch | None = None
 
     def __init__(
         self, plane: DataPlane, model: Model, metadata: ModelMetadata, request: InferRequest, reply: Reply
     ) -> None:
         """Raises InvalidRequest when the model cannot take the request."""
-        super().__init__()
         self.feeds, self.outputs, self.size, self.rows, self.like = check(metadata, request)
         if request.priority:
             self.level = request.priority
-        if request.parameters and metadata.takes_parameters:
+        if metadata.decoupled or (metadata.takes_parameters and request.parameters):
             self.parameters = request.parameters
-            self.streamed = True
-            self.like = ALONE
-        elif metadata.decoupled:
             self.streamed = True
             self.like = ALONE
         self.plane = plane
@@ -128,41 +132,40 @@ class _Flight(Job):
         self.metadata = metadata
         self.id = request.id
         self.reply: Reply | None = reply
-        self.watch: Watch | None = None
 
     def land(self, results: list[Array], run: Run) -> None:
         """The run has ended: count it and answer."""
-        self.plane.pending -= 1
-        stats = self.stats
+        plane, stats = self.plane, self.stats
+        plane.pending -= 1
         stats.successes += 1
-        stats.queue.observe(run.started - self.arrived)
-        stats.input_seconds += run.gather
-        stats.infer_seconds += run.infer
-        stats.output_seconds += run.scatter
-        if self.watch is not None and self.plane.observer is not None:
-            self.plane.observer.ended(self.watch, self.metadata.version, self.id, run)
+        started, gather, infer, scatter = run
+        stats.input_seconds += gather
+        stats.infer_seconds += infer
+        stats.output_seconds += scatter
+        if self.watch is not None and plane.observer is not None:
+            plane.observer.ended(self.watch, self.metadata.version, self.id, run)
         self._answer(results, final=True)
-        stats.request.observe(self.plane.clock() - self.arrived)
-        self._end()
+        self.feeds, self.reply = _GONE, None
+        stats.observe_request(started - self.arrived, plane.clock() - self.arrived)
 
     def part(self, results: list[Array]) -> None:
         """One of several answers."""
         self._answer(results, final=False)
 
     def _answer(self, results: list[Array], *, final: bool) -> None:
-        reply, metadata = self.reply, self.metadata
+        reply, metadata, stats = self.reply, self.metadata, self.stats
         if reply is None:
             return
+        specs = metadata.outputs
+        tensors = []
+        size = 0
         if results:
-            specs = metadata.outputs
-            tensors = []
+            stats.replies += 1
             for name, array in zip(self.outputs, results, strict=True):
-                tensors.append(Tensor(name, specs[name].datatype, array))
-                self.stats.output_bytes += array.nbytes
-            self.stats.replies += 1
-            reply(InferResponse(metadata.name, metadata.version, tuple(tensors), self.id, final=final))
-        else:
-            reply(InferResponse(metadata.name, metadata.version, (), self.id, final=final))
+                tensors.append(_new(Tensor, (name, specs[name].datatype, array)))
+                size += array.nbytes
+            stats.output_bytes += size
+        reply(_new(InferResponse, (metadata.name, metadata.version, tuple(tensors), self.id, NONE, final)))
 
     def fail(self, error: Exception | None) -> None:
         """There is no answer, or no further one: count it and say why."""
@@ -177,14 +180,9 @@ class _Flight(Job):
         if self.watch is not None and self.plane.observer is not None:
             self.plane.observer.ended(self.watch, self.metadata.version, self.id, None)
         reply = self.reply
-        self._end()
+        self.feeds, self.reply = _GONE, None
         if reply is not None:
             reply(told)
-
-    def _end(self) -> None:
-        """Let go of the tensors and of the front end, which holds this ticket: else both wait for the collector."""
-        self.feeds = {}
-        self.reply = None
 
 
 def _failure(model: str, error: Exception | None) -> RequestError:

@@ -33,6 +33,10 @@ NONE: Mapping[str, Parameter] = MappingProxyType({})
 """No parameters."""
 
 
+_MOST_SHAPES = 256
+"""Shapes of an input that are kept; clients choose them, and must not fill the memory with them."""
+
+
 class Tensor(NamedTuple):
     """A named array with its V2 datatype; `array` has the datatype's dtype and C order, and nobody writes to it."""
 
@@ -48,21 +52,24 @@ class TensorSpec:
     onnxruntime does not tell apart.
     """
 
-    __slots__ = ("_fixed", "datatype", "name", "shape")
+    __slots__ = ("_fixed", "datatype", "fits", "name", "shape")
 
     def __init__(self, name: str, datatype: str, shape: tuple[int, ...]) -> None:
         self.name = name
         self.datatype = datatype
         self.shape = shape
         self._fixed = [(axis, size) for axis, size in enumerate(shape) if size >= 0]
+        self.fits: set[tuple[int, ...]] = set()
+        """Shapes that `takes` has found to fit: quicker to ask on the way of every request."""
 
     def takes(self, shape: tuple[int, ...]) -> bool:
         """Whether an array of `shape` fits."""
         if len(shape) != len(self.shape):
             return not self.shape
-        for axis, size in self._fixed:  # noqa: SIM110 - a generator costs more than the loop that it hides
-            if shape[axis] != size:
-                return False
+        if any(shape[axis] != size for axis, size in self._fixed):
+            return False
+        if len(self.fits) < _MOST_SHAPES:
+            self.fits.add(shape)
         return True
 
 

@@ -150,6 +150,14 @@ class ModelStats:
         runs.infer += infer
         runs.output += scatter
 
+    def observe_request(self, waited: float, took: float) -> None:
+        """Count the seconds of a successful request: until its run, and in all."""
+        queue, request = self.queue, self.request
+        queue.counts[bisect_left(BUCKETS, waited)] += 1
+        queue.total += waited
+        request.counts[bisect_left(BUCKETS, took)] += 1
+        request.total += took
+
     @property
     def waiting(self) -> int:
         """Requests admitted and not yet running."""

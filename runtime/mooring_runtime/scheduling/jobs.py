@@ -40,22 +40,6 @@ class Run(NamedTuple):
 class Job:
     """One request on its way through a batcher, and the ticket that takes it back. Front ends see it as `Ticket`."""
 
-    __slots__ = (
-        "arrived",
-        "batcher",
-        "cancelled",
-        "deadline",
-        "feeds",
-        "level",
-        "like",
-        "outputs",
-        "parameters",
-        "rows",
-        "size",
-        "streamed",
-        "timer",
-    )
-
     feeds: Mapping[str, Array]
     """Arrays by input; complete and checked."""
     outputs: tuple[str, ...]
@@ -69,19 +53,19 @@ class Job:
     arrived: float
     """By the batcher's clock."""
 
-    def __init__(self) -> None:
-        self.parameters: Mapping[str, Parameter] = NONE
-        """The client's own, for a model that takes them."""
-        self.streamed = False
-        """Run by the model's `stream`, on the thread and alone."""
-        self.level = DEFAULT_LEVEL
-        """1 runs first."""
-        self.deadline = math.inf
-        """By the batcher's clock: the run begins before this, or never."""
-        self.cancelled = False
-        self.batcher: Taker | None = None
-        """Where it waits; None before and after."""
-        self.timer: Handle | None = None
+    # What most jobs have in common is the class's: quicker than slots that each job fills.
+    parameters: Mapping[str, Parameter] = NONE
+    """The client's own, for a model that takes them."""
+    streamed = False
+    """Run by the model's `stream`, on the thread and alone."""
+    level = DEFAULT_LEVEL
+    """1 runs first."""
+    deadline = math.inf
+    """By the batcher's clock: the run begins before this, or never."""
+    cancelled = False
+    batcher: "Taker | None" = None
+    """Where it waits; None before and after."""
+    timer: "Handle | None" = None
 
     def land(self, results: list[Array], run: Run) -> None:
         """The answer; after `part`s an empty one, which says that all have come."""

@@ -232,10 +232,24 @@ class Connection(asyncio.Protocol):
 
     def answered(self, exchange: Exchange, reply: Reply) -> None:
         """The handler's answer to one request."""
-        if self._transport is None:
+        transport, pending, shared = self._transport, self._pending, self._shared
+        if transport is None:
             return
+        plain = exchange.request.head.plain and exchange.persistence == b"" and not (reply.more or exchange.status)
+        if plain and shared.log_access is None and not shared.closing and pending and pending[0] is exchange:
+            # The usual case, in fewer steps than the ones below take.
+            pending.popleft()
+            transport.writelines(render(reply, b"", shared.date, head_only=False))
+            if pending or not self._reading or self._parser.in_message:
+                self._flush()
+            elif not self._write_blocked:
+                self.deadline = shared.now + self._limits.idle_timeout
+            return
+        self._answered(exchange, reply, transport)
+
+    def _answered(self, exchange: Exchange, reply: Reply, transport: asyncio.Transport) -> None:
         if reply.more or exchange.status:
-            self._answered_in_part(exchange, reply, self._transport)
+            self._answered_in_part(exchange, reply, transport)
             return
         if self._shared.log_access is not None:
             self._log(exchange, reply.status, sum(map(len, reply.body)))

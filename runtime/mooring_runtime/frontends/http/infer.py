@@ -172,9 +172,15 @@ class InferCall:
                 for tensor in response.outputs
             ]
             response = response._replace(outputs=tuple(found))
+        model, version, outputs, request_id, parameters, _ = response
+        if len(outputs) == 1 and request_id is None and not parameters and not self._is_binary(outputs[0][0]):
+            [(name, datatype, array)] = outputs
+            start = texts.start(model, version, name, datatype, array.shape)
+            text = b"%b%b}]}" % (start, tensors.to_json(name, datatype, array))
+            return _new(Reply, (200, (text,), JSON, (), False))
         entries: list[bytes] = []
         blobs: list[Part] = []
-        for name, datatype, array in response.outputs:
+        for name, datatype, array in outputs:
             entry = texts.output(name, datatype, array.shape)
             if self._is_binary(name):
                 blob = tensors.to_bytes(datatype, array)

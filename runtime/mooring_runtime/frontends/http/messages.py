@@ -26,7 +26,7 @@ class Head:
     has found out about it, for the next time, and `total` the bytes of such a request.
     """
 
-    __slots__ = ("headers", "keep_alive", "method", "modern", "route", "target", "total")
+    __slots__ = ("headers", "keep_alive", "method", "modern", "plain", "route", "target", "total")
 
     def __init__(
         self,
@@ -42,6 +42,8 @@ class Head:
         self.headers = headers
         self.keep_alive = keep_alive
         self.modern = modern
+        self.plain = method != b"HEAD" and b"accept-encoding" not in headers
+        """The answer is a body as it is."""
         self.route: Any = None
         self.total = 0
 

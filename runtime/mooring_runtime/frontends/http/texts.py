@@ -25,6 +25,12 @@ def parse_repeated(text: bytes) -> Any:
 _parse = lru_cache(_KEPT)(tensors.parse_json)
 
 
+@lru_cache(_KEPT)
+def start(model: str, version: str, name: str, datatype: str, shape: tuple[int, ...]) -> bytes:
+    """The JSON of an answer without an id up to the elements of its only output; two braces and a bracket are open."""
+    return b'%b,"outputs":[%b,"data":' % (_start(model, version), output(name, datatype, shape))
+
+
 def answer(response: InferResponse, entries: list[bytes]) -> bytes:
     """The JSON of an answer, whose outputs are `entries`."""
     start = _start(response.model_name, response.model_version)
