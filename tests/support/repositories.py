@@ -1,7 +1,9 @@
 """A repository of models on disk, and what loads them, without a server around it."""
 
+import asyncio
+import contextlib
 import json
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import numpy as np
@@ -42,12 +44,15 @@ class Managed:
         self.control = Control(self.repository, self.manager)
         self.plane = DataPlane(self.repository, 1024)
 
-    def ask(self, name: str, version: str | None = None, value: float = 1.0) -> list[InferResponse | RequestError]:
-        """Ask a `scaled` model; the list gets its answer."""
-        tensor = Tensor("x", "FP32", np.array([value], np.float32))
-        answers: list[InferResponse | RequestError] = []
-        self.plane.infer(name, version, lambda _: InferRequest((tensor,)), answers.append)
-        return answers
+    async def ask(self, name: str, version: str | None = None) -> float:
+        """Ask a `scaled` model for 1.0: its factor, which tells which of the models it was. Raises what it answers."""
+        tensor = Tensor("x", "FP32", np.array([1.0], np.float32))
+        answer: asyncio.Future[InferResponse | RequestError] = asyncio.get_running_loop().create_future()
+        self.plane.infer(name, version, lambda _: InferRequest((tensor,)), answer.set_result)
+        response = await asyncio.wait_for(answer, 5)
+        if isinstance(response, RequestError):
+            raise response
+        return float(response.outputs[0].array[0])
 
     def states(self) -> dict[str, str]:
         """State by `NAME/VERSION`."""
@@ -57,10 +62,26 @@ class Managed:
         """The reason of the first version of a name."""
         return next(entry.reason for entry in self.control.index(ready_only=False) if entry.name == name)
 
+    async def settled(self) -> None:
+        """Wait until what leaves has left."""
+        await until(lambda: not self.manager.leaving)
 
-def factor(answers: list[InferResponse | RequestError]) -> float:
-    """What a `scaled` model that was asked for 1.0 has answered: which of the models it was."""
-    [answer] = answers
-    if isinstance(answer, RequestError):
-        raise answer
-    return float(answer.outputs[0].array[0])
+
+async def until(fact: Callable[[], object]) -> None:
+    """Let the loop turn until this is so."""
+    for _ in range(1000):
+        if fact():
+            return
+        await asyncio.sleep(0.002)
+    raise AssertionError("it did not come to that within 2 s")
+
+
+@contextlib.asynccontextmanager
+async def managing(root: Path, load_format: Callable[[str], Load] = loader, **settings: str) -> AsyncIterator[Managed]:
+    """A manager that has loaded what it was told to."""
+    managed = Managed(root, load_format, **settings)
+    await managed.manager.start()
+    try:
+        yield managed
+    finally:
+        managed.manager.close()

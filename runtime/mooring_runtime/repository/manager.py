@@ -125,6 +125,11 @@ class Manager:
         for directory in self._overrides.values():
             overrides.remove(directory)
 
+    @property
+    def leaving(self) -> int:
+        """Models that take no requests any more, and still answer those that they have."""
+        return len(self._leaving)
+
     def busy(self) -> Iterator[tuple[str, float]]:
         """(model, seconds that its present run has taken), of every model that has a run on its thread."""
         serving = [model for entry in self._repository for model in entry.versions.values()]

@@ -61,6 +61,7 @@ class Model:
         self.wake: Callable[[], int] | None = None
         """Set where the model was unloaded to make room: begins to load it; in how many seconds to ask again."""
         self._since = 0
+        self._expected = False
         self._metadata: ModelMetadata | None = None
         self._backend: Backend | None = None
         self._batcher: Batcher | None = None
@@ -84,7 +85,7 @@ class Model:
     @property
     def known(self) -> bool:
         """Whether it served before, or will when it is asked for: it is not passed over for an older version."""
-        return self.wake is not None or self._metadata is not None
+        return self.wake is not None or self._metadata is not None or self._expected
 
     @property
     def used(self) -> int:
@@ -122,6 +123,7 @@ class Model:
 
     def known_as(self, other: "Model") -> None:
         """Tell of this model, which is not loaded, what was known of `other`, an earlier load of it."""
+        self._expected = other.known
         self._metadata = other._metadata
         self.config = other.config
         self.device = other.device
