@@ -189,8 +189,8 @@ class H2Connection(Sender, Generic[Head]):
         self._credit = self.limits.window
 
     def _unknown(self, number: int, what: str) -> None:
-        """A frame for a stream that is not open: one that we have ended is normal, one that never was is not."""
-        if number == 0 or number > self._last or not number & 1:
+        """A frame for a stream that is not open: one that has ended or came too late is normal, any other is not."""
+        if number == 0 or (number > self._last and not self._final) or not number & 1:
             raise ConnectionFault(Code.PROTOCOL_ERROR, f"{what} on stream {number}, which is not open")
 
     def _headers(self, flags: int, number: int, payload: bytes) -> None:

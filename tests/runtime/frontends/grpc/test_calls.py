@@ -1,0 +1,420 @@
+"""gRPC over HTTP/2 streams: messages, metadata, status, deadlines, the end."""
+
+import asyncio
+import gzip
+import zlib
+
+import pytest
+from hpack import Decoder
+
+from mooring_runtime.errors import QueueFull
+from mooring_runtime.errors.codes import GrpcCode
+from mooring_runtime.frontends.grpc import frames
+from mooring_runtime.frontends.grpc.envelopes import Reader, framed, trailers
+from mooring_runtime.frontends.grpc.frames import Code
+from mooring_runtime.frontends.http.parser import Limits
+from tests.support.grpc_line import Line
+
+WAIT, TALK, FAULT = "/test.Service/Wait", "/test.Service/Talk", "/test.Service/Fault"
+
+
+def packed(message: bytes) -> bytes:
+    return b"\1" + len(message).to_bytes(4, "big") + message
+
+
+async def rested(line: Line) -> None:
+    """Let the event loop and its threads work until no call is open."""
+    while line.connection.streams:  # noqa: ASYNC110 - the connection has no event for tests
+        await asyncio.sleep(0)
+
+
+# --- one message in, one out
+
+
+def test_a_unary_call() -> None:
+    line = Line()
+    line.call(1, b"hello")
+    answer = line.answer(1)
+    assert answer.headers == {":status": "200", "content-type": "application/grpc"}
+    assert answer.messages == [b"hello"]
+    assert (answer.trailers, answer.reset) == ({"grpc-status": "0"}, None)
+
+
+@pytest.mark.parametrize("cuts", [(1,), (4,), (5,), (6,), (3, 4, 9), tuple(range(1, 12))])
+def test_a_message_may_come_in_any_pieces(cuts: tuple[int, ...]) -> None:
+    line = Line()
+    line.open(1)
+    whole, start = framed(b"in pieces"), 0
+    for cut in cuts:
+        line.data(1, whole[start:cut], end=False)
+        start = cut
+    line.data(1, whole[start:])
+    assert line.answer(1).messages == [b"in pieces"]
+
+
+def test_an_empty_message_is_one() -> None:
+    line = Line()
+    line.call(1, b"")
+    assert line.answer(1).messages == [b""]
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b"", "none was sent"),
+        (b"\0\0\0", "a part of one was sent"),
+        (b"\0\0\0\0\5abc", "a part of one was sent"),
+        (framed(b"a") + framed(b"b"), "more was sent"),
+        (framed(b"a") + b"\0", "more was sent"),
+        (packed(b"x"), "grpc-encoding names no compression"),
+    ],
+)
+def test_not_exactly_one_message(body: bytes, words: str) -> None:
+    line = Line()
+    line.open(1)
+    line.data(1, body)
+    answer = line.answer(1)
+    assert answer.status == GrpcCode.INVALID_ARGUMENT
+    assert words in answer.trailers["grpc-message"]
+
+
+def test_headers_alone_are_no_request() -> None:
+    line = Line()
+    line.send(frames.frame(frames.HEADERS, 5, 1, line.block()))
+    assert line.answer(1).status == GrpcCode.INVALID_ARGUMENT
+
+
+def test_a_message_over_the_limit_is_refused_before_it_comes() -> None:
+    line = Line(max_message=1000)
+    line.open(1)
+    line.data(1, b"\0" + (1001).to_bytes(4, "big"), end=False)
+    answer = line.answer(1)
+    assert answer.status == GrpcCode.RESOURCE_EXHAUSTED
+    assert "a message of 1001 bytes, the limit is 1000" in answer.trailers["grpc-message"]
+    assert answer.reset == Code.NO_ERROR, "the client need not send the rest"
+    line.call(3, bytes(1001))
+    assert line.answer(3).status == GrpcCode.RESOURCE_EXHAUSTED
+    line.call(5, bytes(990))
+    assert line.answer(5).status == GrpcCode.OK
+
+
+def test_a_bug_is_the_servers_fault_and_only_that_calls(caplog: pytest.LogCaptureFixture) -> None:
+    line = Line()
+    line.call(1, b"x", FAULT)
+    answer = line.answer(1)
+    assert answer.status == GrpcCode.INTERNAL
+    assert "ZeroDivisionError" in answer.trailers["grpc-message"]
+    assert "ZeroDivisionError" in caplog.text
+    line.call(3, b"x")
+    assert line.answer(3).status == GrpcCode.OK
+
+
+# --- what the headers say
+
+
+@pytest.mark.parametrize("kind", ["application/grpc", "application/grpc+proto", "application/grpc;v=1"])
+def test_content_types_of_grpc(kind: str) -> None:
+    line = Line()
+    line.call(1, b"x", content_type=kind)
+    assert line.answer(1).messages == [b"x"]
+
+
+@pytest.mark.parametrize("kind", ["application/json", "application/grpc-web", ""])
+def test_who_does_not_speak_grpc_gets_a_status_of_http(kind: str) -> None:
+    line = Line()
+    line.call(1, b"x", content_type=kind)
+    answer = line.answer(1)
+    assert answer.trailers == {":status": "415"}
+    block = line.encoder.encode([(":method", "GET"), (":scheme", "http"), (":path", "/")])
+    line.send(frames.frame(frames.HEADERS, 5, 3, bytes(block)))
+    assert line.answer(3).trailers == {":status": "405"}
+
+
+def test_unknown_methods_and_compressions() -> None:
+    line = Line()
+    line.call(1, b"x", "/test.Service/Nothing")
+    answer = line.answer(1)
+    assert (answer.status, answer.trailers["mooring-cause"]) == (GrpcCode.UNIMPLEMENTED, "unknown_path")
+    line.call(3, b"x", grpc_encoding="snappy")
+    answer = line.answer(3)
+    assert answer.status == GrpcCode.UNIMPLEMENTED
+    assert answer.trailers["grpc-accept-encoding"] == "identity,deflate,gzip"
+
+
+@pytest.mark.parametrize(("name", "pack"), [("gzip", gzip.compress), ("deflate", zlib.compress)])
+def test_compressed_messages(name: str, pack: "type[bytes]") -> None:
+    line = Line(max_message=1000)
+    for stream, message, status in ((1, b"y" * 1000, 0), (3, b"y" * 1001, 8)):
+        line.open(stream, grpc_encoding=name)
+        line.data(stream, packed(pack(message)))
+        answer = line.answer(stream)
+        assert answer.status == status
+    for stream, bad in ((5, b"not packed"), (7, pack(b"y" * 500)[:-8])):
+        line.open(stream, grpc_encoding=name)
+        line.data(stream, packed(bad))
+        assert line.answer(stream).status == GrpcCode.INVALID_ARGUMENT
+    line.call(9, b"plain", grpc_encoding=name)
+    assert line.answer(9).messages == [b"plain"]
+
+
+async def test_large_compressed_messages_are_unpacked_apart_and_stay_in_order() -> None:
+    line = Line(max_message=2**22)
+    line.settings({frames.INITIAL_WINDOW_SIZE: 2**30})
+    line.window(0, 2**30)
+    large = bytes(range(256)) * 4096
+    body = packed(zlib.compress(large, 0)) + packed(zlib.compress(b"second")) + framed(b"third")
+    line.open(1, TALK, grpc_encoding="deflate")
+    for start in range(0, len(body), 16384):
+        line.data(1, body[start : start + 16384], end=start + 16384 >= len(body))
+    await rested(line)
+    assert line.answer(1).messages == [large, b"second", b"third"]
+
+
+@pytest.mark.parametrize("timeout", ["1", "S", "1x", "123456789S", "-1S", "1.5S"])
+def test_a_timeout_that_is_none(timeout: str) -> None:
+    line = Line()
+    line.call(1, b"x", grpc_timeout=timeout)
+    assert line.answer(1).status == GrpcCode.INVALID_ARGUMENT
+
+
+@pytest.mark.parametrize(
+    ("timeout", "seconds"), [("1H", 3600), ("2M", 120), ("3S", 3), ("40m", 0.04), ("50u", 5e-5), ("6n", 6e-9)]
+)
+async def test_units_of_a_timeout(timeout: str, seconds: float) -> None:
+    line = Line()
+    line.call(1, b"x", WAIT, grpc_timeout=timeout)
+    [(call, _)] = line.echo.waiting
+    assert call.head.timeout == pytest.approx(seconds)
+    line.reset(1)
+
+
+async def test_a_deadline_ends_the_call_and_takes_it_back() -> None:
+    line = Line()
+    line.call(1, b"x", WAIT, grpc_timeout="1m")
+    await rested(line)
+    answer = line.answer(1)
+    assert answer.status == GrpcCode.DEADLINE_EXCEEDED
+    assert line.echo.cancelled == 1
+    line.echo.waiting[0][0].reply(framed(b"too late"))
+    assert line.frames() == []
+
+
+def test_a_reset_takes_the_call_back() -> None:
+    line = Line()
+    line.call(1, b"x", WAIT)
+    line.reset(1)
+    assert line.echo.cancelled == 1
+    line.echo.waiting[0][0].reply(framed(b"nobody reads this"))
+    assert line.frames() == []
+
+
+def test_a_lost_connection_takes_its_calls_back() -> None:
+    line = Line()
+    line.call(1, b"x", WAIT)
+    line.call(3, b"x", WAIT)
+    line.open(5, TALK)
+    line.data(5, framed(b"x"), end=False)
+    line.connection.connection_lost(None)
+    assert line.echo.cancelled == 2
+    assert line.echo.talks[0].aborts == 1
+    assert line.shared.empty.is_set()
+
+
+def test_the_words_of_a_status_are_percent_encoded() -> None:
+    fields = dict(Decoder().decode(trailers(QueueFull("50% of 'é'\n")), raw=True))
+    assert fields[b"grpc-message"] == b"50%25 of '%C3%A9'%0A"
+    assert (fields[b"grpc-status"], fields[b"mooring-cause"]) == (b"14", b"queue_full")
+
+
+# --- conversations
+
+
+def test_a_conversation() -> None:
+    line = Line()
+    line.open(1, TALK)
+    line.data(1, framed(b"one") + framed(b"two")[:6], end=False)
+    first = line.answer(1)
+    assert (first.messages, first.ended) == ([b"one"], False)
+    line.data(1, framed(b"two")[6:], end=False)
+    assert line.answer(1).messages == [b"two"]
+    line.data(1, framed(b"three"))
+    last = line.answer(1)
+    assert (last.messages, last.status) == ([b"three"], 0)
+
+
+def test_a_conversation_that_is_held_waits_and_goes_on() -> None:
+    line = Line()
+    line.open(1, TALK)
+    line.data(1, framed(b"one"), end=False)
+    call = line.echo.talks[0].call
+    call.hold()
+    line.data(1, framed(b"two") + framed(b"three"))
+    assert line.answer(1).messages == [b"one"]
+    call.resume()
+    answer = line.answer(1)
+    assert (answer.messages, answer.status) == ([b"two", b"three"], 0)
+
+
+def test_a_conversation_that_ends_within_a_message() -> None:
+    line = Line()
+    line.open(1, TALK)
+    line.data(1, framed(b"one") + b"\0\0")
+    assert line.answer(1).status == GrpcCode.INVALID_ARGUMENT
+    assert line.echo.talks[0].aborts == 1
+
+
+def test_small_pieces_are_put_together() -> None:
+    reader = Reader(2**20)
+    message = framed(bytes(range(256)) * 400)
+    for index in range(len(message)):
+        reader.feed(message[index : index + 1])
+    assert len(reader._pieces) < 10
+    assert reader.next() == message
+    assert reader.next() is None
+
+
+# --- time
+
+
+LIMITS = Limits(header_timeout=1, body_timeout=2, idle_timeout=5, write_timeout=3)
+
+
+def times(line: Line, seconds: float, step: float = 0.25) -> None:
+    for _ in range(int(seconds / step)):
+        line.pass_time(step)
+
+
+def test_who_does_not_greet_is_cut_off() -> None:
+    line = Line(limits=LIMITS, greet=False)
+    times(line, 0.75)
+    assert not line.transport.closed
+    times(line, 1)
+    assert line.end == Code.SETTINGS_TIMEOUT
+
+
+def test_headers_that_do_not_go_on_end_the_connection() -> None:
+    line = Line(limits=LIMITS)
+    times(line, 3)
+    line.send(frames.frame(frames.HEADERS, 0, 1, b"\x83"))
+    times(line, 2)
+    assert line.end == Code.SETTINGS_TIMEOUT
+
+
+def test_a_message_that_does_not_go_on_ends_its_call() -> None:
+    line = Line(limits=LIMITS)
+    line.open(1)
+    line.data(1, b"\0\0", end=False)
+    line.call(3, b"x", WAIT)
+    times(line, 1.5)
+    assert list(line.connection.streams) == [1, 3]
+    times(line, 1.5)
+    assert line.answer(1).status == GrpcCode.DEADLINE_EXCEEDED
+    assert list(line.connection.streams) == [3], "who waits for us has all the time"
+
+
+def test_a_slow_message_that_goes_on_has_time() -> None:
+    line = Line(limits=LIMITS)
+    line.open(1)
+    for _ in range(20):
+        line.data(1, bytes(1), end=False) if _ else line.data(1, b"\0\0\1\0\0", end=False)
+        line.data(1, bytes(1024), end=False)
+        times(line, 0.5)
+    assert 1 in line.connection.streams
+
+
+def test_a_conversation_may_rest_between_messages() -> None:
+    line = Line(limits=LIMITS)
+    line.open(1, TALK)
+    line.data(1, framed(b"x"), end=False)
+    times(line, 10)
+    assert 1 in line.connection.streams
+    assert not line.transport.closed
+
+
+def test_a_resting_connection_is_closed() -> None:
+    line = Line(limits=LIMITS)
+    line.call(1, b"x")
+    times(line, 4)
+    assert not line.transport.closed
+    times(line, 2)
+    assert line.end == Code.NO_ERROR
+
+
+def test_who_gives_no_window_loses_its_call() -> None:
+    line = Line(limits=LIMITS)
+    line.settings({frames.INITIAL_WINDOW_SIZE: 0})
+    line.call(1, b"x")
+    times(line, 2)
+    line.window(1, 1)  # It goes on, by a byte.
+    times(line, 2)
+    assert 1 in line.connection.streams
+    times(line, 2)
+    assert line.answer(1).reset == Code.CANCEL
+
+
+def test_who_reads_nothing_is_cut_off() -> None:
+    line = Line(limits=LIMITS)
+    line.transport.unsent = 100
+    line.connection.pause_writing()
+    times(line, 2)
+    line.transport.unsent = 50
+    times(line, 2)
+    assert not line.transport.aborted
+    times(line, 2)
+    assert line.transport.aborted
+
+
+def test_who_is_silent_during_a_call_is_asked_and_then_given_up() -> None:
+    line = Line()
+    line.call(1, b"x", WAIT)
+    line.frames()
+    times(line, 62, 1)
+    [ping] = line.frames()
+    assert (ping.kind, ping.flags) == (frames.PING, 0)
+    line.send(frames.frame(frames.PING, frames.ACK, 0, ping.payload))
+    times(line, 62, 1)
+    assert not line.transport.aborted
+    times(line, 30, 1)
+    assert line.transport.aborted
+
+
+# --- the end of the server
+
+
+def test_draining_tells_clients_and_answers_what_they_ask_meanwhile() -> None:
+    line = Line()
+    line.call(1, b"x", WAIT)
+    line.frames()
+    line.connection.drain()
+    goaway, ping = line.frames()
+    assert int.from_bytes(goaway.payload[:4], "big") == 2**31 - 1
+    line.call(3, b"it had not read that yet")
+    assert line.answer(3).status == 0
+    line.send(frames.frame(frames.PING, frames.ACK, 0, ping.payload))
+    [last] = line.frames()
+    assert (last.kind, int.from_bytes(last.payload[:4], "big")) == (frames.GOAWAY, 3)
+    line.call(5, b"asked after all")
+    assert line.answer(5).data == b""
+    assert not line.transport.closed
+    line.echo.waiting[0][0].reply(framed(b"done"))
+    assert line.answer(1).messages == [b"done"]
+    assert line.transport.closed
+
+
+def test_who_comes_while_we_drain_is_served_once() -> None:
+    line = Line()
+    line.shared.closing = True
+    line.call(1, b"x")
+    found = line.frames()
+    assert [each.kind for each in found if each.stream == 0] == [frames.GOAWAY, frames.PING]
+    assert any(each.ends and each.stream == 1 for each in found)
+
+
+def test_stopping_ends_conversations_and_idle_connections() -> None:
+    idle, talking = Line(), Line()
+    talking.open(1, TALK)
+    talking.data(1, framed(b"x"), end=False)
+    for line in (idle, talking):
+        line.connection.finish()
+        assert line.transport.closed
+    assert talking.answer(1).status == 0
