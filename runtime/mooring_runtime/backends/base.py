@@ -11,12 +11,14 @@ from importlib import import_module
 from pathlib import Path
 from typing import Protocol, cast
 
-from mooring_runtime.errors import InferenceFailed, ModelInvalid
+from mooring_runtime.errors import InferenceFailed, ModelInvalid, UnsafeFormat
 from mooring_runtime.messages import Array, ModelMetadata, Parameter, TensorSpec
 
 MODULES: Mapping[str, str] = {
     "onnx": "mooring_runtime.backends.onnx",
     "python": "mooring_runtime.backends.python",
+    "torch-export": "mooring_runtime.backends.torch.export",
+    "torchscript": "mooring_runtime.backends.torch.script",
 }
 """Module of each format."""
 
@@ -47,6 +49,15 @@ class LoadOptions:
     """What the model gives, for formats that do not carry it."""
     labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Output name to the label of each index of its last axis."""
+
+
+def require_allowed(file: Path, what: str, options: LoadOptions) -> None:
+    """Raise UnsafeFormat unless the settings allow formats that run code; `what` says which one `file` is."""
+    if not options.allow_unsafe:
+        raise UnsafeFormat(
+            f"{file.name} is {what}: loading it would execute code from the file; if you trust it, set "
+            "MOORING_ALLOW_UNSAFE_FORMATS=true (runtime.allowUnsafeFormats of the service)"
+        )
 
 
 class Backend(Protocol):

@@ -54,7 +54,7 @@ def test_a_class_is_served(tmp_path: Path) -> None:
 
 def test_it_is_off_unless_it_is_allowed(tmp_path: Path) -> None:
     marker = tmp_path / "ran"
-    with pytest.raises(UnsafeFormat, match=r"model\.py is Python code.*set MOORING_ALLOW_UNSAFE_FORMATS=true"):
+    with pytest.raises(UnsafeFormat, match=r"model\.py is Python code: .*set MOORING_ALLOW_UNSAFE_FORMATS=true"):
         load(tmp_path, f"open({str(marker)!r}, 'w').close()", allow_unsafe=False)
     assert not marker.exists()
 

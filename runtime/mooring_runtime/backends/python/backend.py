@@ -7,11 +7,11 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from mooring_runtime.backends.base import Backend, LoadOptions
+from mooring_runtime.backends.base import Backend, LoadOptions, require_allowed
 from mooring_runtime.backends.python.file import Context, discard, discarded_on_failure, import_class, translated
 from mooring_runtime.backends.python.replies import arrays
 from mooring_runtime.backends.python.specs import describe
-from mooring_runtime.errors import InferenceFailed, ModelInvalid, RequestError, UnsafeFormat
+from mooring_runtime.errors import InferenceFailed, ModelInvalid, RequestError
 from mooring_runtime.messages import NONE, Array, ModelMetadata, Parameter
 
 log = logging.getLogger(__name__)
@@ -110,11 +110,7 @@ def load(file: Path, options: LoadOptions) -> Backend:
 
     Raises UnsafeFormat unless `options` allow it, ModelInvalid with what the class lacks or its code raised.
     """
-    if not options.allow_unsafe:
-        raise UnsafeFormat(
-            f"{file.name} is Python code, which the server would run; to allow this, set "
-            "MOORING_ALLOW_UNSAFE_FORMATS=true (runtime.allowUnsafeFormats of the service)"
-        )
+    require_allowed(file, "Python code", options)
     try:
         return _load(file, options)
     except ModelInvalid as error:
