@@ -2,13 +2,13 @@
 
 import json
 import signal
-import threading
 import time
 from pathlib import Path
 
 import pytest
 
 from tests.support import models
+from tests.support.runtime_load import INFER, Load
 from tests.support.runtime_process import (
     Server,
     connect,
@@ -22,8 +22,6 @@ from tests.support.runtime_process import (
 )
 
 pytestmark = pytest.mark.timeout(60)
-
-INFER = "/v2/models/m/infer"
 
 
 @pytest.fixture(scope="module")
@@ -101,43 +99,10 @@ def test_live_before_ready(folder: Path) -> None:
         running.end()
 
 
-class Load(threading.Thread):
-    """A client that asks again and again, on one connection for as long as the server keeps it.
-
-    Like a load balancer's it goes away when readiness does, and what it has sent by then must be answered.
-    """
-
-    def __init__(self, server: Server, body: bytes) -> None:
-        super().__init__()
-        self.port = server.port
-        self.body = post(INFER, body)
-        self.leave = threading.Event()
-        self.statuses: list[int] = []
-        self.failures: list[str] = []
-
-    def run(self) -> None:
-        connection = None
-        while not self.leave.is_set():
-            try:
-                connection = connection or connect(self.port)
-                connection.sendall(self.body)
-                status, headers, _ = read_reply(connection)
-            except (OSError, EOFError) as error:
-                self.failures.append(repr(error))
-                connection = None
-                continue
-            self.statuses.append(status)
-            if headers.get("connection") == "close":
-                connection.close()
-                connection = None
-        if connection is not None:
-            connection.close()
-
-
 def test_sigterm_under_load_fails_no_request(folder: Path) -> None:
     with serving(models.slow(folder / "drained.onnx", 20), drain_seconds="1", threads="1") as running:
         port = running.port
-        clients = [Load(running, one(index)) for index in range(8)]
+        clients = [Load(port, one(index)) for index in range(8)]
         for client in clients:
             client.start()
         while running.metric("nv_inference_request_success") < 50:
@@ -150,7 +115,7 @@ def test_sigterm_under_load_fails_no_request(folder: Path) -> None:
         assert exchange(port, post(INFER, one(7)))[0] == 200, "serves on although it is not ready"
         time.sleep(0.3)
         for client in clients:
-            client.leave.set()
+            client.leave()
         for client in clients:
             client.join()
         assert running.code() == 0

@@ -77,6 +77,11 @@ class Link:
         finally:
             del self._waiting[number]
 
+    def close(self) -> None:
+        """Talk no more; `run` ends at both sides."""
+        if self._writer is not None:
+            self._writer.close()
+
     def _send(self, message: dict[str, Any]) -> None:
         if self._writer is None:
             self._unsent.append(framed(message))
