@@ -31,6 +31,8 @@ class Load(threading.Thread):
                 status, headers, _ = read_reply(connection)
             except (OSError, EOFError) as error:
                 self.failures.append(repr(error))
+                if connection is not None:
+                    connection.close()
                 connection = None
                 continue
             self.statuses.append(status)

@@ -100,16 +100,14 @@ class Server(Runtime):
         self.line("ready")
         return self
 
-    def metric(self, name: str, **labels: str) -> float:
-        """One sample of the metrics page."""
+    def metric(self, name: str, **labels: str | None) -> float:
+        """One sample of the metrics page, of the model that is served; a label that is None is not there."""
         _, _, page = exchange(self.metrics_port, b"GET /metrics HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
-        wanted = {"model": "m", "version": "1", **labels}
+        wanted = {f'{key}="{text}"' for key, text in {"model": "m", "version": "1", **labels}.items() if text}
         for line in page.decode().splitlines():
             sample, _, value = line.rpartition(" ")
             found, _, told = sample.partition("{")
-            if found == name and set(told.rstrip("}").split(",")) == {
-                f'{key}="{text}"' for key, text in wanted.items()
-            }:
+            if found == name and {label for label in told.rstrip("}").split(",") if label} == wanted:
                 return float(value)
         raise AssertionError(f"no {name} with {labels} on the page:\n{page.decode()}")
 

@@ -88,11 +88,6 @@ class ServeSettings(
                 "MOORING_TLS_CLIENT_CA_FILE is set without MOORING_TLS_CERT_FILE and MOORING_TLS_KEY_FILE: "
                 "clients can show a certificate only over TLS"
             )
-        if self.workers > 1 and self.model_control == "explicit":
-            found["model_control"] = (
-                "MOORING_MODEL_CONTROL is 'explicit' and MOORING_WORKERS is above 1: a client's load would reach one "
-                "worker only; set MOORING_WORKERS to 1"
-            )
         if self.model_repository is None:
             if not self.model_name:
                 found["model_name"] = f"MOORING_MODEL_NAME is not set: it must be {kinds.model_name().allowed}"
