@@ -1,12 +1,16 @@
 """torch.compile, where the settings ask for it."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
+import numpy as np
 import torch
 
-from mooring_runtime.backends.base import LoadOptions
+from mooring_runtime.backends.base import Backend, LoadOptions
 from mooring_runtime.backends.torch.backend import log, words
+from mooring_runtime.errors import RequestError
+from mooring_runtime.messages import DATATYPES, Array, TensorSpec
 
 
 def compiled(module: Any, options: LoadOptions) -> Callable[..., Any]:
@@ -32,3 +36,20 @@ def compiled(module: Any, options: LoadOptions) -> Callable[..., Any]:
             return module(*args, **kwargs)
 
     return run
+
+
+def translate_now(backend: Backend) -> None:
+    """Run one sample and two, on zeros: a size of 1 is translated apart from all others, each for seconds."""
+    metadata = backend.metadata
+    for samples in (1, 2) if metadata.batched else (1,):
+        with suppress(RequestError):  # Not every model takes zeros; then its first requests wait.
+            backend.infer(
+                {name: _zeros(spec, samples) for name, spec in metadata.inputs.items()}, metadata.output_names
+            )
+
+
+def _zeros(spec: TensorSpec, samples: int) -> Array:
+    shape = [1 if size < 0 else size for size in spec.shape]
+    if spec.shape[:1] == (-1,):
+        shape[0] = samples
+    return np.zeros(shape, DATATYPES[spec.datatype].dtype)

@@ -18,7 +18,7 @@ from mooring_runtime.backends.base import Backend, LoadOptions, require_allowed
 from mooring_runtime.backends.torch.archive import require_export
 from mooring_runtime.backends.torch.arrays import DATATYPES
 from mooring_runtime.backends.torch.backend import Program, TorchBackend, choose_device, words
-from mooring_runtime.backends.torch.compiled import compiled
+from mooring_runtime.backends.torch.compiled import compiled, translate_now
 from mooring_runtime.errors import ModelInvalid
 from mooring_runtime.messages import ModelMetadata, TensorSpec, Traits
 
@@ -51,7 +51,10 @@ def load(file: Path, options: LoadOptions) -> Backend:
     held = [*module.state_dict().values(), *(each for each in program.constants.values() if torch.is_tensor(each))]
     run = compiled(module, options) if options.compile else module
     call = _Call(run, arguments, results, program.call_spec.in_spec)
-    return TorchBackend(Program(call, held), metadata, device)
+    backend = TorchBackend(Program(call, held), metadata, device)
+    if options.compile:
+        translate_now(backend)
+    return backend
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,7 +78,8 @@ def _converter(file: Path, spec: TensorSpec, kind: str) -> Callable[[torch.Tenso
     """What makes an argument of this type out of a tensor. Numbers are sent as tensors of one element."""
     if spec.datatype == "BYTES":
         raise ModelInvalid(f"{file.name}: mooring.json declares '{spec.name}' as BYTES, which torch has no tensors of")
-    kind = kind.removeprefix("Optional[").removesuffix("]")
+    if kind.startswith("Optional["):
+        kind = kind.removeprefix("Optional[").removesuffix("]")
     if kind == "Tensor":
         return lambda tensor: tensor
     if kind in ("int", "float", "bool", "number"):
