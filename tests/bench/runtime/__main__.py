@@ -6,6 +6,7 @@ the same cells one after the other, in rotating order. Rounds are 3; the open lo
 
 import argparse
 import os
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -22,17 +23,20 @@ from tests.bench.runtime.rounds import Cores, Rounds, protocols_of
 
 IDLE = 0.95
 """Least share of the machine that should be idle before the first round."""
-VERSIONS = {
-    "triton": "nvidia-pytriton",
-    "torchserve": "torchserve",
-    "mlserver": "mlserver",
-    "kserve": "kserve",
-}
+VERSIONS = (
+    ("triton", "nvidia-pytriton"),
+    ("torchserve", "torchserve"),
+    ("mlserver", "mlserver"),
+    ("kserve", "kserve"),
+    ("triton", "onnxruntime"),
+)
+"""Lock and package of each version that the report names."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print table and goals, write the report; return the exit status."""
     plan = _plan(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # Else servers would be left running.
     try:
         cores = Cores.of(sorted(os.sched_getaffinity(0)))
     except UnavailableError as error:
@@ -62,8 +66,8 @@ def _tell(rounds: Rounds, machine: dict[str, object], began: float) -> int:
         table.rows(results, servers),
         **machine,
         minutes=round((time.monotonic() - began) / 60, 1),
-        cores={"server": rounds.cores.server, "load": rounds.cores.load},
-        versions={name: base.version(name, package) for name, package in VERSIONS.items()},
+        pinned={"server": rounds.cores.server, "load": rounds.cores.load},
+        versions={package: base.version(lock, package) for lock, package in VERSIONS},
         settings={peer.name: peer.about for peer in everyone()},
         capacity={f"{model}, {protocol}": round(rate) for (model, protocol), rate in rounds.rates.items()},
     )
