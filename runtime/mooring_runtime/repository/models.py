@@ -3,9 +3,9 @@
 import asyncio
 import enum
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from itertools import islice
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mooring_runtime.backends.base import Backend
 from mooring_runtime.errors import ModelAsleep, ModelNotReady, UnknownModel
@@ -128,11 +128,14 @@ class Model:
         self.config = other.config
         self.device = other.device
 
-    async def retire(self) -> None:
-        """Take no more requests, run those that wait, then give back what the model holds."""
+    def retire(self) -> Coroutine[Any, Any, None]:
+        """Take no more requests from now on; what is returned runs those that wait, then gives back what is held."""
         batcher = self._ending = self._batcher
         self._batcher = None
         backend, self._backend = self._backend, None
+        return self._end(batcher, backend)
+
+    async def _end(self, batcher: Batcher | None, backend: Backend | None) -> None:
         if batcher is None or backend is None:
             return
         ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()

@@ -20,7 +20,6 @@ import os
 import resource
 import signal
 import threading
-from collections.abc import Iterator
 from typing import NoReturn
 
 import uvloop
@@ -56,7 +55,7 @@ class Server:
         self._settings = settings
         self._crew = crew
         self.page = MetricsPage()
-        self._repository = repository = Repository()
+        repository = Repository()
         self._manager = Manager(repository, stock_of(settings), settings, self.page)
         if settings.model_repository is None:
             self._manager.expect(settings.model_name, VERSION)
@@ -77,7 +76,7 @@ class Server:
         else:
             self._metrics = None
         self._opened = False
-        self._watchdog = Watchdog(settings.run_timeout, self._busy, self._stuck, self._end)
+        self._watchdog = Watchdog(settings.run_timeout, self._manager.busy, self._stuck, self._end)
         self._stop = asyncio.Event()
 
     def _workers(self) -> tuple[int, int, int]:
@@ -163,11 +162,6 @@ class Server:
             loop.add_signal_handler(number, self.stop)
 
     # --- what hangs
-
-    def _busy(self) -> Iterator[tuple[str, float]]:
-        for entry in self._repository:
-            for model in entry.versions.values():
-                yield model.name, model.busy
 
     def _stuck(self, reason: str | None) -> None:
         self.plane.stuck = reason
