@@ -114,10 +114,10 @@ def read(directory: Path) -> ModelConfig | None:
 def parse(content: str | bytes, source: str) -> ModelConfig:
     """The configuration in the text of a `mooring.json` that is called `source` in errors. Raises ModelInvalid."""
     place = Place(source)
-    document = reading.mapping(reading.parse(content, place), place, tuple(_KEYS))
+    document = reading.mapping(reading.parse(content, place), place, tuple(KEYS))
     values: dict[str, Any] = {}
     for key, value in document.items():
-        values.update(_KEYS[key](value, place / key))
+        values.update(KEYS[key](value, place / key))
     return ModelConfig(**values)
 
 
@@ -176,7 +176,7 @@ def _warmup(value: object, place: Place) -> dict[str, Any]:
     return found
 
 
-_KEYS: Mapping[str, Callable[[Any, Place], dict[str, Any]]] = {
+KEYS: Mapping[str, Callable[[Any, Place], dict[str, Any]]] = {
     "file": lambda value, place: {"file": file_name(value, place)},
     "batching": _batching,
     "versions": _versions,

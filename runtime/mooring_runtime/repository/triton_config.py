@@ -44,13 +44,13 @@ _BACKENDS = {"onnxruntime_onnx": "onnxruntime", "pytorch_libtorch": "pytorch"}
 def parse(content: str, name: str, base: ModelConfig) -> ModelConfig:
     """`base` with what the configuration says for the model `name`. Raises ModelInvalid."""
     place = Place("config")
-    said = _snake(reading.parse(content, place), place, ("name", *_KEYS, *IGNORED))
+    said = _snake(reading.parse(content, place), place, ("name", *KEYS, *IGNORED))
     if said.get("name", name) not in (name, ""):
         (place / "name").wrong(said["name"], f"'{name}', the name of the model that is loaded, or be left out")
     values: dict[str, Any] = {}
     for key, value in said.items():
-        if key in _KEYS:
-            values.update(_KEYS[key](value, place / key))
+        if key in KEYS:
+            values.update(KEYS[key](value, place / key))
     if values.get("max_batch"):
         for role in ("inputs", "outputs"):  # Triton's dims leave the batch out.
             values.update({role: tuple(_batched(spec) for spec in values[role])} if role in values else {})
@@ -167,7 +167,7 @@ def _tensors(value: object, place: Place) -> tuple[TensorSpec, ...]:
     return tuple(found)
 
 
-_KEYS: Mapping[str, Callable[[Any, Place], dict[str, Any]]] = {
+KEYS: Mapping[str, Callable[[Any, Place], dict[str, Any]]] = {
     "max_batch_size": _max_batch,
     "dynamic_batching": _batching,
     "version_policy": _version_policy,
