@@ -134,19 +134,13 @@ class _Flight(Job):
         self.reply: Reply | None = reply
 
     def land(self, results: list[Array], run: Run) -> None:
-        """The run has ended: count it and answer."""
-        plane, stats = self.plane, self.stats
+        """The run has ended: answer. The batcher counts it."""
+        plane = self.plane
         plane.pending -= 1
-        stats.successes += 1
-        started, gather, infer, scatter = run
-        stats.input_seconds += gather
-        stats.infer_seconds += infer
-        stats.output_seconds += scatter
         if self.watch is not None and plane.observer is not None:
             plane.observer.ended(self.watch, self.metadata.version, self.id, run)
         self._answer(results, final=True)
         self.feeds, self.reply = _GONE, None
-        stats.observe_request(started - self.arrived, plane.clock() - self.arrived)
 
     def part(self, results: list[Array]) -> None:
         """One of several answers."""
@@ -158,13 +152,11 @@ class _Flight(Job):
             return
         specs = metadata.outputs
         tensors = []
-        size = 0
         if results:
             stats.replies += 1
             for name, array in zip(self.outputs, results, strict=True):
                 tensors.append(_new(Tensor, (name, specs[name].datatype, array)))
-                size += array.nbytes
-            stats.output_bytes += size
+                stats.output_bytes += array.nbytes
         reply(_new(InferResponse, (metadata.name, metadata.version, tuple(tensors), self.id, NONE, final)))
 
     def fail(self, error: Exception | None) -> None:

@@ -150,13 +150,22 @@ class ModelStats:
         runs.infer += infer
         runs.output += scatter
 
-    def observe_request(self, waited: float, took: float) -> None:
-        """Count the seconds of a successful request: until its run, and in all."""
-        queue, request = self.queue, self.request
-        queue.counts[bisect_left(BUCKETS, waited)] += 1
-        queue.total += waited
-        request.counts[bisect_left(BUCKETS, took)] += 1
-        request.total += took
+    def observe_requests(self, arrived: list[float], started: float, answered: float) -> None:
+        """Count the successful requests of a run, by the times when they arrived; all in seconds of one clock."""
+        count = len(arrived)
+        self.successes += count
+        total = sum(arrived)
+        for histogram, moment in ((self.queue, started), (self.request, answered)):
+            counts = histogram.counts
+            first = bisect_left(BUCKETS, moment - arrived[0])
+            if count == 1:
+                counts[first] += 1
+            elif first == bisect_left(BUCKETS, moment - max(arrived)) == bisect_left(BUCKETS, moment - min(arrived)):
+                counts[first] += count  # As those do that one turn of the loop has brought.
+            else:
+                for each in arrived:
+                    counts[bisect_left(BUCKETS, moment - each)] += 1
+            histogram.total += count * moment - total
 
     @property
     def waiting(self) -> int:

@@ -313,6 +313,12 @@ class Batcher:
             for job in batch.jobs:
                 job.fail(batch.error)
             return
-        self._stats.observe_run(batch.rows, run.gather, run.infer, run.scatter)
-        for job, results in zip(batch.jobs, batch.results, strict=True):
+        jobs, stats = batch.jobs, self._stats
+        for job, results in zip(jobs, batch.results, strict=True):
             job.land(results, run)
+        stats.observe_run(batch.rows, run.gather, run.infer, run.scatter)
+        # The loop sends the answers of a turn at its end, so that is when all of them leave.
+        stats.observe_requests([job.arrived for job in jobs], run.started, self.clock())
+        stats.input_seconds += run.gather * len(jobs)
+        stats.infer_seconds += run.infer * len(jobs)
+        stats.output_seconds += run.scatter * len(jobs)

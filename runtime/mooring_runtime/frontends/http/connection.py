@@ -239,7 +239,11 @@ class Connection(asyncio.Protocol):
         if plain and shared.log_access is None and not shared.closing and pending and pending[0] is exchange:
             # The usual case, in fewer steps than the ones below take.
             pending.popleft()
-            transport.writelines(render(reply, b"", shared.date, head_only=False))
+            parts = render(reply, b"", shared.date, head_only=False)
+            if len(parts) == 1:
+                transport.write(parts[0])
+            else:
+                transport.writelines(parts)
             if pending or not self._reading or self._parser.in_message:
                 self._flush()
             elif not self._write_blocked:
@@ -254,7 +258,7 @@ class Connection(asyncio.Protocol):
         if self._shared.log_access is not None:
             self._log(exchange, reply.status, sum(map(len, reply.body)))
         accepts = exchange.request.head.headers.get(b"accept-encoding")
-        if accepts is not None and (chosen := coding.accepted(accepts)) is not None:
+        if accepts is not None and not reply.as_is and (chosen := coding.accepted(accepts)) is not None:
             size = sum(map(len, reply.body))
             if size >= _COMPRESS_APART:
                 compressing = asyncio.get_running_loop().run_in_executor(None, coding.deflate, chosen, reply.body)

@@ -6,7 +6,7 @@ from typing import Any
 from mooring_runtime.errors import InferenceFailed, InvalidRequest, RequestError
 from mooring_runtime.frontends.http import tensors, texts
 from mooring_runtime.frontends.http.answers import require_single
-from mooring_runtime.frontends.http.messages import JSON, OCTETS, Part, Reply, Request, Respond, error_reply
+from mooring_runtime.frontends.http.messages import OCTETS, Part, Reply, Request, Respond, answer, error_reply
 from mooring_runtime.frontends.v2 import classification
 from mooring_runtime.frontends.v2.parameters import Requested, requested
 from mooring_runtime.messages import DATATYPES, InferRequest, InferResponse, ModelMetadata, Tensor, TensorSpec
@@ -47,9 +47,7 @@ class InferCall:
         body = self._request.body
         header = self._request.head.headers.get(HEADER_LENGTH)
         if header is None:
-            # Without these words there is no boolean in the JSON, which lets numbers be read without a look at each.
-            quick = b"true" not in body and b"false" not in body
-            return self._document(tensors.parse_json(body), None, quick=quick)
+            return self._document(tensors.parse_json(body), None, quick=not tensors.may_hold_booleans(body))
         length = int(header) if header.isdigit() and len(header) < 20 else -1
         if not 0 <= length <= len(body):
             shown = header.decode("latin-1")
@@ -177,7 +175,7 @@ class InferCall:
             [(name, datatype, array)] = outputs
             start = texts.start(model, version, name, datatype, array.shape)
             text = b"%b%b}]}" % (start, tensors.to_json(name, datatype, array))
-            return _new(Reply, (200, (text,), JSON, (), False))
+            return answer((text,))
         entries: list[bytes] = []
         blobs: list[Part] = []
         for name, datatype, array in outputs:
@@ -190,9 +188,9 @@ class InferCall:
                 entries.append(b'%b,"data":%b}' % (entry, tensors.to_json(name, datatype, array)))
         text = texts.answer(response, entries)
         if not blobs:
-            return _new(Reply, (200, (text,), JSON, (), False))
+            return answer((text,))
         length = (b"Inference-Header-Content-Length", b"%d" % len(text))
-        return _new(Reply, (200, (text, *blobs), OCTETS, (length,), False))
+        return answer((text, *blobs), OCTETS, (length,))
 
 
 def _input(item: Any, binary: memoryview | None, offset: int) -> tuple[Tensor, int]:

@@ -94,6 +94,16 @@ class Reply(NamedTuple):
     more: bool = False
     """The handler will respond again, to the same request, with the next piece of the body; of those later replies only
     `body` and `more` count. The client gets each piece at once."""
+    as_is: bool = False
+    """Never compressed, whatever the client accepts."""
+
+
+_REST = tuple(Reply._field_defaults.values())[3:]
+
+
+def answer(body: tuple[Part, ...], content_type: bytes = JSON, headers: Headers = ()) -> Reply:
+    """A reply of status 200, made in half the time that the constructor takes."""
+    return tuple.__new__(Reply, (200, body, content_type, headers, *_REST))
 
 
 Respond = Callable[[Reply], None]
@@ -103,8 +113,11 @@ Handler = Callable[[Request, Respond], Ticket | None]
 
 
 def json_reply(status: int, document: object, headers: Headers = ()) -> Reply:
-    """A reply whose body is `document` as JSON."""
-    return Reply(status, (orjson.dumps(document),), JSON, headers)
+    """A reply whose body is `document` as JSON; for all that is no answer of a model.
+
+    It is not compressed: tritonclient.http.aio says that it accepts gzip, and understands it in answers to infer alone.
+    """
+    return Reply(status, (orjson.dumps(document),), JSON, headers, as_is=True)
 
 
 def error_reply(error: RequestError) -> Reply:
@@ -123,9 +136,25 @@ _JOIN_BELOW = 64 * 1024
 _heads: dict[tuple[int, bytes], bytes] = {}
 
 
+class _Starts(dict[bytes, bytes]):
+    """By content type: how an answer of status 200 begins, up to the number of its bytes."""
+
+    def __missing__(self, content_type: bytes) -> bytes:
+        start = b"HTTP/1.1 200 OK\r\nContent-Type: %b\r\nContent-Length: " % content_type
+        if len(self) < _MOST_TYPES:
+            self[content_type] = start
+        return start
+
+
+_MOST_TYPES = 64
+_OK = _Starts()
+
+
 def render(reply: Reply, connection: bytes, date: bytes, *, head_only: bool) -> list[Part]:
     """The reply as parts to write, small ones joined. `connection` and `date` are whole header lines, or empty."""
-    status, body, content_type, headers, _ = reply
+    status, body, content_type, headers, _, _ = reply
+    if status == 200 and not headers and len(body) == 1 and not head_only and len(body[0]) < _JOIN_BELOW:
+        return [b"".join((b"%b%d\r\n%b%b\r\n" % (_OK[content_type], len(body[0]), connection, date), body[0]))]
     start = _heads.get((status, content_type))
     if start is None:
         start = b"HTTP/1.1 %d %s\r\nContent-Type: %s\r\nContent-Length: " % (

@@ -60,6 +60,9 @@ class RequestParser:
         """`known` holds the heads that parsers with the same limits have seen."""
         self._limits = limits
         self._known: dict[bytes, Head] = {} if known is None else known
+        self._last: Head | None = None
+        self._last_raw = b""
+        """The known head that came last here, and its bytes."""
         self._complete: list[Head] = []
         """Heads of the requests that the bytes under way have completed."""
         self._on_request = on_request
@@ -91,9 +94,14 @@ class RequestParser:
             return
         fresh = not self.in_message
         if fresh:
+            last, raw = self._last, self._last_raw
+            if last is not None and last.total == len(data) and data.startswith(raw):
+                self._on_request(Request(last, data[len(raw) :]))
+                return
             size = data.find(_HEAD_END) + 4
             known = self._known.get(data[:size])
             if known is not None and known.total == len(data):
+                self._last, self._last_raw = known, data[:size]
                 self._on_request(Request(known, data[size:]))
                 return
         self._complete.clear()

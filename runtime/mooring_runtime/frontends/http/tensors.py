@@ -103,9 +103,19 @@ _PACKED = {
 _ODD = (KeyError, IndexError, TypeError, ValueError, OverflowError, struct.error, InvalidRequest)
 
 
+def may_hold_booleans(text: bytes) -> bool:
+    """Whether there might be a boolean in a JSON text. A single letter is found ten times as fast as a word."""
+    return (_R in text and b"true" in text) or (_L in text and b"false" in text)
+
+
+_R, _L, _N = b"rln"
+
+
 @lru_cache(1024)
-def _packer(datatype: str, count: int) -> Callable[..., bytes]:
-    return struct.Struct(f"<{count}{_PACKED[datatype]}").pack
+def _layout(datatype: str, shape: tuple[int, ...]) -> tuple[int, np.dtype[Any], Callable[..., bytes]]:
+    """How to read an input: how many elements, of which type, and what packs them."""
+    count = prod(shape)
+    return count, DATATYPES[datatype].dtype, struct.Struct(f"<{count}{_PACKED[datatype]}").pack
 
 
 def quick(specs: Mapping[str, TensorSpec], item: Any) -> Tensor | None:
@@ -115,16 +125,17 @@ def quick(specs: Mapping[str, TensorSpec], item: Any) -> Tensor | None:
     refuse as `from_json` does, and that says why.
     """
     try:
-        name, datatype, shape, data = item["name"], item["datatype"], item["shape"], item["data"]
+        name, datatype, data = item["name"], item["datatype"], item["data"]
         if datatype != specs[name].datatype or "parameters" in item:
             return None
+        shape = tuple(item["shape"])
         if type(data[0]) is list:
             data = _flatten(name, data)
-        count = len(data)
-        if prod(shape) != count:
+        count, dtype, pack = _layout(datatype, shape)
+        if len(data) != count:
             return None
-        raw = _packer(datatype, count)(*data)
-        array: Array = np.ndarray(tuple(shape), DATATYPES[datatype].dtype, raw)
+        # A shape of 1.0 finds the layout of 1, and is refused here.
+        array: Array = np.ndarray(shape, dtype, pack(*data))
     except _ODD:
         return None
     return tuple.__new__(Tensor, (name, datatype, array))
@@ -205,8 +216,8 @@ def to_json(name: str, datatype: str, array: Array) -> bytes:
     """
     if datatype != "BYTES":
         text = orjson.dumps(array.ravel(), option=orjson.OPT_SERIALIZE_NUMPY)
-        # orjson makes null of what is no number in JSON.
-        return text if b"null" not in text else json.dumps(array.ravel().tolist(), separators=(",", ":")).encode()
+        # orjson makes null of what is no number in JSON; nothing else here has an n.
+        return text if _N not in text else json.dumps(array.ravel().tolist(), separators=(",", ":")).encode()
     try:
         return orjson.dumps([element.decode() for element in array.ravel()])
     except UnicodeDecodeError:
