@@ -12,6 +12,10 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 CLIENTS := .venv-clients
 CLIENTS_STAMP := $(CLIENTS)/.installed
+TORCH := .venv-torch
+TORCH_STAMP := $(TORCH)/.installed
+GPU := .venv-gpu
+GPU_STAMP := $(GPU)/.installed
 PYTEST := $(BIN)/python -m pytest
 SOURCES := operator/mooring_operator runtime/mooring_runtime tests examples
 
@@ -28,8 +32,8 @@ demo-down: $(STAMP) ## Take the demo down and leave nothing
 	$(BIN)/python -m tests.demo down $(if $(CONTEXT),--context $(CONTEXT))
 
 ## Check it
-.PHONY: test lint types floors unit contract controlplane e2e
-test: lint types floors unit contract controlplane e2e ## Run every check that this host can run
+.PHONY: test lint types floors unit unit-torch unit-gpu contract controlplane e2e
+test: lint types floors unit unit-torch contract controlplane e2e ## Run every check that this host can run
 
 lint: $(STAMP) ## Style and file size
 	$(BIN)/ruff format --check .
@@ -43,6 +47,13 @@ floors: $(STAMP) ## A lower floor never imports a higher one
 
 unit: $(STAMP) $(CLIENTS_STAMP) ## Pure functions, golden files, property tests, the runtime as a process
 	$(PYTEST) tests/operator tests/runtime tests/bench_tests tests/repository
+
+unit-torch: $(TORCH_STAMP) ## The torch backend, in an environment of its own (2.5 GB to fetch, 5 GB on disk)
+	$(TORCH)/bin/python -m pytest tests/runtime/backends/test_torch*.py tests/runtime/torch
+
+unit-gpu: $(GPU_STAMP) $(TORCH_STAMP) ## The backends on an NVIDIA GPU, where there is one
+	$(GPU)/bin/python -m pytest -m gpu tests/runtime/backends/test_onnx_gpu.py
+	$(TORCH)/bin/python -m pytest -m gpu tests/runtime/backends/test_torch_gpu.py
 
 contract: $(STAMP) ## What the operator renders, the runtime and the chart really have
 	$(PYTEST) tests/contract
@@ -81,8 +92,24 @@ $(CLIENTS_STAMP): requirements/clients.txt $(STAMP)
 	$(BIN)/uv pip sync --quiet --require-hashes --python $(CLIENTS)/bin/python requirements/clients.txt
 	touch $@
 
+$(TORCH_STAMP): requirements/dev-torch.txt $(STAMP)
+	$(PYTHON) -m venv --without-pip $(TORCH)
+	$(BIN)/uv pip sync --quiet --require-hashes --python $(TORCH)/bin/python requirements/dev-torch.txt
+	$(BIN)/uv pip install --quiet --no-deps --no-build-isolation --python $(TORCH)/bin/python -e operator -e runtime
+	touch $@
+
+# onnxruntime-gpu takes the place of onnxruntime: both are one module.
+$(GPU_STAMP): requirements/dev.txt requirements/runtime-onnx-gpu.txt $(STAMP)
+	$(PYTHON) -m venv --without-pip $(GPU)
+	$(BIN)/uv pip sync --quiet --require-hashes --python $(GPU)/bin/python requirements/dev.txt
+	$(BIN)/uv pip uninstall --quiet --python $(GPU)/bin/python onnxruntime
+	$(BIN)/uv pip install --quiet --no-deps --require-hashes --python $(GPU)/bin/python \
+	  -r requirements/runtime-onnx-gpu.txt
+	$(BIN)/uv pip install --quiet --no-deps --no-build-isolation --python $(GPU)/bin/python -e operator -e runtime
+	touch $@
+
 lock: ## Write the locks anew from requirements/*.in
-	for name in dev clients operator runtime-onnx runtime-onnx-gpu runtime-torch tools; do \
+	for name in dev dev-torch clients operator runtime-onnx runtime-onnx-gpu runtime-torch tools; do \
 	  $(BIN)/uv pip compile --quiet --generate-hashes --no-header --no-emit-index-url --no-annotate \
 	    --python-version 3.11 --python-platform linux requirements/$$name.in -o requirements/$$name.txt || exit 1; done
 	for name in triton torchserve mlserver kserve; do \

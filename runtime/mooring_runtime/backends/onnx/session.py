@@ -32,6 +32,10 @@ def load(file: Path, options: LoadOptions) -> Backend:
     return OnnxBackend(session, metadata, device, weights(file), _recorded(session, metadata, device, options))
 
 
+_OF_THE_FILE = frozenset({"InvalidProtobuf", "InvalidGraph", "NoSuchFile"})
+"""Names of onnxruntime's exceptions for which no provider is to blame."""
+
+
 def _session(file: Path, options: LoadOptions) -> tuple[Any, str]:
     """The session on the best provider that comes up, and where it runs."""
     chains = providers.prepare(options)
@@ -40,7 +44,7 @@ def _session(file: Path, options: LoadOptions) -> tuple[Any, str]:
             # Its own fall-back prints on standard output and, in the midst of a run, makes a new session on the CPU.
             session = ort.InferenceSession(str(file), _session_options(options), providers=chain, enable_fallback=0)
         except Exception as error:  # onnxruntime's exceptions share no base class but Exception.
-            if following is None:
+            if following is None or type(error).__name__ in _OF_THE_FILE:
                 raise ModelInvalid(
                     f"{file.name} is no model that onnxruntime {ort.__version__} can serve: {words(error)}"
                 ) from error
