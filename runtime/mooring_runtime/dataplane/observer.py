@@ -40,6 +40,16 @@ class Watch:
         self.traced = False
         """Its times go into Triton's trace file."""
 
+    def trace_id(self, traceparent: bytes) -> str:
+        """The trace that the request belongs to, in 32 digits; empty when its header names none and none was begun."""
+        told = self.span.traceparent if self.span is not None else traceparent.decode("latin-1")
+        parts = told.split("-")
+        return parts[1] if len(parts) > 1 and len(parts[1]) == 32 else ""
+
+
+Start = Callable[[str, dict[str, str]], Span]
+"""Begins the span of a request from its method and the headers of W3C's trace context."""
+
 
 class Observer:
     """What the data plane tells of requests."""

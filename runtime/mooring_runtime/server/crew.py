@@ -47,8 +47,8 @@ class Crew(Protocol):
     def join(self, server: Member) -> None:
         """Begin to talk with the supervisor."""
 
-    def loaded(self) -> None:
-        """The models are loaded; the supervisor says when to listen and when to be ready."""
+    def loaded(self, not_ready: str | None) -> None:
+        """All loads have ended, `not_ready` if some should have done better; the supervisor says when to listen."""
 
     def stuck(self, reason: str) -> None:
         """A run does not end; the supervisor ends this process."""

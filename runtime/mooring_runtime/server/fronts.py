@@ -46,18 +46,24 @@ def fronts_of(settings: ServeSettings, services: Services, observation: Observat
         "http_port": listener(settings, app, settings.http_port, "MOORING_HTTP_PORT", tls_of(settings, "http/1.1"))
     }
     if settings.grpc:
-        fronts["grpc_port"] = _grpc(settings, services)
+        fronts["grpc_port"] = _grpc(settings, services, observation)
     for front in fronts.values():
         front.port_shared = settings.workers > 1
     return fronts
 
 
-def _grpc(settings: ServeSettings, services: Services) -> Front:
+def _grpc(settings: ServeSettings, services: Services, observation: Observation) -> Front:
     # Imported here: protobuf and HPACK's tables cost a server without gRPC 5 MiB and a start of 0.1 s for nothing.
     calls = import_module("mooring_runtime.frontends.grpc.calls")
     protocol = import_module("mooring_runtime.frontends.grpc.protocol")
     service = import_module("mooring_runtime.frontends.grpc.service")
-    app = calls.App(service.methods(services), settings.grpc_max_message_bytes)
+    methods, log_call = service.methods(services), None
+    if observation.every:
+        observed = import_module("mooring_runtime.frontends.grpc.observed").ObservedCalls(
+            observation.observer, observation.start, logged=settings.access_log
+        )
+        methods, log_call = observed.around(methods), observed.ended
+    app = calls.App(methods, settings.grpc_max_message_bytes, log_call)
     shared = protocol.Shared(app, limits_of(settings))
     front: Front = protocol.GrpcListener(
         shared, settings.host, settings.grpc_port, "MOORING_GRPC_PORT", tls_of(settings, "h2")

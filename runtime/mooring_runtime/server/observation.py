@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from mooring_runtime.dataplane import DataPlane
 from mooring_runtime.dataplane.observability import LogSettings, TraceSettings
-from mooring_runtime.dataplane.observer import Observer
+from mooring_runtime.dataplane.observer import Observer, Start
 from mooring_runtime.dataplane.trace_file import TraceFile
 from mooring_runtime.errors import SettingsInvalid
 from mooring_runtime.frontends.http.messages import Handler
@@ -28,18 +28,23 @@ class Observation:
         self.traces.switched = self._switch
         self.observer = Observer(self.traces)
         self.tracer = _tracer() if settings.tracing else None
-        self._every = settings.access_log or self.tracer is not None
+        self.every = settings.access_log or self.tracer is not None
         """Every request is watched, not only those that a client's trace settings choose."""
         self._switch(traced=False)
 
     def _switch(self, traced: bool) -> None:
-        self._plane.observer = self.observer if self._every or traced else None
+        self._plane.observer = self.observer if self.every or traced else None
 
     def around(self, handler: Handler) -> Handler:
         """The handler of the HTTP port, its requests watched if anybody wants that."""
-        if not self._every:
+        if not self.every:
             return handler
-        return Observed(handler, self.observer, None if self.tracer is None else self.tracer.start)
+        return Observed(handler, self.observer, self.start)
+
+    @property
+    def start(self) -> Start | None:
+        """Begins a request's span; None where no spans are wanted."""
+        return None if self.tracer is None else self.tracer.start
 
     def close(self) -> None:
         """Write and send what waits; blocks while it does."""

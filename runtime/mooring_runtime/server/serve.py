@@ -92,9 +92,9 @@ class Server:
         if self._crew is not None:
             self._crew.join(self)
         if await self._load():
-            reason = self.plane.not_ready()
+            reason = self._repository.not_ready()
             if self._crew is not None:
-                self._crew.loaded()
+                self._crew.loaded(reason)
             elif reason is None:
                 log.info("ready")
             else:

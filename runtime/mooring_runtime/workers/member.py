@@ -55,9 +55,9 @@ class Crew:
         if self.at_once:
             self._link.tell("listens")
 
-    def loaded(self) -> None:
-        """The models are loaded."""
-        self._link.tell("loaded")
+    def loaded(self, not_ready: str | None) -> None:
+        """All loads have ended."""
+        self._link.tell("loaded", not_ready)
 
     def stuck(self, reason: str) -> None:
         """A run does not end."""

@@ -140,7 +140,7 @@ class Supervisor:
             {"statistics": commands.statistics, "load": commands.load, "unload": commands.unload},
             {
                 "listens": lambda _: self._listens(number),
-                "loaded": lambda _: self._spawn(self._admit(worker, restarts)),
+                "loaded": lambda not_ready: self._spawn(self._admit(worker, restarts, not_ready)),
                 "stuck": lambda reason: self._kill(worker, reason),
                 "logs": lambda wanted: commands.logs(worker, wanted),
                 "traces": lambda value: commands.traces(worker, value),
@@ -155,8 +155,8 @@ class Supervisor:
             log.info("listening", extra=self._ports)
             self._ports = {}
 
-    async def _admit(self, worker: Worker, restarts: Restarts) -> None:
-        """A worker has loaded its models: let it serve."""
+    async def _admit(self, worker: Worker, restarts: Restarts, not_ready: str | None) -> None:
+        """A worker has loaded its models, or as many as could be: let it serve them."""
         with suppress(LinkLost):
             await self._commands.bring_up_to_date(worker)
             await worker.link.ask("open")
@@ -169,7 +169,10 @@ class Supervisor:
                 self._released = True
                 for each in self._workers.values():
                     each.link.tell("release")
-                log.info("ready")
+                if not_ready is None:
+                    log.info("ready")
+                else:  # As each worker's probe says too.
+                    log.error("not ready: %s", not_ready)
             if self._settings.run_timeout:
                 await self._ping(worker)
 

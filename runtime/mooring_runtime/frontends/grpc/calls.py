@@ -9,7 +9,7 @@ import asyncio
 import logging
 import re
 from collections.abc import Callable, Mapping
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from mooring_runtime.errors import (
     DeadlineExceeded,
@@ -26,6 +26,9 @@ from mooring_runtime.frontends.grpc.envelopes import DONE, HEAD, WINDOW_BITS, Re
 from mooring_runtime.frontends.grpc.frames import literal
 from mooring_runtime.frontends.grpc.h2send import Part, Sender, Stream
 from mooring_runtime.scheduling import Ticket
+
+if TYPE_CHECKING:
+    from mooring_runtime.frontends.grpc.observed import CallWatch
 
 log = logging.getLogger(__name__)
 
@@ -119,7 +122,7 @@ class App(NamedTuple):
 class Call(Stream):
     """One call. `ticket` takes back what waits for its answer."""
 
-    __slots__ = ("_reader", "_started", "_talk", "_timer", "app", "done", "head", "ticket")
+    __slots__ = ("_reader", "_started", "_talk", "_timer", "app", "done", "head", "ticket", "watch")
 
     def __init__(self, app: App, connection: Sender, number: int, head: Head) -> None:
         super().__init__(connection, number)
@@ -128,6 +131,8 @@ class Call(Stream):
         self.done = False
         """Answered, failed or aborted."""
         self.ticket: Ticket | None = None
+        self.watch: CallWatch | None = None
+        """Set where calls are watched."""
         self._reader: Reader | None = None
         self._talk: Conversation | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -311,6 +316,8 @@ class Call(Stream):
         self.done = True
         self.connection.reply(self, HEAD, body, DONE)
         if self._timer is not None or self.app.log_call is not None:
+            if self.watch is not None:
+                self.watch.sent = len(body)
             self._ended(GrpcCode.OK)
 
     def send(self, body: Part) -> None:
@@ -320,6 +327,8 @@ class Call(Stream):
         if not self._started:
             self._started = True
             self.connection.send(self, frames.HEADERS, HEAD)
+        if self.watch is not None:
+            self.watch.sent += len(body)
         self.connection.send(self, frames.DATA, body)
 
     def finish(self) -> None:

@@ -58,6 +58,8 @@ class Sender:
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
+        self.peer = ""
+        """The client's address."""
         self.write: Callable[[bytes], None] = _nowhere
         self.streams: dict[int, Stream] = {}
         self.first_window = FIRST_WINDOW

@@ -80,6 +80,8 @@ class Connection(H2Connection[Head], asyncio.Protocol):
         self.write = self._transport.write
         self._shared.connections.add(self)
         self._shared.empty.clear()
+        if self._shared.app.log_call is not None and (peer := transport.get_extra_info("peername")):
+            self.peer = str(peer[0])
         self.greet()
 
     def connection_lost(self, exc: Exception | None) -> None:

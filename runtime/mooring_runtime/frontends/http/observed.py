@@ -4,18 +4,14 @@ It stands around the handler of all protocols, and only where one of the two was
 """
 
 import logging
-from collections.abc import Callable
 
-from mooring_runtime.dataplane.observer import Observer, Span, Watch
+from mooring_runtime.dataplane.observer import Observer, Span, Start, Watch
 from mooring_runtime.errors import RequestError
 from mooring_runtime.frontends.http.messages import Handler, Reply, Request, Respond
 from mooring_runtime.scheduling import Ticket
 from mooring_runtime.settings.logs import ACCESS
 
 access = logging.getLogger(ACCESS)
-
-Start = Callable[[str, dict[str, str]], Span]
-"""Begins the span of a request from its method and the headers of W3C's trace context."""
 
 _CONTEXT = (b"traceparent", b"tracestate")
 _QUIET = b"/v2/health/"
@@ -66,7 +62,7 @@ def _ending(span: Span, respond: Respond) -> Respond:
 
 def log_access(request: Request, status: int, size: int, seconds: float, client: str) -> None:
     """Write the line of a request: its answer had `size` bytes and took `seconds`."""
-    watch = request.watch
+    watch = request.watch or Watch()
     told = request.headers.get(b"x-request-id")
     method, target = request.method.decode("latin-1"), request.target.decode("latin-1")
     access.info(
@@ -82,18 +78,9 @@ def log_access(request: Request, status: int, size: int, seconds: float, client:
             "bytes_in": len(request.body),
             "bytes_out": size,
             "seconds": round(seconds, 6),
-            "client": client,
-            "model": "" if watch is None else watch.model,
-            "request_id": told.decode("latin-1") if told else "" if watch is None else watch.id,
-            "trace_id": trace_id(request, watch),
+            "client": client.removeprefix("::ffff:"),
+            "model": watch.model,
+            "request_id": told.decode("latin-1") if told else watch.id,
+            "trace_id": watch.trace_id(request.headers.get(b"traceparent", b"")),
         },
     )
-
-
-def trace_id(request: Request, watch: Watch | None) -> str:
-    """The trace that a request belongs to, as 32 digits; empty when it names none and none was begun."""
-    told = request.headers.get(b"traceparent", b"").decode("latin-1")
-    if watch is not None and watch.span is not None:
-        told = watch.span.traceparent
-    parts = told.split("-")
-    return parts[1] if len(parts) > 1 and len(parts[1]) == 32 else ""
