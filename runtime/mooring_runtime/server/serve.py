@@ -76,6 +76,7 @@ class Server:
         else:
             self._metrics = None
         self._opened = False
+        self._awaited = repository.not_ready
         self._watchdog = Watchdog(settings.run_timeout, self._manager.busy, self._stuck, self._end)
         self._stop = asyncio.Event()
 
@@ -92,7 +93,7 @@ class Server:
         if self._crew is not None:
             self._crew.join(self)
         if await self._load():
-            reason = self._repository.not_ready()
+            reason = self._awaited()
             if self._crew is not None:
                 self._crew.loaded(reason)
             elif reason is None:
