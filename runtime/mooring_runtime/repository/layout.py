@@ -10,7 +10,7 @@ Everything here reads the disk, and is called on a thread.
 import logging
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
@@ -121,11 +121,14 @@ class ModelDirectory:
             raise ModelNotFound(
                 f"MOORING_MODEL_REPOSITORY is {self._root}: it cannot be read by user {os.getuid()}: {error.strerror}"
             ) from error
-        return [name for name in found if _is_name(name)]
+        return [name for name in found if is_name(name)]
 
     def has(self, name: str) -> bool:
         """Whether there is a directory of that name."""
-        return _is_name(name) and (self._root / name).is_dir()
+        try:
+            return is_name(name) and (self._root / name).is_dir()
+        except OSError:  # Not ours to look at.
+            return False
 
     def read(self, name: str, said: str | None = None) -> list[ModelSource]:
         """See `Stock.read`."""
@@ -164,18 +167,20 @@ def wanted(stock: Stock, settings: ServeSettings) -> tuple[list[str], list[str]]
 
 def read_versions(directory: Path, name: str, said: str | None) -> list[ModelSource]:
     """The versions to serve of the model in `directory`, rising; see `Stock.read`."""
+    try:
+        return list(_read_versions(directory, name, said))
+    except OSError as error:
+        raise ModelNotFound(f"cannot read {error.filename or directory}: {error.strerror}") from error
+
+
+def _read_versions(directory: Path, name: str, said: str | None) -> Iterator[ModelSource]:
     own = config.read(directory) or ModelConfig()
     whole = own if said is None else triton_config.parse(said, name, own)
-    try:
-        entries = sorted(directory.iterdir())
-    except OSError as error:
-        raise ModelNotFound(f"cannot read {directory}: {error.strerror}") from error
+    entries = sorted(directory.iterdir())
     if any(entry.name == "config.pbtxt" for entry in entries):
         log.warning("%s/config.pbtxt is not read: say what it says in %s", directory, config.NAME)
     there = {int(entry.name): entry for entry in entries if _VERSION.fullmatch(entry.name) and entry.is_dir()}
-    chosen = whole.versions.choose(there or [int(VERSION)])
-    found = []
-    for number in chosen:
+    for number in whole.versions.choose(there or [int(VERSION)]):
         path = there.get(number, directory)
         mine = config.read(path) if there else None
         if mine is None:
@@ -186,11 +191,11 @@ def read_versions(directory: Path, name: str, said: str | None) -> list[ModelSou
             )
         elif said is not None:
             mine = triton_config.parse(said, name, mine)
-        found.append(ModelSource(path, version=str(number), config=mine, stamp=(said, *_stamp(directory, path))))
-    return found
+        yield ModelSource(path, version=str(number), config=mine, stamp=(said, *_stamp(directory, path)))
 
 
-def _is_name(text: str) -> bool:
+def is_name(text: str) -> bool:
+    """Whether a directory of this name can be a model's."""
     if text.startswith(".") or text == "lost+found":
         return False
     try:

@@ -2,7 +2,7 @@
 
 - A reload warms the new model beside the old one, which serves until then; then the new one takes its place in the
   table, and the old one runs what it has accepted before it is closed. So no request is dropped.
-- Loads of one name happen one after the other; a load that asks for the same as one under way joins it.
+- Loads of one name happen one after the other; a load that asks for the same as one that waits joins it.
 - A model that was unloaded to make room (see `room`) stays in the table. A request for it is answered 503 with
   Retry-After, which begins to load it again: waiting requests would hold their bodies and their connections for as long
   as a load takes, and a client's own deadline would end most of them.
@@ -27,11 +27,12 @@ from mooring_runtime.errors import (
 )
 from mooring_runtime.metrics import Loaded, MetricsPage
 from mooring_runtime.repository import overrides
-from mooring_runtime.repository.layout import ModelSource, Stock, read_versions, wanted
+from mooring_runtime.repository.layout import ModelSource, Stock, is_name, read_versions, wanted
 from mooring_runtime.repository.loading import file_bytes, in_thread, load_backend, options_of
 from mooring_runtime.repository.models import Model, Repository, State
 from mooring_runtime.repository.room import NoRoomYet, Room
 from mooring_runtime.settings import ServeSettings
+from mooring_runtime.settings.kinds import model_name
 
 log = logging.getLogger(__name__)
 
@@ -57,9 +58,10 @@ class Manager:
         self._settings = settings
         self._page = page
         self._load_format = load_format
-        self._room = Room(settings.max_loaded_bytes, self._put_to_sleep)
+        self._room = Room(settings.max_loaded_bytes, self._put_to_sleep, self._one_left)
         self._turns: dict[str, asyncio.Lock] = {}
         self._loads: dict[str, asyncio.Task[None]] = {}
+        """Loads that have not looked at the disk yet; who asks for the same joins."""
         self._wakes: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._not_before: dict[tuple[str, str], float] = {}
         self._seconds: dict[tuple[str, str], float] = {}
@@ -152,7 +154,6 @@ class Manager:
         task = self._loads.get(name)
         if task is None:
             task = self._loads[name] = self._spawn(self._load(name, None, None))
-            task.add_done_callback(lambda _: self._loads.pop(name))
         # Whoever joins may hang up; the load goes on.
         await asyncio.shield(task)
 
@@ -181,6 +182,8 @@ class Manager:
 
     async def _load(self, name: str, said: str | None, files: Mapping[str, bytes] | None) -> None:
         async with self._turn(name):
+            if said is None:
+                self._loads.pop(name, None)  # What changes on disk from now on is for the next load.
             directory = None
             if files:
                 directory = await self._override(name, said, files)
@@ -204,6 +207,8 @@ class Manager:
     async def _override(self, name: str, said: str | None, files: Mapping[str, bytes]) -> Path:
         if said is None:
             raise LoadFailed(f"failed to load '{name}': files need the parameter config beside them")
+        if not is_name(name):
+            raise LoadFailed(f"failed to load '{name}': a model's name must be {model_name().allowed}")
         if self._settings.model_sha256 is not None:
             raise LoadFailed(
                 f"failed to load '{name}': MOORING_MODEL_SHA256 says which file this server may serve; send no files"
@@ -304,7 +309,6 @@ class Manager:
         if model.state is not State.READY:
             self._repository.remove(model)
             return
-        model.state = State.UNLOADING
         model.stats.ready = False
         self._page.loads.unloaded(model.name, model.version)
         self._leave(model).add_done_callback(lambda _: self._repository.remove(model))
@@ -345,6 +349,13 @@ class Manager:
             task = self._wakes[key] = self._spawn(self._wake_up(model))
             task.add_done_callback(lambda _: self._wakes.pop(key))
         return max(1, math.ceil(self._seconds.get(key, 1.0)), math.ceil(self._not_before.get(key, 0.0) - now))
+
+    async def _one_left(self) -> bool:
+        """Wait until one of the models that are leaving has left; false when there is none."""
+        if not self._leaving:
+            return False
+        await asyncio.wait(self._leaving, return_when=asyncio.FIRST_COMPLETED)
+        return True
 
     async def _wake_up(self, model: Model) -> None:
         key = (model.name, model.version)

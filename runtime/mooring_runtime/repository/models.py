@@ -70,16 +70,19 @@ class Model:
 
     @property
     def metadata(self) -> ModelMetadata:
-        """What the model takes and gives. Raises ModelNotReady before it was loaded for the first time."""
+        """What the model takes and gives. Raises ModelNotReady before it was loaded for the first time.
+
+        One that sleeps begins to wake when this is asked in vain.
+        """
         if self._metadata is None:
-            raise self.refusal()
+            raise self._away()
         return self._metadata
 
     @property
     def batcher(self) -> Batcher:
-        """Runs the model. Raises ModelNotReady before it is loaded, and after."""
+        """Runs the model. Raises ModelNotReady before it is loaded, and after; one that sleeps begins to wake."""
         if self._batcher is None:
-            raise self.refusal()
+            raise self._away()
         return self._batcher
 
     @property
@@ -99,14 +102,20 @@ class Model:
         return 0.0 if batcher is None else batcher.busy()
 
     def refusal(self) -> ModelNotReady:
-        """What a request for this model is told while it does not serve; one that sleeps begins to wake."""
-        if self.wake is not None:
-            seconds = self.wake()
-            again = f": the last try failed: {self.reason}" if self.reason else ""
-            return ModelAsleep(
-                f"model '{self.name}' was unloaded to make room for others and is being loaded again{again}", seconds
-            )
+        """Why this model does not serve now. To ask wakes nobody, so that probes of all models do not load them all."""
+        if self.wake is not None and not self.reason:
+            return ModelNotReady(f"model '{self.name}' was unloaded to make room; a request for it loads it again")
         return ModelNotReady(f"model '{self.name}' is {self.state.value}" + (f": {self.reason}" if self.reason else ""))
+
+    def _away(self) -> ModelNotReady:
+        """What a request that needs this model is told; one that sleeps begins to wake."""
+        if self.wake is None:
+            return self.refusal()
+        seconds = self.wake()
+        again = f": the last try failed: {self.reason}" if self.reason else ""
+        return ModelAsleep(
+            f"model '{self.name}' was unloaded to make room for others and is being loaded again{again}", seconds
+        )
 
     def serve(self, backend: Backend, config: ModelConfig | None = None) -> None:
         """From now on requests are run by `backend`, which is loaded and warm."""
@@ -130,6 +139,7 @@ class Model:
 
     def retire(self) -> Coroutine[Any, Any, None]:
         """Take no more requests from now on; what is returned runs those that wait, then gives back what is held."""
+        self.state = State.UNLOADING
         batcher = self._ending = self._batcher
         self._batcher = None
         backend, self._backend = self._backend, None

@@ -21,10 +21,18 @@ class NoRoomYet(FatalError):  # noqa: N818 - named by what happened, as in error
 class Room:
     """What the loaded models hold."""
 
-    def __init__(self, bound: int | None, evict: Callable[[Model], Awaitable[None]]) -> None:
-        """`evict` unloads a model and returns when what it held is free."""
+    def __init__(
+        self,
+        bound: int | None,
+        evict: Callable[[Model], Awaitable[None]],
+        one_left: Callable[[], Awaitable[bool]],
+    ) -> None:
+        """`evict` unloads a model and returns when what it held is free. `one_left` waits for one of those that are
+        about to give back what they hold, and is false when there is none.
+        """
         self._bound = bound
         self._evict = evict
+        self._one_left = one_left
         self._holding: set[Model] = set()
         self.gate = asyncio.Semaphore(_AT_ONCE if bound is None else 1)
         """Whoever loads a model holds it meanwhile."""
@@ -53,7 +61,8 @@ class Room:
             while self.held > self._bound:
                 if not evict:
                     raise NoRoomYet(f"model '{model.name}' waits for room")
-                await self._evict(self._victim(model, self._bound))
+                if not await self._one_left():
+                    await self._evict(self._victim(model, self._bound))
         except FatalError:
             self.leave(model)
             raise

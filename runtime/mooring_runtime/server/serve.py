@@ -55,7 +55,7 @@ class Server:
         self._settings = settings
         self._crew = crew
         self.page = MetricsPage()
-        repository = Repository()
+        self._repository = repository = Repository()
         self._manager = Manager(repository, stock_of(settings), settings, self.page)
         if settings.model_repository is None:
             self._manager.expect(settings.model_name, VERSION)
