@@ -16,7 +16,7 @@ from contextlib import suppress
 from queue import SimpleQueue
 from typing import Any, Protocol
 
-from mooring_runtime.errors import InferenceFailed, QueueTimeout
+from mooring_runtime.errors import Cancelled, InferenceFailed, QueueTimeout
 from mooring_runtime.messages import ModelMetadata
 from mooring_runtime.metrics import ModelStats
 from mooring_runtime.scheduling.curve import RunTimes
@@ -74,6 +74,8 @@ class Batcher:
         """Until when the clients answered last are waited for."""
         self._like: Hashable = ALONE
         """Of the jobs answered last."""
+        self._rows = 1.0
+        """Samples of a request, on average of the jobs answered last."""
         self._lanes = Lanes(max(metadata.max_batch, 1))
         self._running: Batch | None = None
         self._due = False
@@ -217,7 +219,7 @@ class Batcher:
         if like is ALONE or like != (self._like if running is None else running.jobs[0].like):
             return False
         longest = min(self._times.curve.fixed, self._max_delay)
-        seconds = patience(rows, missing, self._lanes.most, longest)
+        seconds = patience(rows, round(missing * self._rows), self._lanes.most, longest)
         if running is None:
             seconds = min(seconds, self._hope - now)
         if seconds <= 0:
@@ -268,6 +270,8 @@ class Batcher:
             soon = self.loop.call_soon_threadsafe
             stream(self._runner, batch, self.clock, lambda answer: soon(job.part, answer))
             batch.results = [[]]
+            if job.cancelled and batch.error is None:
+                batch.error = Cancelled("the client hung up before all answers were given")
         else:
             stream(self._runner, batch, self.clock, batch.results.append)
             if batch.error is None and len(batch.results) != 1:
@@ -278,6 +282,7 @@ class Batcher:
         """On the loop: a run on the thread has ended."""
         begun = self.clock()
         self._learn(batch, cpu)
+        self._rows = batch.rows / len(batch.jobs)
         following = self._next() if self._lanes.count else None
         self._running = None
         self._like = batch.jobs[0].like
@@ -285,9 +290,11 @@ class Batcher:
             self._launch(following)
         for each in done:
             self._deliver(each)
-        now, fixed = self.clock(), self._times.curve.fixed
-        self._returns.answered(len(batch.jobs), begun, now, fixed)
-        self._hope = now + min(fixed, self._max_delay)
+        now = self.clock()
+        # What the loop has to do for these clients before they can be back, writing and reading, is no idle time.
+        window = self._times.curve.fixed + 2 * (now - begun)
+        self._returns.answered(len(batch.jobs), begun, now, window)
+        self._hope = now + min(window, self._max_delay)
         if following is not None and not following.apart:
             self._run_here(following)
         if self._timer is None and self._idle() and self._lanes.count:
@@ -315,7 +322,10 @@ class Batcher:
             return
         jobs, stats = batch.jobs, self._stats
         for job, results in zip(jobs, batch.results, strict=True):
-            job.land(results, run)
+            try:
+                job.land(results, run)
+            except Exception:  # A fault of one front end must not keep the others' answers.
+                log.exception("cannot give the answer of model '%s'", self.metadata.name)
         stats.observe_run(batch.rows, run.gather, run.infer, run.scatter)
         # The loop sends the answers of a turn at its end, so that is when all of them leave.
         stats.observe_requests([job.arrived for job in jobs], run.started, self.clock())

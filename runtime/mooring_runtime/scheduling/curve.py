@@ -4,6 +4,8 @@ Handing a run to a thread and back costs about 9 us, more than a tiny model take
 every other request, the probes included. So only a run that has been measured to be short happens there.
 """
 
+import math
+
 INLINE_LIMIT = 0.0002
 """Seconds. A run shorter than this is cheaper on the event loop than on a thread."""
 _STEP = 1.1
@@ -99,10 +101,12 @@ class RunTimes:
         known = self._classes.get(number)
         if known is not None:
             return known.seconds < INLINE_LIMIT or known.suspect >= known.probe_after
+        return self._guess(number) < INLINE_LIMIT
+
+    def _guess(self, number: int) -> float:
+        """Seconds of a size that was not seen yet."""
         smaller = max((other for other in self._classes if other < number), default=None)
-        if smaller is None:
-            return False
-        return self._classes[smaller].seconds * 2.0 ** (number - smaller) < INLINE_LIMIT
+        return math.inf if smaller is None else self._classes[smaller].seconds * 2.0 ** (number - smaller)
 
     def observe(self, size: int, wall: float, cpu: float | None, samples: int = 1) -> None:
         """Learn from a run: `wall` seconds, and the worker thread's `cpu` seconds; None says it was on the loop.
@@ -120,7 +124,8 @@ class RunTimes:
             self._skipped = 0
             self.curve.observe(samples, wall)
         if known is None:
-            self._classes[number] = _SizeClass(wall)
+            # The first run of its size may be one of those that are interrupted.
+            self._classes[number] = _SizeClass(min(wall, self._guess(number)))
         elif suspect:
             known.suspect += 1
         elif cpu is None and known.suspect >= known.probe_after:
