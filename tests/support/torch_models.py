@@ -48,3 +48,11 @@ def script(module: Any, file: Path) -> Path:
     with old_ways():
         torch.jit.save(torch.jit.script(module.eval()), str(file))
     return file
+
+
+def to_onnx(program: Path, file: Path) -> Path:
+    """Write the ONNX export of a program, under the names that the program has in the server."""
+    exported = torch.export.load(str(program))
+    outputs = list(exported.call_spec.out_spec.context)
+    torch.onnx.export(exported, (), str(file), output_names=outputs, external_data=False, verbose=False)
+    return file
