@@ -1,4 +1,4 @@
-"""The real process, asked by unmodified clients and by plain sockets."""
+"""The real process, asked by plain sockets; `clients` asks it by unmodified clients."""
 
 import contextlib
 import gzip
@@ -16,10 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tritonclient.http as triton
-from tritonclient.utils import InferenceServerException
 
-from mooring_runtime.messages import DATATYPES, Array
 from tests.support import models
 from tests.support.runtime_process import (
     Server,
@@ -52,72 +49,6 @@ def server(folder: Path) -> Iterator[Server]:
         yield running
 
 
-@pytest.fixture(scope="module")
-def echo(folder: Path) -> Iterator[triton.InferenceServerClient]:
-    """A client of a server that gives back tensors of every datatype."""
-    with (
-        serving(models.echo(folder / "echo.onnx", models.ALL_BUT_BF16)) as running,
-        triton.InferenceServerClient(f"127.0.0.1:{running.port}") as client,
-    ):
-        yield client
-
-
-# --- tritonclient
-
-
-def sample(name: str, shape: tuple[int, ...]) -> Array:
-    count = int(np.prod(shape))
-    if name == "BYTES":
-        array: Array = np.empty(count, dtype=object)
-        array[:] = [f"ä{index}".encode() * (index % 3) for index in range(count)]
-        return array.reshape(shape)
-    dtype = DATATYPES[name].dtype
-    return (np.arange(count) % 2).astype(dtype).reshape(shape)
-
-
-def inputs_of(shape: tuple[int, ...], *, binary: bool) -> list[triton.InferInput]:
-    found = []
-    for name in models.ALL_BUT_BF16:
-        each = triton.InferInput(f"in_{name}", list(shape), name)
-        each.set_data_from_numpy(sample(name, shape), binary_data=binary or not DATATYPES[name].json)
-        found.append(each)
-    return found
-
-
-@pytest.mark.parametrize("shape", [(1, 1), (3, 5), (0, 4), (700, 100)])
-@pytest.mark.parametrize("binary", [True, False])
-def test_tritonclient_sends_and_receives_every_datatype(
-    echo: triton.InferenceServerClient, shape: tuple[int, ...], binary: bool
-) -> None:
-    outputs = [
-        triton.InferRequestedOutput(f"out_{name}", binary_data=binary or not DATATYPES[name].json)
-        for name in models.ALL_BUT_BF16
-    ]
-    result = echo.infer("m", inputs_of(shape, binary=binary), outputs=outputs, request_id="42")
-    assert result.get_response()["id"] == "42"
-    for name in models.ALL_BUT_BF16:
-        array = result.as_numpy(f"out_{name}")
-        expected = sample(name, shape)
-        if name == "BYTES" and not binary:
-            expected = np.array([text.decode() for text in expected.ravel()], dtype=object).reshape(shape)
-        assert array.shape == shape
-        assert array.tolist() == expected.tolist()
-
-
-@pytest.mark.parametrize("request_coding", [None, "gzip", "deflate"])
-@pytest.mark.parametrize("response_coding", [None, "gzip", "deflate"])
-def test_tritonclient_compresses(
-    echo: triton.InferenceServerClient, request_coding: str | None, response_coding: str | None
-) -> None:
-    result = echo.infer(
-        "m",
-        inputs_of((700, 100), binary=True),
-        request_compression_algorithm=request_coding,
-        response_compression_algorithm=response_coding,
-    )
-    assert result.as_numpy("out_FP64").tolist() == sample("FP64", (700, 100)).tolist()
-
-
 def test_bfloat16_goes_through_as_it_is(folder: Path) -> None:
     with serving(models.echo(folder / "bf16.onnx", ("BF16",))) as running:
         raw = np.array([[0x3F80, 0xC000]], np.uint16).tobytes()
@@ -133,36 +64,6 @@ def test_bfloat16_goes_through_as_it_is(folder: Path) -> None:
         status, headers, body = exchange(running.port, post(INFER, head + raw, told))
         assert status == 200
         assert body[int(headers["inference-header-content-length"]) :] == raw
-
-
-def test_tritonclient_asks_about_the_server(echo: triton.InferenceServerClient) -> None:
-    assert echo.is_server_live()
-    assert echo.is_server_ready()
-    assert echo.is_model_ready("m")
-    assert echo.is_model_ready("m", "1")
-    assert not echo.is_model_ready("other")
-    assert echo.get_server_metadata()["extensions"] == ["binary_tensor_data"]
-    metadata = echo.get_model_metadata("m")
-    assert metadata["versions"] == ["1"]
-    assert metadata["inputs"][0] == {"name": "in_BOOL", "datatype": "BOOL", "shape": [-1, -1]}
-
-
-def test_tritonclient_reads_our_errors(echo: triton.InferenceServerClient) -> None:
-    with pytest.raises(InferenceServerException, match="unknown model 'other'") as caught:
-        echo.infer("other", inputs_of((1, 1), binary=True))
-    assert caught.value.status() == "404"
-    with pytest.raises(InferenceServerException, match=r"input .* is missing"):
-        echo.infer("m", inputs_of((1, 1), binary=True)[:1])
-    with pytest.raises(InferenceServerException, match="this server has no classification"):
-        echo.infer(
-            "m", inputs_of((1, 1), binary=True), outputs=[triton.InferRequestedOutput("out_FP32", class_count=3)]
-        )
-    with pytest.raises(InferenceServerException, match="parameter sequence_id cannot be used"):
-        echo.infer("m", inputs_of((1, 1), binary=True), sequence_id=7, sequence_start=True)
-
-
-def test_a_custom_parameter_is_the_models(echo: triton.InferenceServerClient) -> None:
-    echo.infer("m", inputs_of((1, 1), binary=True), parameters={"temperature": 1})
 
 
 # --- a real model
@@ -246,7 +147,7 @@ def test_expect_continue(server: Server) -> None:
         (post(INFER, gzip.compress(b"x" * 2_000_000), "Content-Encoding: gzip"), 413),
         (b"DELETE /v2 HTTP/1.1\r\nHost: h\r\n\r\n", 405),
         (b"GET /v2/models/m/infer HTTP/1.1\r\nHost: h\r\n\r\n", 405),
-        (b"GET /v1 HTTP/1.1\r\nHost: h\r\n\r\n", 404),
+        (b"GET /v3 HTTP/1.1\r\nHost: h\r\n\r\n", 404),
         (b"HEAD /v2/health/ready HTTP/1.1\r\nHost: h\r\n\r\n", 200),
     ],
 )

@@ -27,6 +27,21 @@ class Model:
 '''
 
 
+TEXT = '''"""Gives back what it gets: ONNX would take no bytes but UTF-8."""
+
+
+class Model:
+    """`in_BYTES` to `out_BYTES`."""
+
+    inputs = {"in_BYTES": ("BYTES", [-1])}
+    outputs = {"out_BYTES": ("BYTES", [-1])}
+    batch = True
+
+    def predict(self, inputs):
+        return {"out_BYTES": inputs["in_BYTES"]}
+'''
+
+
 @pytest.fixture(scope="session")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server that is ready. Models:
@@ -41,7 +56,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     for name in ("echo", "text", "image", "scores", "table", "slow", "speaker", "spare"):
         (root / name / "1").mkdir(parents=True)
     models.echo(root / "echo/1/model.onnx", models.ALL_BUT_BF16)
-    models.echo(root / "text/1/model.onnx", ("BYTES",), ("batch",))
+    (root / "text/1/model.py").write_text(TEXT)
     models.echo(root / "image/1/model.onnx", ("UINT8",), ("batch", "n"))
     models.echo(root / "scores/1/model.onnx", ("FP32",))
     write(root / "scores/mooring.json", {"labels": {"out_FP32": ["cat", "dog"]}})

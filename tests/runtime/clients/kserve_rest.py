@@ -8,7 +8,6 @@ import json
 import sys
 from typing import Any
 
-import httpx
 import numpy as np
 from kserve import InferenceRESTClient, InferInput, InferRequest, RESTConfig
 
@@ -24,8 +23,8 @@ async def told(call: Any) -> str:
     """What the client says of an error."""
     try:
         await call
-    except httpx.HTTPStatusError as error:
-        return f"{error.response.status_code} {error}"
+    except Exception as error:
+        return f"{getattr(error, 'response', None)} {error}"
     return "no error"
 
 
