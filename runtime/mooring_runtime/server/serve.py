@@ -71,7 +71,8 @@ class Server:
         )
         self._fronts = dict(fronts_of(settings, services, self.observation))
         if crew is None:
-            metrics = MetricsHandler(WholePage(self.page.page, self._workers).render)
+            page = WholePage(self.page.page, self._workers)
+            metrics = MetricsHandler(page.render, self.plane.not_live, self.plane.not_ready)
             self._metrics: Front | None = listener(settings, metrics, settings.metrics_port, "MOORING_METRICS_PORT")
         else:
             self._metrics = None

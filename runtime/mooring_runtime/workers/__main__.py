@@ -12,7 +12,7 @@ from contextlib import suppress
 
 from mooring_runtime.errors import FatalError
 from mooring_runtime.server import serve
-from mooring_runtime.settings import ServeSettings, load, logs
+from mooring_runtime.settings import ServeSettings, load, logs, sagemaker
 from mooring_runtime.workers.link import error_on_wire, framed
 from mooring_runtime.workers.member import Crew
 
@@ -22,7 +22,7 @@ def main(arguments: list[str]) -> int:
     # As in the supervisor: a SIGTERM that comes before the server listens to it.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     end = socket.socket(fileno=int(arguments[0]))
-    settings = load(ServeSettings, os.environ)  # The supervisor has read the same.
+    settings = load(ServeSettings, sagemaker.adapted(os.environ))  # The supervisor has read the same.
     logs.configure(settings.log_level, settings.log_format)
     _number_lines(int(arguments[1]))
     last_words = end.dup()

@@ -27,6 +27,7 @@ class Crew:
         self._link = Link(
             {
                 "metrics": self._metrics,
+                "not_ready": self._not_ready,
                 "rows": self._rows,
                 "load": self._load,
                 "unload": self._unload,
@@ -72,6 +73,9 @@ class Crew:
 
     async def _metrics(self, _: Any) -> Any:
         return to_wire(self._member.page.page())
+
+    async def _not_ready(self, _: Any) -> Any:
+        return self._member.plane.not_ready()
 
     async def _rows(self, _: Any) -> Any:
         return self._member.control.statistics(None, None)

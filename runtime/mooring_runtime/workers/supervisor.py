@@ -52,13 +52,16 @@ class Supervisor:
         self._workers: dict[int, Worker] = {}
         self._pages: Ledger[Page] = Ledger(merge, kept)
         self._commands = Commands(lambda: list(self._workers.values()))
-        self._metrics_page = MetricsHandler(WholePage(self._page, self._counts).render)
+        # No worker is not live for long: one that hangs is ended from here.
+        self._metrics_page = MetricsHandler(WholePage(self._page, self._counts).render, lambda: None, self._not_ready)
         self._stopping = asyncio.Event()
         self._ports: dict[str, int] = {}
         self._listening: set[int] = set()
         """Workers that have listened, until it is told that all do."""
         self._released = False
         """All workers have been ready at the same time."""
+        self._reasons: dict[int, str | None] = {}
+        """Why each worker that answers is not ready; None when it is."""
         self._restarted = 0
         self._failure: FatalError | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -201,6 +204,11 @@ class Supervisor:
     def _counts(self) -> tuple[int, int, int]:
         return self._settings.workers, sum(worker.ready for worker in self._workers.values()), self._restarted
 
+    def _not_ready(self) -> str | None:
+        """What probes of the metrics port are told: None when some worker is ready, which none is before all were."""
+        reasons = list(self._reasons.values())
+        return None if None in reasons else reasons[0] if reasons else "no worker answers"
+
     def _page(self) -> Page:
         return merge((self._pages.total(), of_process()))
 
@@ -212,7 +220,11 @@ class Supervisor:
         def found(number: int, wire: Any) -> None:
             self._pages.update(number, from_wire(wire))
 
-        await gather(self._workers.values(), "metrics", found)
+        if request.target.startswith(b"/v2/health/"):
+            self._reasons = {}
+            await gather(self._workers.values(), "not_ready", self._reasons.__setitem__)
+        else:
+            await gather(self._workers.values(), "metrics", found)
         try:
             self._metrics_page(request, respond)
         except RequestError as error:

@@ -6,10 +6,8 @@ import orjson
 import pytest
 
 from mooring_runtime import __version__
-from mooring_runtime.frontends.http.metrics_page import MetricsHandler
 from mooring_runtime.messages import ModelMetadata, TensorSpec
-from mooring_runtime.metrics import MetricsPage, render
-from tests.support.serving import Line, Served, http
+from tests.support.serving import Served
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -90,13 +88,3 @@ def test_a_model_that_loads_is_503_and_retried() -> None:
 
 def test_head_is_taken_where_get_is() -> None:
     assert Served().ask("HEAD", "/v2/health/ready").status == 200
-
-
-def test_the_metrics_port_answers_metrics_alone() -> None:
-    page = MetricsPage()
-    page.add("m", "1")
-    line = Line(MetricsHandler(lambda accept: render(page.page(), accept)))
-    line.send(http("GET", "/metrics") + http("GET", "/v2"))
-    assert [reply.status for reply in line.replies] == [200, 404]
-    assert line.replies[0].content_type == b"text/plain; version=0.0.4; charset=utf-8"
-    assert b"mooring_requests_received_total" in line.replies[0].body[0]

@@ -76,6 +76,7 @@ def test_a_killed_worker_comes_back_and_the_others_go_on(folder: Path) -> None:
         assert running.metric("mooring_worker_restarts_total", model=None, version=None) == 1
         assert running.metric("mooring_workers_ready", model=None, version=None) == 2
         assert len(worker_pids(running)) == 2
+        assert get(running.metrics_port, "/v2/health/ready") == (200, {"ready": True})
         running.stop()
         assert running.code() == 0
 
@@ -172,6 +173,20 @@ def test_statistics_are_of_the_whole_server(folder: Path) -> None:
         until_ready_again(running)
         _, body = get(running.port, "/v2/models/m/stats")
         assert body["model_stats"][0]["inference_count"] == 20
+
+
+def test_none_is_ready_before_all_are(folder: Path) -> None:
+    running = Server(models.slow(folder / "late.onnx", 20_000), workers="2", threads="1")
+    try:
+        for port in (running.port, running.metrics_port):
+            assert get(port, "/v2/health/live") == (200, {"live": True})
+            status, body = get(port, "/v2/health/ready")
+            assert status == 503
+            assert body["error"] in ("not ready: model 'm' is loading", "not ready: other workers are loading")
+        running.stop()
+        assert running.code() == 0, "told to stop while they load"
+    finally:
+        running.end()
 
 
 def test_a_worker_that_hangs_is_replaced(tmp_path: Path) -> None:
