@@ -1,9 +1,7 @@
 import asyncio
-import os
 import threading
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from mooring_runtime.backends.base import Backend, Load, LoadOptions, loader
@@ -14,13 +12,10 @@ from mooring_runtime.errors import (
     ModelNotFound,
     ModelNotReady,
     NotInRepository,
-    RequestError,
     UnknownModel,
     UnsafeFormat,
 )
-from mooring_runtime.messages import InferRequest, InferResponse, Tensor
 from tests.support.repositories import Managed, managing, scaled, until, write
-from tests.support.serving import EchoBackend, echo_metadata
 
 # --- start
 
@@ -238,157 +233,3 @@ async def test_loads_of_the_same_model_join(tmp_path: Path) -> None:
         await asyncio.gather(*others)
         assert managed.page.loads.ended["a"]["success"] == 2
         assert await managed.ask("a") == 3
-
-
-# --- what a client sends with a load
-
-
-async def test_a_configuration_that_a_client_sends(tmp_path: Path) -> None:
-    scaled(tmp_path / "a/1/model.onnx", 2)
-    scaled(tmp_path / "a/2/model.onnx", 3)
-    async with managing(tmp_path) as managed:
-        said = '{"max_batch_size": 4, "version_policy": {"all": {}}}'
-        await managed.control.load("a", said)
-        assert managed.control.versions("a") == ["1", "2"]
-        assert managed.control.config("a", "1")["max_batch_size"] == 4
-        await managed.control.load("a", said)
-        assert managed.page.loads.ended["a"]["success"] == 3
-        await managed.control.load("a")
-        await managed.settled()
-        assert managed.control.versions("a") == ["2"]
-        assert managed.control.config("a", None)["max_batch_size"] == 32
-        with pytest.raises(LoadFailed, match=r"failed to load 'a': config: sequence_batching is not supported"):
-            await managed.control.load("a", '{"sequence_batching": {"oldest": {"max_candidate_sequences": 1}}}')
-
-
-async def test_files_that_a_client_sends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    private = tmp_path / "private"
-    private.mkdir()
-    monkeypatch.setattr("tempfile.tempdir", str(private))
-    root = tmp_path / "models"
-    scaled(root / "a/model.onnx", 2)
-    sent = {
-        f"file:{version}/model.onnx": scaled(tmp_path / "x.onnx", factor).read_bytes()
-        for version, factor in (("4", 7), ("5", 8))
-    }
-    async with managing(root) as managed:
-        await managed.control.load("a", "{}", sent)
-        await managed.control.load("new", '{"version_policy": {"all": {}}}', sent)
-        assert (await managed.ask("a"), await managed.ask("new", "4"), await managed.ask("new")) == (8, 7, 8)
-        assert managed.control.versions("a") == ["5"]
-        assert len(list(private.iterdir())) == 2
-        assert {os.stat(each).st_mode & 0o777 for each in private.iterdir()} == {0o700}  # noqa: PTH116
-        await managed.control.load("a")
-        await managed.control.unload("new")
-        await managed.settled()
-        await until(lambda: not list(private.iterdir()))
-        assert await managed.ask("a") == 2
-        await managed.control.load("a", "{}", sent)
-        [kept] = private.iterdir()
-    assert not kept.exists()
-
-
-@pytest.mark.parametrize(
-    ("config", "name", "words"),
-    [
-        (None, "file:1/model.onnx", "files need the parameter config beside them"),
-        ("{}", "model.onnx", "the file name 'model.onnx' is not understood; name each file VERSION/NAME"),
-        ("{}", "file:1/../../etc/passwd", "is not understood"),
-        ("{}", "file:1/..", "is not understood"),
-        ("{}", "file:x/model.onnx", "is not understood"),
-        ("{}", "file:1/model.pkl", "model.pkl is a pickle: loading it would execute code"),
-        ("{}", "file:1/model.py", "model.py is Python code"),
-        ("{}", "file:1/model.onnx", "model.onnx is no model that onnxruntime"),
-        ("[]", "file:1/model.onnx", "config is \\[\\]: it must be a JSON object"),
-    ],
-)
-async def test_files_that_are_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, config: str | None, name: str, words: str
-) -> None:
-    private = tmp_path / "private"
-    private.mkdir()
-    monkeypatch.setattr("tempfile.tempdir", str(private))
-    scaled(tmp_path / "models/a/model.onnx", 2)
-    async with managing(tmp_path / "models") as managed:
-        with pytest.raises(LoadFailed, match=rf"^failed to load 'a': .*{words}"):
-            await managed.control.load("a", config, {name: b"garbage"})
-        assert await managed.ask("a") == 2
-        assert list(private.iterdir()) == []
-
-
-async def test_a_digest_forbids_other_files(tmp_path: Path) -> None:
-    file = scaled(tmp_path / "model.onnx", 2)
-    managed = Managed(tmp_path, MODEL_REPOSITORY="", MODEL_PATH=str(file), MODEL_NAME="m", MODEL_SHA256="0" * 64)
-    with pytest.raises(LoadFailed, match=r"MOORING_MODEL_SHA256 says which file this server may serve; send no files"):
-        await managed.control.load("m", "{}", {"1/model.onnx": file.read_bytes()})
-    with pytest.raises(LoadFailed, match=r"failed to load 'm': model.onnx has the SHA-256 digest"):
-        await managed.control.load("m")
-
-
-# --- under way
-
-
-class Gated(EchoBackend):
-    """A run waits for the gate."""
-
-    def __init__(self, gate: threading.Event) -> None:
-        super().__init__(echo_metadata(name="a"), self._wait)
-        self.gate = gate
-        self.ended = False
-
-    def _wait(self) -> None:
-        assert self.gate.wait(5)
-        assert not self.ended
-
-    def close(self) -> None:
-        self.ended = True
-
-
-async def test_requests_on_the_old_model_are_answered_by_it(tmp_path: Path) -> None:
-    scaled(tmp_path / "a/model.onnx", 2)
-    gate = threading.Event()
-    gate.set()
-    made: list[Gated] = []
-
-    def load(file: Path, options: LoadOptions) -> Backend:
-        made.append(Gated(gate))
-        return made[-1]
-
-    async with managing(tmp_path, lambda _: load, WARMUP="0") as managed:
-        gate.clear()
-        answers: list[InferResponse | RequestError] = []
-        tensor = Tensor("in_FP32", "FP32", np.zeros((1, 2), np.float32))
-        for _ in range(5):
-            managed.plane.infer("a", None, lambda _: InferRequest((tensor,)), answers.append)
-        scaled(tmp_path / "a/model.onnx", 3)
-        await managed.control.load("a")
-        old, new = made
-        assert managed.manager.leaving == 1
-        assert [name for name, _ in managed.manager.busy()] == ["a"]
-        assert not old.ended
-        gate.set()
-        await managed.settled()
-        assert [type(answer) for answer in answers] == [InferResponse] * 5
-        assert (old.ended, new.ended, new.runs) == (True, False, 0)
-
-
-async def test_no_request_fails_while_models_are_reloaded(tmp_path: Path) -> None:
-    scaled(tmp_path / "a/model.onnx", 1)
-    async with managing(tmp_path) as managed:
-        seen: list[float] = []
-        leave = asyncio.Event()
-
-        async def client() -> None:
-            while not leave.is_set():
-                seen.append(await managed.ask("a"))
-
-        clients = [asyncio.ensure_future(client()) for _ in range(8)]
-        for factor in range(2, 12):
-            scaled(tmp_path / "a/model.onnx", factor)
-            await managed.control.load("a")
-            assert await managed.ask("a") == factor
-        leave.set()
-        await asyncio.gather(*clients)
-        assert set(seen) <= set(range(1, 12))
-        assert len(set(seen)) > 5
-        assert managed.page.add("a", "1").failures.total() == 0

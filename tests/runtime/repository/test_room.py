@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from mooring_runtime.backends.base import Backend, Load, LoadOptions, loader
-from mooring_runtime.errors import LoadFailed, ModelAsleep, ModelInvalid
+from mooring_runtime.errors import LoadFailed, ModelAsleep, ModelInvalid, ModelNotReady
 from mooring_runtime.repository import State
 from tests.support.repositories import Managed, managing, scaled, until, write
 
@@ -153,3 +153,29 @@ async def test_versions_sleep_one_by_one(tmp_path: Path) -> None:
         await managed.control.unload("a")
         await managed.settled()
         assert managed.states() == {"a/": "UNAVAILABLE"}
+
+
+async def test_to_ask_whether_a_model_is_ready_wakes_nobody(tmp_path: Path) -> None:
+    three(tmp_path)
+    async with managing(tmp_path, MAX_LOADED_BYTES="100000") as managed:
+        with pytest.raises(ModelNotReady, match="model 'c' was unloaded to make room; a request for it loads it again"):
+            managed.plane.require_ready("c", None)
+        await asyncio.sleep(0)
+        assert managed.states()["c/1"] == "UNAVAILABLE"
+        with pytest.raises(ModelAsleep):
+            managed.plane.metadata("c", None)
+        await until(lambda: managed.states()["c/1"] == "READY")
+
+
+async def test_what_leaves_is_waited_for_before_others_are_unloaded(tmp_path: Path) -> None:
+    three(tmp_path)
+    async with managing(tmp_path, MAX_LOADED_BYTES="100000") as managed:
+        used(managed, "b", "a")
+        await managed.control.unload("a")
+        await managed.control.load("c")
+        assert managed.states() == {"a/": "UNAVAILABLE", "b/1": "READY", "c/1": "READY"}
+        scaled(tmp_path / "b/model.onnx", 7, 100)
+        await managed.control.load("b")
+        scaled(tmp_path / "a/model.onnx", 8, SIZE)
+        await managed.control.load("a")
+        assert (await managed.ask("a"), await managed.ask("b"), await managed.ask("c")) == (8, 7, 3)
