@@ -133,13 +133,19 @@ class ModelStats:
         self.input_seconds = self.infer_seconds = self.output_seconds = 0.0
         """As in `Runs`, and as Triton counts them: the time of a run once for each successful request in it."""
 
-    def observe_run(self, samples: int, gather: float, infer: float, scatter: float) -> None:
-        """Count one run of so many samples, and the seconds of its three parts, as in `Runs`."""
+    def observe_run(self, samples: int, requests: int, gather: float, infer: float, scatter: float) -> None:
+        """Count one run of so many samples for so many requests, and the seconds of its three parts, as in `Runs`."""
         self.executions += 1
         self.inferences += samples
         self.last = time.time_ns() // 1_000_000
-        self.compute.observe(infer)
-        self.batch.observe(samples)
+        self.input_seconds += gather * requests
+        self.infer_seconds += infer * requests
+        self.output_seconds += scatter * requests
+        compute, batch = self.compute, self.batch
+        compute.counts[bisect_left(BUCKETS, infer)] += 1
+        compute.total += infer
+        batch.counts[bisect_left(BATCH_BUCKETS, samples)] += 1
+        batch.total += samples
         runs = self.runs.get(samples)
         if runs is None:
             if len(self.runs) >= _MOST_SIZES:
@@ -154,18 +160,23 @@ class ModelStats:
         """Count the successful requests of a run, by the times when they arrived; all in seconds of one clock."""
         count = len(arrived)
         self.successes += count
-        total = sum(arrived)
-        for histogram, moment in ((self.queue, started), (self.request, answered)):
-            counts = histogram.counts
-            first = bisect_left(BUCKETS, moment - arrived[0])
-            if count == 1:
-                counts[first] += 1
-            elif first == bisect_left(BUCKETS, moment - max(arrived)) == bisect_left(BUCKETS, moment - min(arrived)):
-                counts[first] += count  # As those do that one turn of the loop has brought.
-            else:
-                for each in arrived:
-                    counts[bisect_left(BUCKETS, moment - each)] += 1
-            histogram.total += count * moment - total
+        queue, request = self.queue, self.request
+        if count == 1:
+            [total] = arrived
+            queue.counts[bisect_left(BUCKETS, started - total)] += 1
+            request.counts[bisect_left(BUCKETS, answered - total)] += 1
+        else:
+            total = sum(arrived)
+            first, last = min(arrived), max(arrived)
+            for counts, moment in ((queue.counts, started), (request.counts, answered)):
+                bucket = bisect_left(BUCKETS, moment - first)
+                if bucket == bisect_left(BUCKETS, moment - last):
+                    counts[bucket] += count  # As usual for those that one turn of the loop has brought.
+                else:
+                    for each in arrived:
+                        counts[bisect_left(BUCKETS, moment - each)] += 1
+        queue.total += count * started - total
+        request.total += count * answered - total
 
     @property
     def waiting(self) -> int:

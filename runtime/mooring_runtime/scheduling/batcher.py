@@ -17,7 +17,7 @@ from queue import SimpleQueue
 from typing import Any, Protocol
 
 from mooring_runtime.errors import Cancelled, InferenceFailed, QueueTimeout
-from mooring_runtime.messages import ModelMetadata
+from mooring_runtime.messages import Array, ModelMetadata
 from mooring_runtime.metrics import ModelStats
 from mooring_runtime.scheduling.curve import RunTimes
 from mooring_runtime.scheduling.jobs import ALONE, Batching, Handle, Job
@@ -165,18 +165,22 @@ class Batcher:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        until = self.clock() + _TURN
-        while self._running is None and self._lanes.count:
-            batch = self._next()
+        lanes = self._lanes
+        now = self.clock()
+        until = now + _TURN
+        while lanes.count and self._running is None:
+            batch = self._next(now)
             if batch is None:
                 break
             if batch.apart:
                 self._launch(batch)
                 break
             self._run_here(batch)
-            if self._lanes.count and self.clock() > until:
-                self._again()
-                break
+            if lanes.count:
+                now = self.clock()
+                if now > until:
+                    self._again()
+                    break
         if self._closed is not None:
             self._close_when_idle()
 
@@ -186,9 +190,8 @@ class Batcher:
             self._due = True
             self.loop.call_soon(self._turn)
 
-    def _next(self) -> Batch | None:
+    def _next(self, now: float) -> Batch | None:
         """Take the next batch; None when it is to wait, or when all that waited came too late."""
-        now = self.clock()
         if self._apart and self._wait(now):
             return None
         while self._lanes.count:
@@ -273,9 +276,10 @@ class Batcher:
             if job.cancelled and batch.error is None:
                 batch.error = Cancelled("the client hung up before all answers were given")
         else:
-            stream(self._runner, batch, self.clock, batch.results.append)
-            if batch.error is None and len(batch.results) != 1:
-                count = len(batch.results)
+            answers: list[list[Array]] = []
+            stream(self._runner, batch, self.clock, answers.append)
+            batch.results, count = answers, len(answers)
+            if batch.error is None and count != 1:
                 batch.error = InferenceFailed(f"the model gave {count} answers to one request and must give one")
 
     def _finished(self, batch: Batch, done: list[Batch], cpu: float) -> None:
@@ -283,7 +287,7 @@ class Batcher:
         begun = self.clock()
         self._learn(batch, cpu)
         self._rows = batch.rows / len(batch.jobs)
-        following = self._next() if self._lanes.count else None
+        following = self._next(begun) if self._lanes.count else None
         self._running = None
         self._like = batch.jobs[0].like
         if following is not None and following.apart:
@@ -326,9 +330,6 @@ class Batcher:
                 job.land(results, run)
             except Exception:  # A fault of one front end must not keep the others' answers.
                 log.exception("cannot give the answer of model '%s'", self.metadata.name)
-        stats.observe_run(batch.rows, run.gather, run.infer, run.scatter)
+        stats.observe_run(batch.rows, len(jobs), run.gather, run.infer, run.scatter)
         # The loop sends the answers of a turn at its end, so that is when all of them leave.
         stats.observe_requests([job.arrived for job in jobs], run.started, self.clock())
-        stats.input_seconds += run.gather * len(jobs)
-        stats.infer_seconds += run.infer * len(jobs)
-        stats.output_seconds += run.scatter * len(jobs)

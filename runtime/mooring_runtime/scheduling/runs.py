@@ -30,24 +30,25 @@ class NotPerSample(InferenceFailed):
 class Batch:
     """Jobs that share a run, and how it ended: with `results` for each job, or with `error`."""
 
-    __slots__ = ("apart", "error", "jobs", "launched", "padded", "results", "rows", "run", "size")
+    # What most batches have in common is the class's: quicker than slots that each batch fills.
+    apart = False
+    """For the thread."""
+    launched = 0.0
+    """When it was handed to the thread."""
+    run = Run(0.0, 0.0, 0.0, 0.0)
+    results: Sequence[list[Array]] = ()
+    error: Exception | None = None
 
     def __init__(self, jobs: list[Job]) -> None:
         self.jobs = jobs
         if len(jobs) == 1:
-            self.rows, self.size = jobs[0].rows, jobs[0].size
+            [job] = jobs
+            rows, self.size = job.rows, job.size
         else:
-            self.rows = sum([job.rows for job in jobs])
+            rows = sum([job.rows for job in jobs])
             self.size = sum([job.size for job in jobs])
-        self.padded = self.rows
-        """Samples that the run is filled up to."""
-        self.apart = False
-        """For the thread."""
-        self.launched = 0.0
-        """When it was handed to the thread."""
-        self.run = Run(0.0, 0.0, 0.0, 0.0)
-        self.results: list[list[Array]] = []
-        self.error: Exception | None = None
+        self.rows = self.padded = rows
+        """Samples, and those that the run is filled up to."""
 
 
 def execute(runner: Runner, batch: Batch, clock: Callable[[], float]) -> list[Batch]:
@@ -81,7 +82,7 @@ def _run(runner: Runner, batch: Batch, clock: Callable[[], float]) -> None:
     except Exception as error:
         batch.error = error
         inferred = ended = clock()
-    batch.run = Run(started, gathered - started, inferred - gathered, ended - inferred)
+    batch.run = tuple.__new__(Run, (started, gathered - started, inferred - gathered, ended - inferred))
 
 
 def _gather(batch: Batch) -> dict[str, Array]:
