@@ -115,7 +115,7 @@ async def test_an_unload_waits_for_the_load_before_it(tmp_path: Path) -> None:
     async with managing(tmp_path) as managed:
         scaled(tmp_path / "a/model.onnx", 3)
         loading = asyncio.ensure_future(managed.control.load("a"))
-        await asyncio.sleep(0)
+        await asyncio.sleep(0.001)
         await managed.control.unload("a")
         assert managed.page.loads.ended["a"]["success"] == 2
         await loading
