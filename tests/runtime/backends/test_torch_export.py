@@ -16,7 +16,7 @@ from mooring_runtime.messages import Array, TensorSpec
 from tests.support import torch_models
 
 # The first export of a process takes seconds, in which torch imports what it needs for it.
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(120)
 
 
 def load(file: Path, **more: Any) -> Backend:

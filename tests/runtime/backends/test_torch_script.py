@@ -13,7 +13,7 @@ from mooring_runtime.errors import InferenceFailed, ModelInvalid, UnsafeFormat
 from mooring_runtime.messages import Array, TensorSpec
 from tests.support import torch_models
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(120)
 
 X = TensorSpec("x", "FP32", (-1, 4))
 OUTPUTS = (TensorSpec("scores", "FP32", (-1, 3)), TensorSpec("total", "FP32", (-1,)))

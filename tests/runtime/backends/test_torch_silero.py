@@ -12,7 +12,7 @@ from mooring_runtime.backends.base import LoadOptions, loader
 from mooring_runtime.messages import Array, TensorSpec
 from tests.support.torch_models import old_ways
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(120)
 
 RATE, SAMPLES, CONTEXT = 16000, 512, 64
 

@@ -13,7 +13,7 @@ from mooring_runtime.messages import Array
 from tests.support import torch_models
 from tests.support.runtime_process import Server, exchange, post
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(180)
 
 MODELS = ("exported", "scripted", "onnx")
 
