@@ -52,7 +52,7 @@ unit-torch: $(TORCH_STAMP) ## The torch backend, in an environment of its own (2
 	$(TORCH)/bin/python -m pytest tests/runtime/backends/test_torch*.py tests/runtime/torch
 
 unit-gpu: $(GPU_STAMP) $(TORCH_STAMP) ## The backends on an NVIDIA GPU, where there is one
-	$(GPU)/bin/python -m pytest -m gpu tests/runtime/backends/test_onnx_gpu.py
+	$(GPU)/bin/python -m pytest -m gpu tests/runtime/backends/test_onnx_gpu.py tests/runtime/metrics/test_machine_gpu.py
 	$(TORCH)/bin/python -m pytest -m gpu tests/runtime/backends/test_torch_gpu.py
 
 contract: $(STAMP) ## What the operator renders, the runtime and the chart really have

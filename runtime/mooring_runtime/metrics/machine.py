@@ -4,6 +4,7 @@ They say something of the whole node, not of this server. GPUs are read by NVML 
 driver are there; the CPU's numbers come from /proc.
 """
 
+import ctypes
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -57,13 +58,19 @@ class Machine:
 
 def _nvml() -> Any:
     """NVML, started; None where there is no GPU to ask."""
-    if not Path("/dev/nvidiactl").exists():
+    try:
+        ctypes.CDLL("libnvidia-ml.so.1")
+    except OSError:  # No driver.
         return None
     try:
         nvml = import_module("pynvml")
+    except ModuleNotFoundError:
+        log.warning("there are no metrics of GPUs: this Python has no nvidia-ml-py; install the extra `gpu-metrics`")
+        return None
+    try:
         nvml.nvmlInit()
-    except Exception as error:  # NVML's errors are made at run time.
-        log.warning("there is a GPU, but no metrics of it: %s", error)
+    except nvml.NVMLError as error:
+        log.info("there are no metrics of GPUs: %s", error)
         return None
     return nvml
 

@@ -22,8 +22,10 @@ Written by `make golden` from `runtime/mooring_runtime/metrics/names.py`; edit t
 are Triton's and those that begin with `request_` are KServe's, with their units, so that existing dashboards go on; the
 others are our own. Triton's counters lack the suffix `_total` and are therefore shown without a type.
 
-The bounds of the histograms are, in seconds, {", ".join(f"{bound:g}" for bound in BUCKETS)}, and of batch sizes
-{", ".join(map(str, BATCH_BUCKETS))}.
+The bounds of the histograms, in seconds:
+{", ".join(f"{bound:g}" for bound in BUCKETS)};
+of batch sizes: {", ".join(map(str, BATCH_BUCKETS))}. Triton's names that are not here: those of its response cache,
+which this server has not, its summaries, for which the histograms stand, and those of pinned memory.
 
 With several workers one page shows all of them. What only grows is added up, over workers that have died too, so that
 it never shrinks; the last column says what becomes of gauges. Rows on the machine (`nv_cpu_`, `nv_gpu_`, `nv_energy_`)

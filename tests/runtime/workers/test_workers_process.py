@@ -175,6 +175,15 @@ def test_statistics_are_of_the_whole_server(folder: Path) -> None:
         assert body["model_stats"][0]["inference_count"] == 20
 
 
+def test_workers_end_with_their_supervisor(folder: Path) -> None:
+    with serving(models.perceptron(folder / "orphaned.onnx"), workers="2") as running:
+        pids = worker_pids(running)
+        running.stop(signal.SIGKILL)
+        assert running.code() == -signal.SIGKILL
+        while any(Path(f"/proc/{pid}").exists() for pid in pids):
+            time.sleep(0.02)
+
+
 def test_none_is_ready_before_all_are(folder: Path) -> None:
     running = Server(models.slow(folder / "late.onnx", 20_000), workers="2", threads="1")
     try:
