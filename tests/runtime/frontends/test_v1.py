@@ -219,6 +219,36 @@ def test_too_many_requests_are_503_and_told_when_to_come_again() -> None:
     assert reply.headers == ((b"Retry-After", b"1"),)
 
 
+# --- CloudEvents
+
+ATTRIBUTES = {"specversion": "1.0", "id": "36", "source": "here", "type": "test", "time": "2026-11-22T00:00:00Z"}
+ANSWERED = {"specversion": "1.0", "source": "io.kserve.inference.echo", "type": "io.kserve.inference.response"}
+
+
+def test_an_event_in_binary_mode_is_answered_so() -> None:
+    headers = {f"Ce-{name}".encode(): value.encode() for name, value in ATTRIBUTES.items()}
+    reply = Served().ask("POST", "/v1/models/echo:predict", b'{"instances": [[1, 2]]}', headers)
+    assert body(reply) == {"predictions": [[1.0, 2.0]]}
+    told = {name.decode().removeprefix("ce-"): value.decode() for name, value in reply.headers}
+    assert told.keys() == ATTRIBUTES.keys()
+    assert ANSWERED.items() <= told.items()
+
+
+def test_an_event_in_structured_mode_is_answered_so() -> None:
+    event = {**ATTRIBUTES, "data": {"instances": [[1, 2]]}}
+    structured = {b"Content-Type": b"application/cloudevents+json; charset=utf-8"}
+    served = Served()
+    reply = served.ask("POST", "/v1/models/echo:predict", orjson.dumps(event), structured)
+    assert (reply.status, reply.content_type) == (200, b"application/cloudevents+json")
+    document = json.loads(b"".join(reply.body))
+    assert document.pop("data") == {"predictions": [[1.0, 2.0]]}
+    assert document.keys() == ATTRIBUTES.keys()
+    faulty: list[object] = [[], {"data": 1}, ATTRIBUTES]
+    for wrong in faulty:
+        reply = served.ask("POST", "/v1/models/echo:predict", orjson.dumps(wrong), structured)
+        assert "has no `specversion` or no `data`" in error(reply)
+
+
 # --- classify and regress
 
 

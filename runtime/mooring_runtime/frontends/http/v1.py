@@ -10,6 +10,7 @@ from typing import Any
 from mooring_runtime.errors import RequestError, Unsupported
 from mooring_runtime.frontends.http import tensors, tfserving
 from mooring_runtime.frontends.http.answers import answering, require_single
+from mooring_runtime.frontends.http.cloudevents import CloudEvent
 from mooring_runtime.frontends.http.messages import JSON, Reply, Request, Respond, json_reply
 from mooring_runtime.frontends.http.predict import Predict
 from mooring_runtime.frontends.http.router import Found
@@ -66,11 +67,18 @@ class V1:
         read: Callable[[ModelMetadata, Any], InferRequest],
         write: Callable[[InferResponse], bytes],
     ) -> Ticket | None:
+        event = CloudEvent.of(request)
+
         def decode(metadata: ModelMetadata) -> InferRequest:
             require_single(metadata)
-            return read(metadata, tensors.parse_json(request.body))
+            document = tensors.parse_json(request.body)
+            return read(metadata, document if event is None else event.data(document))
 
-        reply = answering(respond, lambda response: Reply(200, (write(response),), JSON))
+        def encode(response: InferResponse) -> Reply:
+            body = write(response)
+            return Reply(200, (body,), JSON) if event is None else event.answer(found.name, body)
+
+        reply = answering(respond, encode)
         return self._services.plane.infer(found.name, self._version(found), decode, reply)
 
     def _explain(self, found: Found[Any], _request: Request, _respond: Respond) -> None:
