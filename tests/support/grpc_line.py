@@ -125,7 +125,9 @@ class Line:
     def block(self, path: str = PATH, **headers: str) -> bytes:
         """The header block of a request."""
         fields = {":method": "POST", ":scheme": "http", ":path": path, ":authority": "test", **HEADERS}
-        fields.update({name.replace("_", "-"): value for name, value in headers.items()})
+        # As keywords cannot: grpc_timeout is the header grpc-timeout, while Triton's own metadata have underscores.
+        own = {name if name.startswith("triton") else name.replace("_", "-"): text for name, text in headers.items()}
+        fields.update(own)
         return bytes(self.encoder.encode(list(fields.items())))
 
     def open(self, stream: int, path: str = PATH, **headers: str) -> None:

@@ -115,7 +115,7 @@ class Served:
         stock = SingleModel(self.model.name, nowhere)
         manager = Manager(repository, stock, settings, MetricsPage(), loads(backend or self.backend))
         repository.starting = None
-        services = Services(
+        self.services = services = Services(
             self.plane, Control(repository, manager), LogSettings(), TraceSettings(None, self.plane.models), options
         )
         self.app = HttpApp(services)

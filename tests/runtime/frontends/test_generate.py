@@ -1,16 +1,14 @@
 import json
-from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import orjson
 import pytest
 
-from mooring_runtime.backends.base import Backend
 from mooring_runtime.errors import InferenceFailed
 from mooring_runtime.frontends.http.messages import JSON, Reply
-from mooring_runtime.messages import Array, ModelMetadata, Parameter, TensorSpec, Traits
+from mooring_runtime.messages import ModelMetadata, TensorSpec
 from tests.support.serving import Inline, Served, echo_metadata
+from tests.support.speaker import Speaker
 
 TEXT = ModelMetadata(
     "chat",
@@ -19,33 +17,6 @@ TEXT = ModelMetadata(
     (TensorSpec("in_text", "BYTES", (-1, 1)), TensorSpec("in_n", "INT32", (-1, 2))),
     (TensorSpec("out_text", "BYTES", (-1, 1)), TensorSpec("out_n", "INT32", (-1, 2))),
 )
-
-
-class Speaker(Backend):
-    """Answers `count` times with what was said and the number of the answer, then fails when told to."""
-
-    device = "nowhere"
-    memory = 0
-
-    def __init__(self, *, fails: bool = False) -> None:
-        inputs = (TensorSpec("text_input", "BYTES", (1,)), TensorSpec("count", "INT32", (1,)))
-        outputs = (TensorSpec("text_output", "BYTES", (1,)),)
-        traits = Traits(decoupled=True, parameters=True)
-        self.metadata = ModelMetadata("speaker", "1", "test", inputs, outputs, traits)
-        self.fails = fails
-        self.parameters: Mapping[str, Parameter] = {}
-
-    def infer(self, inputs: Mapping[str, Array], outputs: Sequence[str]) -> list[Array]:
-        raise AssertionError("only streams")
-
-    def stream(
-        self, inputs: Mapping[str, Array], outputs: Sequence[str], parameters: Mapping[str, Parameter]
-    ) -> Iterator[list[Array]]:
-        self.parameters = parameters
-        for number in range(inputs["count"].item()):
-            yield [np.array([inputs["text_input"].item() + b" %d" % number], dtype=object)]
-        if self.fails:
-            raise InferenceFailed("lost its voice")
 
 
 def body(reply: Reply, status: int = 200) -> Any:
