@@ -44,7 +44,6 @@ _HISTOGRAMS: Mapping[Metric, Callable[[ModelStats], Histogram]] = {
 }
 _SUMMARIES: Mapping[Metric, Callable[[ModelStats], float]] = {
     names.REQUEST_PREPROCESS: lambda model: model.input_seconds,
-    names.REQUEST_PREDICT: lambda model: model.infer_seconds,
     names.REQUEST_POSTPROCESS: lambda model: model.output_seconds,
 }
 """Seconds of all successful requests of a model, its versions taken together."""
@@ -61,20 +60,28 @@ def of_models(models: Iterable[ModelStats]) -> Page:
             for label, number in values(model).items():
                 page[metric.name]["", (*key, label)] = float(number)
         for metric, histogram in _HISTOGRAMS.items():
-            page[metric.name].update(_buckets(key, histogram(model)))
+            numbers = histogram(model)
+            page[metric.name].update(_buckets(key, numbers, numbers.total))
         for metric, value in _SUMMARIES.items():
             samples, name = page[metric.name], (model.model,)
-            samples["_count", name] = samples.get(("_count", name), 0.0) + model.successes
-            samples["_sum", name] = samples.get(("_sum", name), 0.0) + value(model)
+            _add(samples, [(("_count", name), float(model.successes)), (("_sum", name), value(model))])
+        predict = _buckets((model.model,), model.predict, model.infer_seconds)
+        _add(page[names.REQUEST_PREDICT.name], predict)
     return page
 
 
-def _buckets(key: tuple[str, ...], histogram: Histogram) -> Iterator[tuple[Key, float]]:
+def _add(samples: Samples, more: Iterable[tuple[Key, float]]) -> None:
+    """Add to what stands there of the model's other versions."""
+    for key, value in more:
+        samples[key] = samples.get(key, 0.0) + value
+
+
+def _buckets(key: tuple[str, ...], histogram: Histogram, total: float) -> Iterator[tuple[Key, float]]:
     count = 0.0
     for bound, count in histogram.cumulative():
         yield ("_bucket", (*key, bound)), float(count)
     yield ("_count", key), float(count)
-    yield ("_sum", key), histogram.total
+    yield ("_sum", key), total
 
 
 def _micros(seconds: float) -> int:

@@ -144,7 +144,7 @@ _NAME = ("model_name",)
 REQUEST_PREPROCESS = Metric(
     "request_preprocess_seconds", _S, "KServe's name: tensors of a request put together for its run.", _NAME
 )
-REQUEST_PREDICT = Metric("request_predict_seconds", _S, "KServe's name: the run that a request took part in.", _NAME)
+REQUEST_PREDICT = Metric("request_predict_seconds", _H, "KServe's name: the run that a request took part in.", _NAME)
 REQUEST_POSTPROCESS = Metric(
     "request_postprocess_seconds", _S, "KServe's name: results of a request cut from those of its run.", _NAME
 )

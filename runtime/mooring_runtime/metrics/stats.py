@@ -80,6 +80,7 @@ class ModelStats:
         "model",
         "output_bytes",
         "output_seconds",
+        "predict",
         "queue",
         "ready",
         "received",
@@ -126,6 +127,8 @@ class ModelStats:
         """From admission to the start of the run, of successful requests."""
         self.compute = Histogram()
         """Of the runs: one observation a run, however many requests it served."""
+        self.predict = Histogram()
+        """Of the runs, once for each request served; its total is `infer_seconds`."""
         self.batch = Histogram(BATCH_BUCKETS)
         """Samples of each run, without padding."""
         self.runs: dict[int, Runs] = {}
@@ -142,7 +145,9 @@ class ModelStats:
         self.infer_seconds += infer * requests
         self.output_seconds += scatter * requests
         compute, batch = self.compute, self.batch
-        compute.counts[bisect_left(BUCKETS, infer)] += 1
+        bucket = bisect_left(BUCKETS, infer)
+        compute.counts[bucket] += 1
+        self.predict.counts[bucket] += requests
         compute.total += infer
         batch.counts[bisect_left(BATCH_BUCKETS, samples)] += 1
         batch.total += samples

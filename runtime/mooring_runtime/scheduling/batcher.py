@@ -102,7 +102,8 @@ class Batcher:
         return 0.0 if oldest is None else max(0.0, self.clock() - oldest)
 
     def busy(self) -> float:
-        """Seconds that the run on the thread has taken so far, 0 when there is none: one that never ends shows here."""
+        """Seconds of the run on the thread since it began or gave its last answer, 0 when there is none: one that never
+        ends shows here."""
         return 0.0 if self._running is None else self.clock() - self._running.launched
 
     # --- in and out
@@ -271,7 +272,12 @@ class Batcher:
         [job] = batch.jobs
         if self.metadata.decoupled:
             soon = self.loop.call_soon_threadsafe
-            stream(self._runner, batch, self.clock, lambda answer: soon(job.part, answer))
+
+            def give(answer: list[Array]) -> None:
+                batch.launched = self.clock()  # A stream that goes on does not hang, however long it is.
+                soon(job.part, answer)
+
+            stream(self._runner, batch, self.clock, give)
             batch.results = [[]]
             if job.cancelled and batch.error is None:
                 batch.error = Cancelled("the client hung up before all answers were given")

@@ -1,3 +1,4 @@
+import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
@@ -94,10 +95,17 @@ def test_kserve_names_take_the_versions_of_a_model_together() -> None:
     page = MetricsPage()
     for version in "12":
         stats = page.add("m", version)
-        stats.successes, stats.infer_seconds = 3, 0.5
+        stats.observe_run(samples=8, requests=3, gather=0.125, infer=0.2, scatter=0.0)
+        stats.successes += 3
     found = samples(page)
-    assert found["request_predict_seconds_count", frozenset({("model_name", "m")})] == 6
-    assert found["request_predict_seconds_sum", frozenset({("model_name", "m")})] == 1
+    for name, total in (("preprocess", 0.75), ("predict", 1.2), ("postprocess", 0.0)):
+        assert found[f"request_{name}_seconds_count", frozenset({("model_name", "m")})] == 6
+        assert found[f"request_{name}_seconds_sum", frozenset({("model_name", "m")})] == pytest.approx(total)
+    buckets = {
+        bound: found["request_predict_seconds_bucket", frozenset({("model_name", "m"), ("le", bound)})]
+        for bound in ("0.1", "0.25", "+Inf")
+    }
+    assert buckets == {"0.1": 0, "0.25": 6, "+Inf": 6}
 
 
 def test_the_machine_is_measured() -> None:
