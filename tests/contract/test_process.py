@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from mooring_operator.api import names
-from mooring_runtime import metrics
+from mooring_runtime.metrics import names as metrics
 from tests.cluster.processes import wait_until
 from tests.support.rendered import SPECS, children, containers, environment
 
@@ -78,7 +78,7 @@ def test_probes_metrics_and_stop(server: tuple[subprocess.Popen[bytes], dict[str
     status, page = get(ports[names.PORT_NAME_METRICS], names.PATH_METRICS)
     assert status == 200
     for metric in (metrics.REQUESTS_RECEIVED, metrics.IN_FLIGHT, metrics.QUEUE_DEPTH, metrics.MODEL_READY):
-        assert f'{metric}{{model="{environment(container)[names.ENV_MODEL_NAME]}"' in page
+        assert f'{metric.name}{{model="{environment(container)[names.ENV_MODEL_NAME]}"' in page
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=30) == 0
 

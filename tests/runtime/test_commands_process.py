@@ -76,6 +76,36 @@ def test_check_takes_a_good_model(perceptron: Path, tmp_path: Path) -> None:
     assert "model 'm' can be served: inputs x" in log
 
 
+def test_check_takes_a_repository_and_names_the_model_at_fault(tmp_path: Path) -> None:
+    root = tmp_path / "many"
+    for name in ("a/1", "a/2", "b"):
+        (root / name).mkdir(parents=True)
+        models.perceptron(root / name / "model.onnx")
+    code, message, log = run("check", tmp_path, model_repository=str(root))
+    assert (code, message) == (0, None)
+    assert "model 'a' can be served: inputs x" in log
+    assert "model 'b' can be served: inputs x" in log
+    (root / "b" / "mooring.json").write_text('{"warmup": 3}')
+    code, message, _ = run("check", tmp_path, model_repository=str(root))
+    assert code == 1
+    assert message == {
+        "reason": "ModelInvalid",
+        "message": f"{root}/b/mooring.json: warmup is 3: it must be a JSON object",
+    }
+
+
+@pytest.mark.parametrize("command", ["serve", "check"])
+def test_code_is_refused_until_it_is_allowed(tmp_path: Path, command: str) -> None:
+    (tmp_path / "model.pt").write_bytes(b"garbage")
+    given = {"model_name": "m", "model_path": str(tmp_path), "http_port": "0", "metrics_port": "0"}
+    code, message, _ = run(command, tmp_path, **given)
+    assert (code, message is not None and message["reason"]) == (1, "UnsafeFormat")
+    assert "set MOORING_ALLOW_UNSAFE_FORMATS=true if you trust it" in str(message)
+    code, message, _ = run(command, tmp_path, **given, allow_unsafe_formats="true")
+    assert (code, message is not None and message["reason"]) == (1, "UnsafeFormat")
+    assert "a pickle, which no setting allows" in str(message)
+
+
 def test_a_port_that_is_taken(perceptron: Path, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])

@@ -62,6 +62,14 @@ def test_one_model_or_a_repository_of_many() -> None:
         load(ServeSettings, {**SERVE, "MOORING_LOAD_MODELS": "a,b"})
 
 
+def test_preferred_sizes_are_at_most_the_largest() -> None:
+    given = {**SERVE, "MOORING_BATCH_PREFERRED": "8,64"}
+    assert load(ServeSettings, given).batch_preferred == (8, 64)
+    words = "MOORING_BATCH_PREFERRED has 64: it must be at most MOORING_BATCH_MAX_SIZE, which is 32"
+    with pytest.raises(SettingsError, match=words):
+        load(ServeSettings, {**given, "MOORING_BATCH_MAX_SIZE": "32"})
+
+
 def test_a_wrong_value_is_told_once() -> None:
     with pytest.raises(SettingsError) as caught:
         load(ServeSettings, {"MOORING_MODEL_NAME": "a b", "MOORING_MODEL_PATH": "/m"})
