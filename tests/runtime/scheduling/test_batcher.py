@@ -274,6 +274,28 @@ async def test_a_decoupled_model_gives_its_answers_one_by_one() -> None:
     taker.close()
 
 
+async def test_a_stream_that_goes_on_does_not_seem_to_hang() -> None:
+    runner = Doubler()
+    runner.gate = threading.Semaphore(0)
+    taker, _ = batcher(runner, metadata=model(traits=Traits(decoupled=True)))
+    now = 0.0
+    taker.clock = lambda: now
+    job = TestJob(1, like=ALONE)
+    job.streamed, job.parameters = True, {"count": 2}
+    taker.submit(job)
+    await begun(runner)
+    now = 500.0
+    assert taker.busy() == 500
+    runner.gate.release()
+    await begun(runner)
+    assert taker.busy() == 0
+    now = 700.0
+    assert taker.busy() == 200
+    runner.gate.release()
+    await all_of(job)
+    taker.close()
+
+
 async def test_the_answers_of_a_decoupled_model_end_when_its_client_hangs_up() -> None:
     runner = Doubler()
     runner.gate = threading.Semaphore(0)
