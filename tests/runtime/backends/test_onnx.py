@@ -85,10 +85,11 @@ def test_strings_must_be_unicode(tmp_path: Path) -> None:
         backend.infer({"in_BYTES": array}, ["out_BYTES"])
 
 
-def test_a_run_that_fails_says_why(tmp_path: Path) -> None:
+def test_a_run_that_fails_says_why_to_the_client_only(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     backend = load(models.gather(tmp_path / "m.onnx"))
     with pytest.raises((InferenceFailed, ModelRefused), match="out of data bounds"):
         backend.infer({"index": np.array([7], np.int64)}, ["y"])
+    assert capfd.readouterr().err == ""
 
 
 def test_a_file_that_is_no_model(tmp_path: Path) -> None:

@@ -122,6 +122,25 @@ def test_results_that_are_not_as_declared(shift: Path, outputs: Any, words: str)
         backend.infer({"x": ONES, "by": np.array(1)}, [outputs[-1].name])
 
 
+class Counter(torch.nn.Module):
+    """Keeps a tensor that is neither a parameter nor a buffer, and gives it away."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.runs = torch.zeros(1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.runs.add_(1)
+
+
+def test_an_answer_is_not_written_to_by_the_next_run(tmp_path: Path) -> None:
+    file = torch_models.script(Counter(), tmp_path / "model.pt")
+    backend = load(file, (X,), (TensorSpec("runs", "FP32", (1,)),))
+    [first] = backend.infer({"x": ONES}, ["runs"])
+    [second] = backend.infer({"x": ONES}, ["runs"])
+    assert (first.tolist(), second.tolist()) == ([1], [2])
+
+
 def test_torch_compile_is_not_for_it(shift: Path, caplog: pytest.LogCaptureFixture) -> None:
     load(shift, (X, BY), TWO, compile=True)
     assert "model 'm' runs uncompiled: torch.compile does not take TorchScript" in caplog.text

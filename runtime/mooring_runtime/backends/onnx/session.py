@@ -63,7 +63,8 @@ def _session_options(options: LoadOptions) -> Any:
     chosen.add_session_config_entry("session.inter_op.allow_spinning", "0")
     if options.accelerator:
         chosen.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
-    chosen.log_severity_level = 3
+    # Only what ends the process: every other failure comes as an exception, and a client could fill the log.
+    chosen.log_severity_level = 4
     return chosen
 
 

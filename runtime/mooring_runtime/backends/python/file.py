@@ -54,6 +54,8 @@ def import_class(file: Path) -> Loaded:
     The module gets a new name each time, so that two versions of a model, or a model and its successor, never share
     what they import from beside them.
     """
+    # Byte code beside a model would be taken for that of its successor of the same second and size.
+    sys.dont_write_bytecode = True
     name = f"mooring_model_{next(_numbers)}"
     module = ModuleType(name)
     module.__file__ = str(file)
@@ -62,7 +64,7 @@ def import_class(file: Path) -> Loaded:
     sys.modules[name] = module
     with discarded_on_failure(name):
         with translated(file, "importing it"):
-            # Not by importlib's loader: it would take the byte code of an older file of the same second and size.
+            # Not by importlib's loader, for the same reason: byte code may lie there already.
             exec(compile(file.read_bytes(), str(file), "exec", dont_inherit=True), module.__dict__)
         return Loaded(_find(file, module), name)
 

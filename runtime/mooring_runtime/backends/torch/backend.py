@@ -19,11 +19,15 @@ log = logging.getLogger(__name__)
 
 
 class Program:
-    """What a format's loader made: `call` runs it, `held` are the tensors that stay in memory."""
+    """What a format's loader made: `call` runs it, `held` are the tensors that stay in memory.
 
-    def __init__(self, call: Call, held: Iterable[torch.Tensor]) -> None:
+    `hides` tells that it may hold others, which nobody can list.
+    """
+
+    def __init__(self, call: Call, held: Iterable[torch.Tensor], *, hides: bool = False) -> None:
         storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in held}
         self.call = call
+        self.hides = hides
         self.storages = frozenset(storages)
         self.memory = sum(storages.values())
 
@@ -62,9 +66,11 @@ class TorchBackend(Backend):
             raise InferenceFailed(f"the model gave {found} as output '{name}', it must be a tensor")
         if DATATYPES.get(value.dtype) != datatype:
             raise InferenceFailed(f"the model gave output '{name}' as {value.dtype}, it is declared as {datatype}")
-        # To the CPU waits for the stream. What is the model's own is copied: its next run may write there.
-        own = value.untyped_storage().data_ptr() in self._program.storages
-        return to_array(value.clone() if own and value.device.type == "cpu" else value.to("cpu"))
+        if self._stream is not None:
+            return to_array(value.to("cpu"))  # Waits for the stream.
+        # What is the model's own is copied: its next run may write there.
+        own = self._program.hides or value.untyped_storage().data_ptr() in self._program.storages
+        return to_array(value.clone() if own else value)
 
     def close(self) -> None:
         """Let go of the weights, and give back what torch keeps of a GPU's memory."""

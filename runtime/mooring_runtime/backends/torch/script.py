@@ -44,7 +44,9 @@ def load(file: Path, options: LoadOptions) -> Backend:
     traits = Traits(options.max_batch, labels=options.labels)
     metadata = ModelMetadata(options.name, options.version, PLATFORM, options.inputs, options.outputs, traits)
     held = [*module.parameters(), *module.buffers()]
-    return TorchBackend(Program(_call(module, fill, metadata.output_names), held), metadata, device)
+    # A script may keep tensors in attributes of its own, as a stateful one does.
+    program = Program(_call(module, fill, metadata.output_names), held, hides=True)
+    return TorchBackend(program, metadata, device)
 
 
 Fill = Callable[[Mapping[str, torch.Tensor]], Mapping[str, Any]]
