@@ -73,8 +73,8 @@ class H2Connection(Sender, Generic[Head]):
             self._draining = True
             self.write(frames.goaway(frames.MAX_WINDOW, Code.NO_ERROR) + frames.frame(frames.PING, 0, 0, _DRAIN_PING))
 
-    def finish(self) -> None:
-        """Open no more streams, and hang up when those that are open have ended."""
+    def refuse(self) -> None:
+        """Take no more streams, and hang up when those that are open have ended."""
         if self.closed:
             return
         if not self._final:
@@ -328,7 +328,7 @@ class H2Connection(Sender, Generic[Head]):
             self._charge(1)
             self.write(frames.frame(frames.PING, frames.ACK, 0, payload))
         elif self._draining and payload == _DRAIN_PING:
-            self.finish()
+            self.refuse()
 
     def _window_update(self, number: int, increment: int) -> None:
         if increment < _SMALL_UPDATE:

@@ -129,7 +129,7 @@ class Connection(H2Connection[Head], asyncio.Protocol):
 
     def finish(self) -> None:
         """The server stops: take no more calls, end those that only wait for the client, hang up after the others."""
-        super().finish()
+        self.refuse()
         for stream in list(self.streams.values()):
             cast(Call, stream).stop()
 
@@ -152,7 +152,7 @@ class Connection(H2Connection[Head], asyncio.Protocol):
         silent = now - self._heard
         if not self.streams:
             if silent >= limits.idle_timeout:
-                self.finish()
+                self.refuse()
             return
         self._check_calls(now)
         if silent < _SILENCE:
