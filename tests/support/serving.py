@@ -12,7 +12,8 @@ from mooring_runtime.dataplane import DataPlane
 from mooring_runtime.dataplane.control import Control
 from mooring_runtime.dataplane.observability import LogSettings, TraceSettings
 from mooring_runtime.frontends.http.app import HttpApp
-from mooring_runtime.frontends.http.connection import Connection, Exchange, Shared
+from mooring_runtime.frontends.http.connection import Connection
+from mooring_runtime.frontends.http.exchange import Exchange, Shared
 from mooring_runtime.frontends.http.messages import Handler, Reply, Request
 from mooring_runtime.frontends.http.parser import Limits
 from mooring_runtime.frontends.http.services import Options, Services

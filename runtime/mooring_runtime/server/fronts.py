@@ -5,7 +5,7 @@ from importlib import import_module
 from typing import Protocol
 
 from mooring_runtime.frontends.http.app import HttpApp
-from mooring_runtime.frontends.http.connection import Shared
+from mooring_runtime.frontends.http.exchange import Shared
 from mooring_runtime.frontends.http.listener import Listener
 from mooring_runtime.frontends.http.messages import Handler
 from mooring_runtime.frontends.http.observed import log_access

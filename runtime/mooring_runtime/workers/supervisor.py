@@ -19,7 +19,7 @@ from typing import Any
 import uvloop
 
 from mooring_runtime.errors import FatalError, RequestError, WorkersFailed
-from mooring_runtime.frontends.http.connection import Shared
+from mooring_runtime.frontends.http.exchange import Shared
 from mooring_runtime.frontends.http.listener import Listener
 from mooring_runtime.frontends.http.messages import Request, Respond, error_reply
 from mooring_runtime.frontends.http.metrics_page import MetricsHandler

@@ -17,25 +17,13 @@ import logging
 import math
 import time
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import cast
 
 from mooring_runtime.errors import InferenceFailed, RequestError, RequestTimeout
 from mooring_runtime.frontends.http import coding
-from mooring_runtime.frontends.http.messages import (
-    Handler,
-    Head,
-    Part,
-    Reply,
-    Request,
-    error_reply,
-    render,
-    render_head,
-    render_piece,
-)
-from mooring_runtime.frontends.http.parser import Limits, RequestParser
-from mooring_runtime.scheduling import Ticket
+from mooring_runtime.frontends.http.exchange import Exchange, Shared
+from mooring_runtime.frontends.http.messages import Reply, Request, error_reply, render, render_head, render_piece
+from mooring_runtime.frontends.http.parser import RequestParser
 
 log = logging.getLogger(__name__)
 
@@ -49,59 +37,10 @@ _LINGER = 2.0
 """Seconds in which a client may finish sending what will not be read, so that it sees the answer and not a reset."""
 _BODY_RATE = 1024
 """Bytes a second: a body that arrives faster is given all the time that it needs."""
-
 _MAX_UNREAD = 16 * 2**20
 """Bytes of an answer in pieces that may wait for their reader when the next piece comes."""
 
 _CLOSE, _KEEP = b"Connection: close\r\n", b"Connection: keep-alive\r\n"
-
-
-@dataclass(slots=True)
-class Shared:
-    """What the connections of one listener have in common."""
-
-    handler: Handler
-    limits: Limits
-    log_access: Callable[[Request, int, int, float, str], None] | None = None
-    """Called with the answer's status and bytes, the seconds from the request's last byte to the answer's last, and the
-    client's address."""
-    heads: dict[bytes, Head] = field(default_factory=dict)
-    """Heads of requests that were seen, for the parsers."""
-    connections: set["Connection"] = field(default_factory=set)
-    empty: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when the last connection has gone."""
-    closing: bool = False
-    """Every answer from now on ends its connection, so that clients move to another replica."""
-    now: float = 0.0
-    """A clock that the sweep moves on; the time limits need no finer one, and this one costs nothing."""
-    date: bytes = b""
-    """The `Date` line, made anew by the sweep."""
-
-
-class Exchange:
-    """A request and the place of its answer among those of its connection."""
-
-    # Most exchanges end with what they begin with, so that is the class's: quicker than slots filled one by one.
-    ticket: Ticket | None = None
-    written: list[Part] | None = None
-    """What is to be sent, of an answer in pieces the next ones."""
-    started = 0.0
-    status = 0
-    """Of an answer in pieces that is not complete; else 0."""
-    streamed = 0
-    """Bytes of its pieces so far."""
-    forgotten = False
-    """Its connection waits no longer for the answer."""
-
-    def __init__(self, connection: "Connection", request: Request, persistence: bytes) -> None:
-        self.connection = connection
-        self.request = request
-        self.persistence = persistence
-        """The `Connection` line of the answer, or nothing."""
-
-    def respond(self, reply: Reply) -> None:
-        """Give the answer, or the next piece of it; it is sent when those before it are."""
-        self.connection.answered(self, reply)
 
 
 class Connection(asyncio.Protocol):

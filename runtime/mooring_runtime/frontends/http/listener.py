@@ -9,7 +9,8 @@ from email.utils import formatdate
 from typing import Any, Protocol, cast
 
 from mooring_runtime.errors import SettingsInvalid
-from mooring_runtime.frontends.http.connection import Connection, Shared
+from mooring_runtime.frontends.http.connection import Connection
+from mooring_runtime.frontends.http.exchange import Shared
 from mooring_runtime.frontends.http.parser import Limits
 from mooring_runtime.frontends.tls import Tls
 
