@@ -114,6 +114,6 @@ def loader(model_format: str) -> Load:
     except ModuleNotFoundError as error:
         raise ModelInvalid(
             f"this image cannot serve the format {model_format}: its Python has no module {error.name}; "
-            f"take the image variant for {model_format}"
+            f"take the image variant {MODULES[model_format].split('.')[2]}"
         ) from error
     return cast(Load, module.load)
