@@ -5,8 +5,9 @@ import numpy as np
 import orjson
 import pytest
 
-from mooring_runtime.frontends.http.messages import JSON, OCTETS, Reply
-from mooring_runtime.messages import DATATYPES, InferResponse, ModelMetadata, Tensor, TensorSpec
+from mooring_runtime.frontends.http.infer import InferCall
+from mooring_runtime.frontends.http.messages import JSON, OCTETS, Head, Reply, Request
+from mooring_runtime.messages import DATATYPES, InferRequest, InferResponse, ModelMetadata, Tensor, TensorSpec, Traits
 from tests.support.serving import ALL, Served, echo_metadata
 
 X = {"name": "in_FP32", "shape": [1, 2], "datatype": "FP32", "data": [1.0, 2.0]}
@@ -291,3 +292,61 @@ def test_messages_are_immutable() -> None:
     response = InferResponse("m", "1", (Tensor("x", "FP32", np.zeros(1, np.float32)),))
     with pytest.raises(AttributeError):
         response.id = "x"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        {"data": [True, 1.0]},
+        {"data": [[False, True]]},
+        {"shape": [True, 2]},
+        {"data": ["1", 2.0]},
+        {"shape": [1.0, 2]},
+        {"data": [1e39, 2.0]},
+        {"data": []},
+        {"data": {}},
+    ],
+)
+def test_numbers_are_read_as_carefully_as_they_are_quickly(item: dict[str, Any]) -> None:
+    served = Served()
+    assert error(served.infer({"inputs": [{**X, **item}]}))
+    assert served.backend.runs == 0
+
+
+def asked(parameters: dict[str, Any]) -> InferRequest:
+    """What an infer request with these parameters asks of the data plane."""
+    body = orjson.dumps({"inputs": [X], "parameters": parameters})
+    call = InferCall(Request(Head(b"POST", b"/", {}), body), lambda reply: None)
+    return call.decode(echo_metadata())
+
+
+def test_priority_and_timeout_reach_the_data_plane() -> None:
+    request = asked({"priority": 2, "timeout": 2500, "mine": "x", "count": 3, "binary_data_output": True})
+    assert (request.priority, request.timeout) == (2, 0.0025)
+    assert request.parameters == {"mine": "x", "count": 3}
+
+
+def test_without_parameters_a_request_asks_for_nothing() -> None:
+    request = asked({})
+    assert (request.priority, request.timeout, dict(request.parameters)) == (0, None, {})
+
+
+def test_an_output_as_its_largest_elements() -> None:
+    outputs = [{"name": "out_FP32", "parameters": {"classification": 1}}]
+    document, _ = answer(Served().infer({"inputs": [X], "outputs": outputs}))
+    assert document["outputs"] == [{"name": "out_FP32", "datatype": "BYTES", "shape": [1, 1], "data": ["2.000000:1"]}]
+
+
+def test_a_model_with_any_number_of_answers_is_refused_before_it_runs() -> None:
+    served = Served(echo_metadata().with_traits(Traits(decoupled=True)))
+    assert "generate_stream" in error(served.infer({"inputs": [X]}))
+    assert served.backend.runs == 0
+
+
+def test_the_parameters_of_an_answer_are_written() -> None:
+    replies: list[Reply] = []
+    call = InferCall(Request(Head(b"POST", b"/", {}), orjson.dumps({"inputs": [X]})), replies.append)
+    call.decode(echo_metadata())
+    output = Tensor("out_FP32", "FP32", np.array([1.0], np.float32))
+    call.reply(InferResponse("echo", "1", (output,), None, {"took": 3}))
+    assert answer(replies[0])[0]["parameters"] == {"took": 3}

@@ -16,22 +16,24 @@ from mooring_runtime.errors import (
     UnknownEncoding,
     UnknownTransferCoding,
 )
-from mooring_runtime.frontends.http.messages import Request
+from mooring_runtime.frontends.http.messages import Head, Request
 from mooring_runtime.frontends.http.parser import Limits, RequestParser
 
 SMALL = Limits(header_bytes=200, body_bytes=20)
 Seen = list[tuple[bytes, bytes, bytes, bytes, bool]]
 
 
-def parse(pieces: Sequence[bytes], limits: Limits = SMALL) -> tuple[Seen, type[RequestError] | None]:
-    """What came out of a stream: the requests, and the error that ended it."""
+def parse(
+    pieces: Sequence[bytes], limits: Limits = SMALL, known: dict[bytes, Head] | None = None
+) -> tuple[Seen, type[RequestError] | None]:
+    """What came out of a stream: the requests, and the error that ended it. `known` are heads seen before."""
     seen: Seen = []
 
     def keep(request: Request) -> None:
         headers = b"\n".join(b"%s=%s" % item for item in sorted(request.headers.items()))
         seen.append((request.method, request.target, headers, request.body, request.keep_alive))
 
-    parser = RequestParser(limits, keep, lambda: None)
+    parser = RequestParser(limits, keep, lambda: None, known)
     for piece in pieces:
         try:
             parser.feed(piece)
@@ -259,3 +261,62 @@ def test_a_long_body_in_small_chunks_and_pieces_is_no_long_trailer() -> None:
     seen, error = parse([stream[i : i + 1] for i in range(len(stream))], Limits(header_bytes=60))
     assert error is None
     assert [request[3] for request in seen] == [b"a" * 60]
+
+
+KNOWN_STREAM = [
+    post(b"abc", b"Content-Length: 3"),
+    post(b"xyz", b"Content-Length: 3"),
+    b"GET /g HTTP/1.1\r\nHost: h\r\n\r\n",
+    b"GET /g HTTP/1.1\r\nHost: h\r\n\r\n",
+    post(b"abc", b"Content-Length: 3"),
+    post(b"", b"Content-Length: 0", target=b"/e"),
+    post(b"", b"Content-Length: 0", target=b"/e"),
+]
+
+
+@pytest.mark.parametrize("cut", range(len(b"".join(KNOWN_STREAM)) + 1))
+def test_a_head_that_is_known_makes_no_difference(cut: int) -> None:
+    known: dict[bytes, Head] = {}
+    first = parse(KNOWN_STREAM, known=known)
+    assert known
+    stream = b"".join(KNOWN_STREAM)
+    assert first == parse([stream]) == parse(KNOWN_STREAM, known=known)
+    assert parse([stream[:cut], stream[cut:]], known=known) == first
+
+
+def test_a_known_head_is_parsed_once() -> None:
+    heads: list[Head] = []
+    parser = RequestParser(SMALL, lambda request: heads.append(request.head), lambda: None)
+    for body in (b"abc", b"xyz"):
+        parser.feed(post(body, b"Content-Length: 3"))
+    parser.feed(post(b"abcd", b"Content-Length: 4"))
+    parser.feed(post(b"efg", b"Content-Length: 3"))
+    assert heads[0] is heads[1] is heads[3]
+    assert heads[0] is not heads[2]
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        post(b"3\r\nabc\r\n0\r\n\r\n", b"Transfer-Encoding: chunked"),
+        post(gzip.compress(b"a"), b"Content-Encoding: gzip", b"Content-Length: %d" % len(gzip.compress(b"a"))),
+        post(b"abc", b"Content-Length: 3", b"Expect: 100-continue"),
+        post(b"abc", b"Content-Length: 3", b"Connection: close"),
+        b"\r\n\r\n" + post(b"abc", b"Content-Length: 3"),
+        post(b"abc", b"Content-Length: 3") * 2,
+        post(b"abc", b"Content-Length: 3")[:-1],
+        post(b"", b"X: " + b"x" * 1100),
+    ],
+)
+def test_only_plain_heads_are_kept(request_: bytes) -> None:
+    known: dict[bytes, Head] = {}
+    parse([request_], Limits(header_bytes=4000), known=known)
+    assert known == {}
+
+
+def test_heads_that_never_come_again_do_not_fill_the_memory() -> None:
+    known: dict[bytes, Head] = {}
+    parser = RequestParser(SMALL, lambda request: None, lambda: None, known)
+    for number in range(3000):
+        parser.feed(post(b"", b"X-Request-Id: %d" % number))
+    assert len(known) <= 1024

@@ -24,7 +24,6 @@ from mooring_runtime.frontends.http.messages import Head, Request
 
 _HEAD_END = b"\r\n\r\n"
 _RARE = frozenset({b"transfer-encoding", b"content-encoding", b"expect"})
-_NOT_PLAIN = _RARE | {b"upgrade"}
 _KEPT = 1024
 """Heads that are known at once, of all connections; those of clients that never send the same one must not fill the
 memory, so when there are more all are forgotten."""
@@ -121,7 +120,7 @@ class RequestParser:
     def _keep(self, head: Head, data: bytes) -> None:
         """Remember the head of a request that is just these bytes."""
         size = data.find(_HEAD_END) + 4
-        if not head.keep_alive or size > _KEPT_BYTES or not _NOT_PLAIN.isdisjoint(head.headers):
+        if not head.keep_alive or size > _KEPT_BYTES or not _RARE.isdisjoint(head.headers):
             return
         if size + int(head.headers.get(b"content-length", b"0")) != len(data):  # Empty lines before it, say.
             return

@@ -113,8 +113,9 @@ _R, _L, _N = b"rln"
 
 @lru_cache(1024)
 def _layout(datatype: str, shape: tuple[int, ...]) -> tuple[int, np.dtype[Any], Callable[..., bytes]]:
-    """How to read an input: how many elements, of which type, and what packs them."""
-    count = prod(shape)
+    """How to read an input: how many elements, of which type, and what packs them. Raises InvalidRequest."""
+    # Checked first: the product of a text and a number is that text so many times, which fills the memory.
+    count = prod(shape_of("the input", list(shape)))
     return count, DATATYPES[datatype].dtype, struct.Struct(f"<{count}{_PACKED[datatype]}").pack
 
 
