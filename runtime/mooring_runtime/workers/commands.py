@@ -18,12 +18,17 @@ PATIENCE = 2.0
 """Seconds that a worker may take to tell its numbers; those that it told last stand in for it then."""
 
 
-async def gather(workers: Iterable[Worker], what: str, found: Callable[[int, Any], None]) -> None:
-    """Ask every worker for its numbers at once, and give those of each to `found` with the worker's own number."""
+async def gather(
+    workers: Iterable[Worker], what: str, found: Callable[[int, Any], None], patience: float = PATIENCE
+) -> None:
+    """Ask every worker the same at once, and give the answer of each to `found` with the worker's own number.
+
+    Who does not answer within `patience` seconds is passed over.
+    """
 
     async def one(worker: Worker) -> None:
         try:
-            answer = await asyncio.wait_for(worker.link.ask(what), PATIENCE)
+            answer = await asyncio.wait_for(worker.link.ask(what), patience)
         except (TimeoutError, LinkLost):
             return
         if not worker.gone:  # Else its last numbers have been added to those of the dead.
@@ -62,7 +67,7 @@ class Commands:
 
     async def _control(self, what: str, value: Any) -> None:
         async with self._turn:
-            asked = [worker.link.ask(what, value) for worker in self._workers() if worker.ready]
+            asked = [worker.link.ask(what, value) for worker in self._workers() if worker.current]
             results = await asyncio.gather(*asked, return_exceptions=True)
             for result in results:
                 if isinstance(result, RequestError) and not isinstance(result, LinkLost):
@@ -101,6 +106,7 @@ class Commands:
                     await worker.link.ask(what, value)
                 except RequestError as error:
                     log.error("worker %d differs from the others: %s", worker.number, error)
+            worker.current = True
 
     def ended(self, worker: Worker) -> None:
         """A worker is gone; what it counted stays."""

@@ -19,6 +19,8 @@ class Worker:
         self.number = number
         self.ready = False
         """It answers requests."""
+        self.current = False
+        """It has done what clients have asked of all."""
         self.gone = False
         """The process has ended."""
         self.fatal: FatalError | None = None

@@ -18,18 +18,14 @@ from typing import Any
 
 import uvloop
 
-from mooring_runtime.errors import FatalError, RequestError, WorkersFailed
+from mooring_runtime.errors import FatalError, WorkersFailed
 from mooring_runtime.frontends.http.exchange import Shared
 from mooring_runtime.frontends.http.listener import Listener
-from mooring_runtime.frontends.http.messages import Request, Respond, error_reply
-from mooring_runtime.frontends.http.metrics_page import MetricsHandler
 from mooring_runtime.frontends.http.parser import Limits
-from mooring_runtime.metrics import Ledger, Page, WholePage, kept, merge
-from mooring_runtime.metrics.collect import of_process
-from mooring_runtime.metrics.pages import from_wire
 from mooring_runtime.settings import ServeSettings
-from mooring_runtime.workers.commands import Commands, gather
+from mooring_runtime.workers.commands import Commands
 from mooring_runtime.workers.link import LinkLost
+from mooring_runtime.workers.metrics_port import MetricsPort
 from mooring_runtime.workers.ports import reserve
 from mooring_runtime.workers.process import Worker
 from mooring_runtime.workers.restarts import TRIES, Restarts
@@ -50,18 +46,14 @@ class Supervisor:
     def __init__(self, settings: ServeSettings) -> None:
         self._settings = settings
         self._workers: dict[int, Worker] = {}
-        self._pages: Ledger[Page] = Ledger(merge, kept)
         self._commands = Commands(lambda: list(self._workers.values()))
-        # No worker is not live for long: one that hangs is ended from here.
-        self._metrics_page = MetricsHandler(WholePage(self._page, self._counts).render, lambda: None, self._not_ready)
+        self._metrics = MetricsPort(lambda: list(self._workers.values()), self._counts)
         self._stopping = asyncio.Event()
         self._ports: dict[str, int] = {}
         self._listening: set[int] = set()
         """Workers that have listened, until it is told that all do."""
         self._released = False
         """All workers have been ready at the same time."""
-        self._reasons: dict[int, str | None] = {}
-        """Why each worker that answers is not ready; None when it is."""
         self._restarted = 0
         self._failure: FatalError | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -73,7 +65,7 @@ class Supervisor:
         if settings.grpc:
             reserved["grpc_port"] = reserve(settings.host, settings.grpc_port, "MOORING_GRPC_PORT")
         ports = {name: each.getsockname()[1] for name, each in reserved.items()}
-        shared = Shared(self._show_metrics, Limits())
+        shared = Shared(self._metrics, Limits())
         metrics = Listener(shared, settings.host, settings.metrics_port, "MOORING_METRICS_PORT")
         await metrics.start()
         loop = asyncio.get_running_loop()
@@ -111,7 +103,7 @@ class Supervisor:
             if self._stopping.is_set():
                 worker.signal(signal.SIGTERM)
             code = await worker.ended()
-            self._pages.end(number)
+            self._metrics.ended(worker)
             self._commands.ended(worker)
             if worker.fatal is not None:
                 self._fail(worker.fatal)
@@ -199,33 +191,5 @@ class Supervisor:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    # --- metrics
-
     def _counts(self) -> tuple[int, int, int]:
         return self._settings.workers, sum(worker.ready for worker in self._workers.values()), self._restarted
-
-    def _not_ready(self) -> str | None:
-        """What probes of the metrics port are told: None when some worker is ready, which none is before all were."""
-        reasons = list(self._reasons.values())
-        return None if None in reasons else reasons[0] if reasons else "no worker answers"
-
-    def _page(self) -> Page:
-        return merge((self._pages.total(), of_process()))
-
-    def _show_metrics(self, request: Request, respond: Respond) -> None:
-        """Answer a request of the metrics port when the workers have told their numbers."""
-        self._spawn(self._answer_metrics(request, respond))
-
-    async def _answer_metrics(self, request: Request, respond: Respond) -> None:
-        def found(number: int, wire: Any) -> None:
-            self._pages.update(number, from_wire(wire))
-
-        if request.target.startswith(b"/v2/health/"):
-            self._reasons = {}
-            await gather(self._workers.values(), "not_ready", self._reasons.__setitem__)
-        else:
-            await gather(self._workers.values(), "metrics", found)
-        try:
-            self._metrics_page(request, respond)
-        except RequestError as error:
-            respond(error_reply(error))
