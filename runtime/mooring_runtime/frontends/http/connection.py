@@ -210,7 +210,8 @@ class Connection(asyncio.Protocol):
     def _log(self, exchange: Exchange, status: int, size: int) -> None:
         if self._shared.log_access is not None and self._transport is not None:
             peer = self._transport.get_extra_info("peername")
-            seconds = time.perf_counter() - exchange.started
+            # What was no request has not begun.
+            seconds = time.perf_counter() - exchange.started if exchange.started else 0.0
             self._shared.log_access(exchange.request, status, size, seconds, str(peer[0]) if peer else "")
 
     def _answered_in_part(self, exchange: Exchange, reply: Reply, transport: asyncio.Transport) -> None:
