@@ -122,21 +122,20 @@ class App(NamedTuple):
 class Call(Stream):
     """One call. `ticket` takes back what waits for its answer."""
 
-    __slots__ = ("_reader", "_started", "_talk", "_timer", "app", "done", "head", "ticket", "watch")
+    done = False
+    """Answered, failed or aborted."""
+    ticket: Ticket | None = None
+    watch: "CallWatch | None" = None
+    """Set where calls are watched."""
+    _reader: Reader | None = None
+    _talk: Conversation | None = None
+    _timer: asyncio.TimerHandle | None = None
+    _started = False
 
     def __init__(self, app: App, connection: Sender, number: int, head: Head) -> None:
         super().__init__(connection, number)
         self.app = app
         self.head = head
-        self.done = False
-        """Answered, failed or aborted."""
-        self.ticket: Ticket | None = None
-        self.watch: CallWatch | None = None
-        """Set where calls are watched."""
-        self._reader: Reader | None = None
-        self._talk: Conversation | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self._started = False
 
     # --- in
 

@@ -25,6 +25,10 @@ _REFILL = 50.0
 _SMALL_UPDATE = 256
 """Bytes of window below which an update is idle work: honest peers collect them."""
 _DRAIN_PING = b"draining"
+# The path of every request reads these; flags stand there as numbers: 1 the stream's end, 4 the block's, 8 padding.
+_unpack = frames.HEADER.unpack_from
+_NUMBER, _MAX_FRAME = frames.MAX_WINDOW, frames.MAX_FRAME
+_DRESSED = frames.PADDED | frames.HAS_PRIORITY
 
 
 class H2Connection(Sender, Generic[Head]):
@@ -43,6 +47,7 @@ class H2Connection(Sender, Generic[Head]):
         self._rest = b""
         self._greeted = self._settled = False
         self._credit = limits.window
+        self._low = limits.window >> 1
         self._heads = HeadReader(limits.header_bytes, read_head)
         self._opening: tuple[int, int, bytearray] | None = None
         """Stream, flags and block so far of headers that continue in the next frame."""
@@ -131,17 +136,16 @@ class H2Connection(Sender, Generic[Head]):
                 return data
             self._greeted = True
             offset = 24
-        unpack = frames.HEADER.unpack_from
         while size - offset >= 9 and not self.closed:
-            high, low, kind, flags, number = unpack(data, offset)
+            high, low, kind, flags, number = _unpack(data, offset)
             length = high << 16 | low
             start = offset + 9
             offset = start + length
-            if length > frames.MAX_FRAME:
+            if length > _MAX_FRAME:
                 raise ConnectionFault(Code.FRAME_SIZE_ERROR, f"a frame of {length} bytes, the limit is 16384")
             if offset > size:
                 return data[start - 9 :]
-            number &= frames.MAX_WINDOW
+            number &= _NUMBER
             if self._opening is not None:
                 self._continue(kind, flags, number, data[start:offset])
             elif kind == 0 and self._settled:
@@ -155,7 +159,7 @@ class H2Connection(Sender, Generic[Head]):
     def _data(self, flags: int, number: int, payload: bytes) -> None:
         length = len(payload)
         self._credit -= length
-        if self._credit < self.limits.window >> 1:
+        if self._credit < self._low:
             self._renew()
         stream = self.streams.get(number)
         if stream is None:
@@ -170,9 +174,9 @@ class H2Connection(Sender, Generic[Head]):
             self.reset(stream, Code.FLOW_CONTROL_ERROR)
             stream.aborted()
             return
-        if flags & frames.PADDED:
+        if flags & 8:
             payload = frames.unpadded(flags, payload)
-        if flags & frames.END_STREAM:
+        if flags & 1:
             stream.peer_ended = True
             stream.received(payload, ended=True)
             return
@@ -194,13 +198,13 @@ class H2Connection(Sender, Generic[Head]):
             raise ConnectionFault(Code.PROTOCOL_ERROR, f"{what} on stream {number}, which is not open")
 
     def _headers(self, flags: int, number: int, payload: bytes) -> None:
-        if flags & (frames.PADDED | frames.HAS_PRIORITY):
+        if flags & _DRESSED:
             payload = frames.unpadded(flags, payload)
             if flags & frames.HAS_PRIORITY:
                 if len(payload) < 5:
                     raise ConnectionFault(Code.FRAME_SIZE_ERROR, "HEADERS too short for its priority")
                 payload = payload[5:]
-        if flags & frames.END_HEADERS:
+        if flags & 4:
             self._open(flags, number, payload)
         else:
             self._opening = (number, flags, bytearray(payload))
@@ -239,7 +243,7 @@ class H2Connection(Sender, Generic[Head]):
             self.write(frames.rst_stream(number, Code.REFUSED_STREAM))
             return
         self.streams[number] = stream = self._accept(self, number, head)
-        if flags & frames.END_STREAM:
+        if flags & 1:
             stream.peer_ended = True
             stream.received(b"", ended=True)
 

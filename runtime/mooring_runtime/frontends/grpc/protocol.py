@@ -125,7 +125,8 @@ class Connection(H2Connection[Head], asyncio.Protocol):
         """No call is under way any more."""
         if self._shared.closing:
             self.drain()
-        super().rested()
+        if self._final:
+            super().rested()
 
     def finish(self) -> None:
         """The server stops: take no more calls, end those that only wait for the client, hang up after the others."""
@@ -181,7 +182,7 @@ class Connection(H2Connection[Head], asyncio.Protocol):
                 if now - since >= limits.body_timeout + (call.total - had) / _BODY_RATE:
                     call.too_slow(limits.body_timeout)
             if stream.queue:
-                left = sum(len(payload) for _, _, payload in stream.queue)
+                left = stream.waiting
                 since, last = self._waiting.get(number, (now, left))
                 if left != last:
                     since = now
