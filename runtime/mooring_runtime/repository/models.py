@@ -91,6 +91,11 @@ class Model:
         return self.wake is not None or self._metadata is not None or self._expected
 
     @property
+    def servable(self) -> bool:
+        """Whether it serves, or will when it is asked for."""
+        return self.state is State.READY or self.wake is not None
+
+    @property
     def used(self) -> int:
         """Milliseconds since 1970 of the last use, which the load counts for."""
         return max(self.stats.last, self._since)
@@ -186,7 +191,7 @@ class Entry:
     def unfit(self) -> str | None:
         """The sentence that says why not all versions can be asked; None when they can."""
         for model in self.versions.values():
-            if model.state is not State.READY and model.wake is None:
+            if not model.servable:
                 return f"model '{model.name}' is {model.state.value}" + (f": {model.reason}" if model.reason else "")
         return None if self.versions else f"model '{self.name}' is unavailable: {self.reason}"
 

@@ -7,6 +7,7 @@ import pytest
 
 from mooring_runtime.errors import (
     LoadFailed,
+    ModelAsleep,
 )
 from tests.support.repositories import Managed, managing, scaled, until
 
@@ -81,7 +82,7 @@ async def test_files_that_are_refused(
         with pytest.raises(LoadFailed, match=rf"^failed to load 'a': .*{words}"):
             await managed.control.load("a", config, {name: b"garbage"})
         assert await managed.ask("a") == 2
-        assert list(private.iterdir()) == []
+        await until(lambda: not list(private.iterdir()))
 
 
 async def test_a_digest_forbids_other_files(tmp_path: Path) -> None:
@@ -91,3 +92,51 @@ async def test_a_digest_forbids_other_files(tmp_path: Path) -> None:
         await managed.control.load("m", "{}", {"1/model.onnx": file.read_bytes()})
     with pytest.raises(LoadFailed, match=r"failed to load 'm': model.onnx has the SHA-256 digest"):
         await managed.control.load("m")
+
+
+async def test_half_of_what_a_client_sends_is_not_served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    private = tmp_path / "private"
+    private.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(private))
+    scaled(tmp_path / "models/a/model.onnx", 2)
+    sent = {"4/model.onnx": scaled(tmp_path / "x.onnx", 7).read_bytes(), "5/model.onnx": b"garbage"}
+    async with managing(tmp_path / "models") as managed:
+        with pytest.raises(LoadFailed, match=r"model\.onnx is no model"):
+            await managed.control.load("a", '{"version_policy": {"all": {}}}', sent)
+        await managed.settled()
+        assert managed.states() == {"a/1": "READY", "a/5": "UNAVAILABLE"}
+        assert await managed.ask("a") == 2
+        await until(lambda: not list(private.iterdir()))
+
+
+async def test_files_stay_while_the_model_sleeps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    private = tmp_path / "private"
+    private.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(private))
+    scaled(tmp_path / "models/a/model.onnx", 2, 40_000)
+    sent = {"1/model.onnx": scaled(tmp_path / "x.onnx", 7, 40_000).read_bytes()}
+    async with managing(tmp_path / "models", MAX_LOADED_BYTES="60000") as managed:
+        await managed.control.load("b", "{}", sent)
+        assert managed.states() == {"a/1": "UNAVAILABLE", "b/1": "READY"}
+        await managed.control.load("a")
+        assert managed.states() == {"a/1": "READY", "b/1": "UNAVAILABLE"}
+        assert len(list(private.iterdir())) == 1
+        with pytest.raises(ModelAsleep):
+            await managed.ask("b")
+        await until(lambda: managed.states()["b/1"] == "READY")
+        assert await managed.ask("b") == 7
+
+
+async def test_a_load_that_fails_leaves_a_model_asleep(tmp_path: Path) -> None:
+    for factor, name in enumerate("ab", 1):
+        scaled(tmp_path / name / "model.onnx", factor, 40_000)
+    async with managing(tmp_path, MAX_LOADED_BYTES="60000") as managed:
+        assert managed.states() == {"a/1": "READY", "b/1": "UNAVAILABLE"}
+        with pytest.raises(LoadFailed, match="max_batch_size is -1"):
+            await managed.control.load("b", '{"max_batch_size": -1}')
+        with pytest.raises(LoadFailed, match=r"has no file z\.onnx"):
+            await managed.control.load("b", '{"default_model_filename": "z.onnx"}')
+        with pytest.raises(ModelAsleep, match=r"the last try failed: .* has no file z\.onnx"):
+            await managed.ask("b")
+        await until(lambda: managed.states()["b/1"] == "READY")
+        assert await managed.ask("b") == 2
