@@ -255,6 +255,8 @@ def test_what_its_code_raises_while_it_is_loaded(
             SUM.replace("[-1])", "[1])") + "    batch = True\n",
             r"batch is True, but 'sum' has shape \[1\]: the first size must be -1",
         ),
+        (SUM + "    device = 'the fast one'\n", r"Model\.device is 'the fast one': it must be as in 'cpu' or 'cuda:0'"),
+        (SUM + "    memory = '1 GB'\n", r"Model\.memory is '1 GB': it must be a number of bytes"),
         (YIELDS + "    batch = True\n", r"batch is True, but its predict yields answers of one request: remove batch"),
         (SUM.replace("def predict", "async def predict"), r"Model\.predict is async: .* write `def predict`"),
         (

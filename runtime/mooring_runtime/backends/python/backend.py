@@ -2,6 +2,7 @@
 
 import itertools
 import logging
+import re
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -21,16 +22,19 @@ _END: Any = object()
 
 
 class PythonBackend(Backend):
-    """One instance of a model's class, of a module that `sys.modules` has as `module`."""
+    """One instance of a model's class, of a module that `sys.modules` has as `module`; `memory` if it tells none."""
 
     def __init__(self, model: Any, metadata: ModelMetadata, memory: int, module: str) -> None:
         self._model = model
         self._module = module
         self._batch = bool(getattr(model, "batch", False))
         self.metadata = metadata
-        device, told = getattr(model, "device", None), getattr(model, "memory", None)
-        self.device = str(device) if device is not None else "CPU"
-        self.memory = told if isinstance(told, int) else memory
+        self.device = str(getattr(model, "device", None) or "CPU")
+        self.memory = getattr(model, "memory", memory)
+        if not re.fullmatch(r"[A-Za-z]+(:\d+)?", self.device):
+            raise ModelInvalid(f"{type(model).__name__}.device is {self.device!r}: it must be as in 'cpu' or 'cuda:0'")
+        if type(self.memory) is not int or self.memory < 0:
+            raise ModelInvalid(f"{type(model).__name__}.memory is {self.memory!r}: it must be a number of bytes")
 
     def infer(self, inputs: Mapping[str, Array], outputs: Sequence[str]) -> list[Array]:
         """Run once; see `Backend.infer`. Of a decoupled model the one reply, where it gives one."""
