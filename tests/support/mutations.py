@@ -37,8 +37,6 @@ _TOKENS = (
     b"HTTP/1.1",
     b"\0",
     b"%ff",
-)
-_TOKENS += (
     b"Content-Length: 5\r\n",
     b"Transfer-Encoding: chunked\r\n",
     b"Expect: 100-continue\r\n",
