@@ -1,5 +1,7 @@
 """What of single requests is logged and traced, put together from the settings."""
 
+import logging
+import threading
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -14,6 +16,11 @@ from mooring_runtime.settings import ServeSettings
 
 if TYPE_CHECKING:
     from mooring_runtime.dataplane.spans import Tracer
+
+log = logging.getLogger(__name__)
+
+_LAST_SPANS = 2.0
+"""Seconds in which the spans that wait at the end must be sent."""
 
 
 class Observation:
@@ -47,11 +54,16 @@ class Observation:
         return None if self.tracer is None else self.tracer.start
 
     def close(self) -> None:
-        """Write and send what waits; blocks while it does."""
+        """Write and send what waits; blocks while it does, for a bounded time."""
         if self._file is not None:
             self._file.flush()
         if self.tracer is not None:
-            self.tracer.close()
+            # The SDK tries for 10 s to reach a collector that is away; the pod's grace period is for requests.
+            sending = threading.Thread(target=self.tracer.close, name="spans", daemon=True)
+            sending.start()
+            sending.join(_LAST_SPANS)
+            if sending.is_alive():
+                log.warning("the last spans are lost: the collector did not take them within %g s", _LAST_SPANS)
 
 
 def _tracer() -> "Tracer":

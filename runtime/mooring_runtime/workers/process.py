@@ -30,37 +30,36 @@ class Worker:
         self._talk: asyncio.Task[None] | None = None
 
     async def start(self, variables: Mapping[str, str], *, early: bool) -> None:
-        """Start the process with these environment variables beside those of this one; `early`: it listens at once."""
+        """Start the process with these environment variables beside those of this one; `early`: it listens at once.
+
+        Raises OSError when the system has no room for it.
+        """
         ours, theirs = socket.socketpair()
+        words = ("-m", "mooring_runtime.workers", str(theirs.fileno()), str(self.number), "early" if early else "late")
         with theirs:
-            self._process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "mooring_runtime.workers",
-                str(theirs.fileno()),
-                str(self.number),
-                "early" if early else "late",
-                env={**os.environ, **variables},
-                pass_fds=(theirs.fileno(),),
-            )
+            try:
+                self._process = await asyncio.create_subprocess_exec(
+                    sys.executable, *words, env={**os.environ, **variables}, pass_fds=(theirs.fileno(),)
+                )
+            except OSError:
+                ours.close()
+                raise
         ours.setblocking(False)
         self._talk = asyncio.ensure_future(self.link.run(ours))
 
     async def ended(self) -> int:
         """Wait for the end of the process; its exit code, negative for a signal. What it had told is known then."""
-        assert self._process is not None
-        assert self._talk is not None
-        code = await self._process.wait()
+        code = 1 if self._process is None else await self._process.wait()
         self.ready = False
         self.gone = True
-        await self._talk  # The other end is closed, so this ends with what was still on the way.
+        if self._talk is not None:
+            await self._talk  # The other end is closed, so this ends with what was still on the way.
         return code
 
     @property
     def pid(self) -> int:
-        """Of the process."""
-        assert self._process is not None
-        return self._process.pid
+        """Of the process; 0 when there was none."""
+        return 0 if self._process is None else self._process.pid
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal, if the process is still there."""

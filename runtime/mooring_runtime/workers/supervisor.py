@@ -99,7 +99,10 @@ class Supervisor:
         restarts = Restarts()
         while not self._stopping.is_set():
             worker = self._worker(number, restarts)
-            await worker.start(self._variables(number, variables), early=not self._released)
+            try:
+                await worker.start(self._variables(number, variables), early=not self._released)
+            except OSError as error:  # No memory, or too many processes: as if it had died at once.
+                log.error("worker %d cannot be started: %s", number, error)
             if self._stopping.is_set():
                 worker.signal(signal.SIGTERM)
             code = await worker.ended()
