@@ -38,7 +38,7 @@ _IGNORED_BATCHING = ("preserve_ordering",)
 _IGNORED_TENSOR = ("format",)
 _TYPES = {"TYPE_STRING" if name == "BYTES" else f"TYPE_{name}": name for name in DATATYPES}
 _TYPE_OF = {name: kind for kind, name in _TYPES.items()}
-_BACKENDS = {"onnxruntime_onnx": "onnxruntime", "pytorch_libtorch": "pytorch"}
+_BACKENDS = {"onnxruntime_onnx": "onnxruntime", "pytorch_libtorch": "pytorch", "pytorch_export": "pytorch"}
 
 
 def parse(content: str, name: str, base: ModelConfig) -> ModelConfig:
@@ -60,7 +60,7 @@ def parse(content: str, name: str, base: ModelConfig) -> ModelConfig:
 def render(config: ModelConfig, metadata: ModelMetadata, device: str) -> dict[str, Any]:
     """The configuration of a loaded model as Triton tells it: what perf_analyzer and clients ask for, by proto name."""
     skip = 1 if metadata.max_batch else 0
-    graphics = device.partition(":")[0].upper() not in ("CPU", "NOWHERE", "")
+    graphics = device.partition(":")[0].upper() not in ("CPU", "")
     document: dict[str, Any] = {
         "name": metadata.name,
         "platform": metadata.platform,

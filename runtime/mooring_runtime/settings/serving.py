@@ -48,8 +48,8 @@ class ModelSettings:
     max_loaded_bytes: Annotated[
         int | None,
         kinds.size(),
-        "Most bytes of loaded models together; beyond them the one unused for longest is unloaded, and loaded again "
-        "when it is asked for.",
+        "Most bytes of the loaded models of a process together; beyond them the one unused for longest is unloaded, and "
+        "loaded again when it is asked for.",
     ] = None
 
 
