@@ -48,7 +48,7 @@ class ModelSettings:
     max_loaded_bytes: Annotated[
         int | None,
         kinds.size(),
-        "Most bytes of the loaded models of a process together; beyond them the one unused for longest is unloaded, and "
+        "Most bytes of the loaded models of a process; beyond them the one unused for longest is unloaded, and "
         "loaded again when it is asked for.",
     ] = None
 
