@@ -3,19 +3,14 @@
 from collections.abc import Hashable, Iterable
 
 from mooring_runtime.errors import InvalidRequest
-from mooring_runtime.messages import Array, InferRequest, ModelMetadata, TensorSpec
+from mooring_runtime.messages import Array, Fitted, InferRequest, ModelMetadata, TensorSpec
 from mooring_runtime.scheduling import ALONE
 
 _ANY: Hashable = ()
 """`like` of requests that differ in nothing but their first size, of which a model of fixed sizes has no others."""
 
 
-Checked = tuple[dict[str, Array], tuple[str, ...], int, int, Hashable]
-"""A request that the model can take: (arrays by input, outputs wanted, bytes of the arrays, samples, `like`). Samples
-are 1 where the model does not count them; requests of the same `like` may share a run, see `scheduling.ALONE`."""
-
-
-def check(metadata: ModelMetadata, request: InferRequest) -> Checked:
+def check(metadata: ModelMetadata, request: InferRequest) -> Fitted:
     """Raises InvalidRequest with the name, what was found and what the model takes.
 
     A request with more samples than a run has is refused where somebody stated that bound, as Triton does. Where it is
@@ -43,15 +38,16 @@ def check(metadata: ModelMetadata, request: InferRequest) -> Checked:
     wanted = request.outputs
     outputs = _outputs(metadata, wanted) if wanted else metadata.output_names
     if not alike:
-        return feeds, outputs, size, max(rows, 1), ALONE
+        return Fitted(feeds, outputs, size, max(rows, 1), ALONE, request.id)
     if rows > metadata.max_batch and metadata.batch_limit is not None:
         limit = metadata.batch_limit
         raise InvalidRequest(f"{_of(metadata)} takes at most {limit} samples in a request, not {rows}; split it")
     if not 0 < rows <= metadata.max_batch:
-        return feeds, outputs, size, rows, ALONE
+        return Fitted(feeds, outputs, size, rows, ALONE, request.id)
     if metadata.uniform and outputs is metadata.output_names:
-        return feeds, outputs, size, rows, _ANY
-    return feeds, outputs, size, rows, (outputs, *[feeds[name].shape[1:] for name in specs])
+        return Fitted(feeds, outputs, size, rows, _ANY, request.id)
+    like = (outputs, *[feeds[name].shape[1:] for name in specs])
+    return Fitted(feeds, outputs, size, rows, like, request.id)
 
 
 def _misfit(

@@ -11,13 +11,13 @@ from collections.abc import Callable
 from mooring_runtime.dataplane.check import check
 from mooring_runtime.dataplane.observer import Observer, Watch
 from mooring_runtime.errors import Cancelled, InferenceFailed, QueueFull, QueueTimeout, RequestError
-from mooring_runtime.messages import NONE, Array, InferRequest, InferResponse, ModelMetadata, Tensor
+from mooring_runtime.messages import NONE, Array, Fitted, InferRequest, InferResponse, ModelMetadata, Tensor
 from mooring_runtime.repository import Model, Repository, State
 from mooring_runtime.scheduling import ALONE, Job, Run, Ticket
 
 log = logging.getLogger(__name__)
 
-Decode = Callable[[ModelMetadata], InferRequest]
+Decode = Callable[[ModelMetadata], InferRequest | Fitted]
 """Makes the request for a model out of whatever the protocol brought; raises InvalidRequest."""
 Reply = Callable[[InferResponse | RequestError], None]
 """Takes the answer. Called once; of a decoupled model again and again, until an error or a response that is `final`,
@@ -69,8 +69,9 @@ class DataPlane:
             batcher = model.batcher
             if self.pending >= self._limit:
                 raise QueueFull(f"model '{name}' has {self.pending} requests waiting, as many as MOORING_QUEUE allows")
-            request = decode(batcher.metadata)
-            flight = _Flight(self, model, batcher.metadata, request, reply)
+            metadata = batcher.metadata
+            request = decode(metadata)
+            flight = _Flight(self, model, metadata, request, reply)
         except RequestError as error:
             stats.rejected[error.cause] += 1
             stats.failures["REJECTED"] += 1
@@ -81,8 +82,8 @@ class DataPlane:
         flight.arrived = arrived
         if watch is not None:
             flight.watch = watch
-        if request.timeout:
-            flight.deadline = arrived + request.timeout
+        if flight.timeout is not None:
+            flight.deadline = arrived + flight.timeout
         stats.input_bytes += flight.size
         self.pending += 1
         batcher.submit(flight)
@@ -115,23 +116,33 @@ class _Flight(Job):
     """A request between admission and answer."""
 
     watch: Watch | None = None
+    timeout: float | None = None
 
     def __init__(
-        self, plane: DataPlane, model: Model, metadata: ModelMetadata, request: InferRequest, reply: Reply
+        self, plane: DataPlane, model: Model, metadata: ModelMetadata, request: InferRequest | Fitted, reply: Reply
     ) -> None:
         """Raises InvalidRequest when the model cannot take the request."""
-        self.feeds, self.outputs, self.size, self.rows, self.like = check(metadata, request)
-        if request.priority:
-            self.level = request.priority
-        if metadata.decoupled or (metadata.takes_parameters and request.parameters):
-            self.parameters = request.parameters
+        if type(request) is not Fitted:
+            request = self._fit(metadata, request)  # type: ignore[arg-type]
+        self.feeds, self.outputs, self.size, self.rows, self.like, self.id = request
+        if metadata.decoupled or self.parameters:
             self.streamed = True
             self.like = ALONE
         self.plane = plane
         self.stats = model.stats
         self.metadata = metadata
-        self.id = request.id
         self.reply: Reply | None = reply
+
+    def _fit(self, metadata: ModelMetadata, request: InferRequest) -> Fitted:
+        """Check the request, and keep what it asks for beside its tensors."""
+        fitted = check(metadata, request)
+        if request.priority:
+            self.level = request.priority
+        if request.timeout:
+            self.timeout = request.timeout
+        if request.parameters and (metadata.decoupled or metadata.takes_parameters):
+            self.parameters = request.parameters
+        return fitted
 
     def land(self, results: list[Array], run: Run) -> None:
         """The run has ended: answer. The batcher counts it."""
@@ -151,13 +162,13 @@ class _Flight(Job):
         if reply is None:
             return
         specs = metadata.outputs
-        tensors = []
+        tensors: tuple[Tensor, ...] = ()
         if results:
             stats.replies += 1
             for name, array in zip(self.outputs, results, strict=True):
-                tensors.append(_new(Tensor, (name, specs[name].datatype, array)))
+                tensors += (_new(Tensor, (name, specs[name].datatype, array)),)
                 stats.output_bytes += array.nbytes
-        reply(_new(InferResponse, (metadata.name, metadata.version, tuple(tensors), self.id, NONE, final)))
+        reply(_new(InferResponse, (metadata.name, metadata.version, tensors, self.id, NONE, final)))
 
     def fail(self, error: Exception | None) -> None:
         """There is no answer, or no further one: count it and say why."""

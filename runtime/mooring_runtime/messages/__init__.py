@@ -1,6 +1,6 @@
 """What a request and its answer are, whatever protocol carried them: immutable, and no bytes of any protocol."""
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -15,6 +15,7 @@ __all__ = [
     "NONE",
     "Array",
     "Datatype",
+    "Fitted",
     "InferRequest",
     "InferResponse",
     "ModelMetadata",
@@ -87,6 +88,22 @@ class InferRequest(NamedTuple):
     """Seconds from arrival that the request may wait for its run; after them it is answered 503 and does not run."""
 
 
+class Fitted(NamedTuple):
+    """A request that was already held against what its model takes, with nothing special about it."""
+
+    feeds: dict[str, Array]
+    """Arrays by input; all of them."""
+    outputs: tuple[str, ...]
+    """The outputs wanted."""
+    size: int
+    """Bytes of the arrays."""
+    rows: int
+    """Samples; 1 where the model does not count them."""
+    like: Hashable
+    """Requests of the same value may share a run; of None, none."""
+    id: str | None = None
+
+
 class InferResponse(NamedTuple):
     """One answer to a request; `id` is the request's."""
 
@@ -138,6 +155,7 @@ class ModelMetadata:
         "inputs",
         "labels",
         "max_batch",
+        "memo",
         "name",
         "output_names",
         "outputs",
@@ -164,6 +182,8 @@ class ModelMetadata:
         self.output_names = tuple(self.outputs)
         self.binary_only = [spec.name for spec in outputs if not DATATYPES[spec.datatype].json]
         self.batched = bool(inputs) and all(spec.shape[:1] == (-1,) for spec in (*inputs, *outputs))
+        self.memo: dict[Any, Any] = {}
+        """What front ends have found out about requests for this model, by their own keys, for the next time."""
         self.decoupled = traits.decoupled
         self.takes_parameters = traits.parameters
         self.labels = traits.labels

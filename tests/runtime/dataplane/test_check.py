@@ -52,13 +52,13 @@ def test_what_does_not_fit_the_model_is_told(request_: InferRequest, words: str)
 def test_outputs_come_as_asked_or_all() -> None:
     metadata = echo_metadata(("FP32", "INT8"))
     inputs = (tensor("in_FP32"), tensor("in_INT8", "INT8"))
-    assert check(metadata, InferRequest(inputs))[1] == ("out_FP32", "out_INT8")
-    assert check(metadata, InferRequest(inputs, ("out_INT8",)))[1] == ("out_INT8",)
+    assert check(metadata, InferRequest(inputs)).outputs == ("out_FP32", "out_INT8")
+    assert check(metadata, InferRequest(inputs, ("out_INT8",))).outputs == ("out_INT8",)
 
 
 def test_a_model_without_inputs() -> None:
     metadata = ModelMetadata("m", "1", "p", (), (TensorSpec("y", "FP32", (1,)),))
-    assert check(metadata, InferRequest(())) == ({}, ("y",), 0, 1, ALONE)
+    assert check(metadata, InferRequest(())) == ({}, ("y",), 0, 1, ALONE, None)
     assert not metadata.batched
 
 
@@ -74,21 +74,21 @@ def asking(*shapes: tuple[int, ...], outputs: tuple[str, ...] = ()) -> InferRequ
 
 def test_requests_that_differ_in_their_samples_only_are_alike() -> None:
     model = batching((-1, 2))
-    assert check(model, asking((1, 2)))[3:] == (1, check(model, asking((3, 2)))[4])
-    assert check(model, asking((3, 2)))[3] == 3
-    assert check(model, asking((1, 2)))[4] is not ALONE
+    assert check(model, asking((1, 2)))[3:] == (1, check(model, asking((3, 2))).like, None)
+    assert check(model, asking((3, 2))).rows == 3
+    assert check(model, asking((1, 2))).like is not ALONE
 
 
 def test_to_name_all_outputs_is_to_name_none() -> None:
     model = batching((-1, 2))
-    assert check(model, asking((1, 2), outputs=("y",)))[4] == check(model, asking((1, 2)))[4]
+    assert check(model, asking((1, 2), outputs=("y",))).like == check(model, asking((1, 2))).like
 
 
 @given(st.lists(st.tuples(st.integers(1, 4), st.integers(0, 3), st.integers(0, 3)), min_size=2, max_size=2))
 def test_only_equal_sizes_are_alike(requests: list[tuple[int, int, int]]) -> None:
     model = batching((-1, -1), (-1, -1))
     (_, a, b), (_, c, d) = requests
-    one, other = (check(model, asking((rows, left), (rows, right)))[4] for rows, left, right in requests)
+    one, other = (check(model, asking((rows, left), (rows, right))).like for rows, left, right in requests)
     assert (one == other) == ((a, b) == (c, d))
 
 
@@ -96,7 +96,7 @@ def test_other_outputs_are_not_alike() -> None:
     inputs = (TensorSpec("a", "FP32", (-1, 2)),)
     outputs = (TensorSpec("y", "FP32", (-1, 2)), TensorSpec("z", "FP32", (-1, 2)))
     model = ModelMetadata("m", "1", "p", inputs, outputs)
-    likes = [check(model, asking((1, 2), outputs=wanted))[4] for wanted in ((), ("y",), ("z",), ("z", "y"))]
+    likes = [check(model, asking((1, 2), outputs=wanted)).like for wanted in ((), ("y",), ("z",), ("z", "y"))]
     assert len(set(likes)) == 4
 
 
@@ -111,14 +111,14 @@ def test_other_outputs_are_not_alike() -> None:
     ],
 )
 def test_what_runs_alone(model: ModelMetadata, shapes: list[tuple[int, ...]]) -> None:
-    assert check(model, asking(*shapes))[4] is ALONE
+    assert check(model, asking(*shapes)).like is ALONE
 
 
 def test_a_bound_that_somebody_set_is_kept() -> None:
     with pytest.raises(InvalidRequest) as caught:
         check(batching((-1, 2)), asking((5, 2)))
     assert str(caught.value) == "model 'm' takes at most 4 samples in a request, not 5; split it"
-    assert check(batching((-1, 2)), asking((4, 2)))[3] == 4
+    assert check(batching((-1, 2)), asking((4, 2))).rows == 4
 
 
 def test_shapes_that_clients_choose_do_not_fill_the_memory() -> None:

@@ -317,7 +317,9 @@ def asked(parameters: dict[str, Any]) -> InferRequest:
     """What an infer request with these parameters asks of the data plane."""
     body = orjson.dumps({"inputs": [X], "parameters": parameters})
     call = InferCall(Request(Head(b"POST", b"/", {}), body), lambda reply: None)
-    return call.decode(echo_metadata())
+    request = call.decode(echo_metadata())
+    assert isinstance(request, InferRequest)
+    return request
 
 
 def test_priority_and_timeout_reach_the_data_plane() -> None:

@@ -118,7 +118,7 @@ def test_the_quick_way_takes_only_what_the_careful_one_takes_and_reads_the_same(
     if not text or tensors.may_hold_booleans(text):
         return
     item = orjson.loads(text)
-    found = tensors.quick(echo_metadata((name,), shape=(-1, -1)).inputs, item)
+    found = tensors.quick_input(echo_metadata((name,), shape=(-1, -1)), item)
     if found is None:
         return
     datatype = tensors.datatype_of("x", item["datatype"])

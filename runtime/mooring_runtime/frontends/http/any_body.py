@@ -23,7 +23,7 @@ from mooring_runtime.frontends.http.answers import answering, require_single
 from mooring_runtime.frontends.http.infer import HEADER_LENGTH, InferCall
 from mooring_runtime.frontends.http.messages import JSON, OCTETS, Head, Reply, Request, Respond
 from mooring_runtime.frontends.http.predict import Predict, is_predict, only_input, rows_of
-from mooring_runtime.messages import InferRequest, InferResponse, ModelMetadata
+from mooring_runtime.messages import Fitted, InferRequest, InferResponse, ModelMetadata
 
 _TRITON = b"application/vnd.sagemaker-triton.binary+json"
 _CSV = b"text/csv"
@@ -47,7 +47,7 @@ class AnyBody:
         """Answer the client in the manner of its request."""
         self._answer(outcome)
 
-    def decode(self, metadata: ModelMetadata) -> InferRequest:
+    def decode(self, metadata: ModelMetadata) -> InferRequest | Fitted:
         """The request in the body. Raises InvalidRequest."""
         require_single(metadata)
         kind, parameters = multipart.content_type(self._request.headers.get(b"content-type", b""))
@@ -73,7 +73,7 @@ class AnyBody:
     def _v2(self, body: bytes, headers: dict[bytes, bytes]) -> InferCall:
         return InferCall(Request(Head(self._request.method, self._request.target, headers), body), self._respond)
 
-    def _triton(self, metadata: ModelMetadata, size: bytes) -> InferRequest:
+    def _triton(self, metadata: ModelMetadata, size: bytes) -> InferRequest | Fitted:
         respond = self._respond
 
         def renamed(reply: Reply) -> None:
@@ -87,7 +87,7 @@ class AnyBody:
         self._answer = call.reply
         return call.decode(metadata)
 
-    def _json(self, metadata: ModelMetadata, body: bytes, document: Any) -> InferRequest:
+    def _json(self, metadata: ModelMetadata, body: bytes, document: Any) -> InferRequest | Fitted:
         if _is_v2(document):
             call = self._v2(body, {})
             self._answer = call.reply
@@ -101,7 +101,7 @@ class AnyBody:
         self._answer = answering(self._respond, _only_row)
         return predict.decode_rows(metadata, [document])
 
-    def _csv(self, metadata: ModelMetadata, body: bytes) -> InferRequest:
+    def _csv(self, metadata: ModelMetadata, body: bytes) -> InferRequest | Fitted:
         rows: list[Any] = []
         for number, line in enumerate(body.decode(errors="replace").splitlines(), 1):
             if line.strip():

@@ -103,6 +103,7 @@ class Connection(asyncio.Protocol):
         if self._lingering or not self._pending:
             return False
         self._pending[-1].persistence = _CLOSE
+        self._pending[-1].plain = False
         for exchange in list(self._pending):
             if exchange.ticket is not None:
                 exchange.ticket.cancel()
@@ -136,6 +137,8 @@ class Connection(asyncio.Protocol):
         self._pending.append(exchange)
         if shared.log_access is not None:
             exchange.started = time.perf_counter()
+        elif head.plain and not persistence:
+            exchange.plain = True
         try:
             exchange.ticket = shared.handler(request, exchange.respond)
         except RequestError as error:
@@ -174,8 +177,7 @@ class Connection(asyncio.Protocol):
         transport, pending, shared = self._transport, self._pending, self._shared
         if transport is None:
             return
-        plain = exchange.request.head.plain and exchange.persistence == b"" and not (reply.more or exchange.status)
-        if plain and shared.log_access is None and not shared.closing and pending and pending[0] is exchange:
+        if exchange.plain and pending and pending[0] is exchange and not (reply.more or shared.closing):
             # The usual case, in fewer steps than the ones below take.
             pending.popleft()
             parts = render(reply, b"", shared.date, head_only=False)
@@ -192,6 +194,7 @@ class Connection(asyncio.Protocol):
 
     def _answered(self, exchange: Exchange, reply: Reply, transport: asyncio.Transport) -> None:
         if reply.more or exchange.status:
+            exchange.plain = False
             self._answered_in_part(exchange, reply, transport)
             return
         if self._shared.log_access is not None:

@@ -49,6 +49,8 @@ class Exchange:
     """Bytes of its pieces so far."""
     forgotten = False
     """Its connection waits no longer for the answer."""
+    plain = False
+    """Its answer is written as it is and at once, the connection stays, and nobody wants to know of it."""
 
     def __init__(self, connection: "Connection", request: Request, persistence: bytes) -> None:
         self.connection = connection

@@ -9,7 +9,7 @@ from mooring_runtime.frontends.http.answers import require_single
 from mooring_runtime.frontends.http.messages import OCTETS, Part, Reply, Request, Respond, answer, error_reply
 from mooring_runtime.frontends.v2 import classification
 from mooring_runtime.frontends.v2.parameters import Requested, requested
-from mooring_runtime.messages import DATATYPES, InferRequest, InferResponse, ModelMetadata, Tensor, TensorSpec
+from mooring_runtime.messages import DATATYPES, Fitted, InferRequest, InferResponse, ModelMetadata, Tensor, TensorSpec
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ class InferCall:
 
     # --- in
 
-    def decode(self, metadata: ModelMetadata) -> InferRequest:
+    def decode(self, metadata: ModelMetadata) -> InferRequest | Fitted:
         """The request in the body. Raises InvalidRequest with what is wrong with it."""
         self._metadata = metadata
         if metadata.decoupled:
@@ -47,7 +47,13 @@ class InferCall:
         body = self._request.body
         header = self._request.head.headers.get(HEADER_LENGTH)
         if header is None:
-            return self._document(tensors.parse_json(body), None, quick=not tensors.may_hold_booleans(body))
+            document = tensors.parse_json(body)
+            quick = not tensors.may_hold_booleans(body)
+            if quick and not metadata.binary_only:
+                fitted = tensors.quick_request(metadata, document)
+                if fitted is not None:
+                    return fitted
+            return self._document(document, None, quick=quick)
         length = int(header) if header.isdigit() and len(header) < 20 else -1
         if not 0 <= length <= len(body):
             shown = header.decode("latin-1")
@@ -88,11 +94,10 @@ class InferCall:
         items = document.get("inputs")
         if type(items) is not list:
             raise InvalidRequest("inputs must be a list")
-        specs = self._metadata.inputs
         found = []
         offset = 0
         for item in items:
-            tensor = tensors.quick(specs, item) if quick else None
+            tensor = tensors.quick_input(self._metadata, item) if quick else None
             if tensor is None:
                 tensor, offset = _input(item, binary, offset)
             found.append(tensor)

@@ -2,18 +2,18 @@
 
 import json
 import struct
-from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Hashable, Sequence
 from itertools import chain
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
 
+from mooring_runtime.dataplane.check import check
 from mooring_runtime.errors import InvalidRequest
 from mooring_runtime.frontends.http.messages import Part
-from mooring_runtime.messages import DATATYPES, Array, Datatype, Tensor, TensorSpec
+from mooring_runtime.messages import DATATYPES, Array, Datatype, Fitted, InferRequest, ModelMetadata, Tensor
 
 _MAX_SIZE = 2**31 - 1
 _MAX_ELEMENTS = 2**48
@@ -111,35 +111,75 @@ def may_hold_booleans(text: bytes) -> bool:
 _R, _L, _N = b"rln"
 
 
-@lru_cache(1024)
-def _layout(datatype: str, shape: tuple[int, ...]) -> tuple[int, np.dtype[Any], Callable[..., bytes]]:
-    """How to read an input: how many elements, of which type, and what packs them. Raises InvalidRequest."""
+class _Layout(NamedTuple):
+    """How to read a tensor of one shape for one model."""
+
+    elements: int
+    dtype: np.dtype[Any]
+    pack: Callable[..., bytes]
+    size: int
+    """The rest is of `Fitted`, for a model that has no other input."""
+    rows: int
+    like: Hashable
+
+
+_MOST_LAYOUTS = 1024
+"""Of one model: clients choose the shapes, and must not fill the memory with them."""
+
+
+def _layout(metadata: ModelMetadata, name: str, shape: tuple[int, ...]) -> _Layout:
+    """Raises InvalidRequest for a shape that the model does not take, KeyError for an input that it does not have."""
     # Checked first: the product of a text and a number is that text so many times, which fills the memory.
-    count = prod(shape_of("the input", list(shape)))
-    return count, DATATYPES[datatype].dtype, struct.Struct(f"<{count}{_PACKED[datatype]}").pack
+    count = prod(shape_of(name, list(shape)))
+    datatype = DATATYPES[metadata.inputs[name].datatype]
+    pack = struct.Struct(f"<{count}{_PACKED[datatype.name]}").pack
+    size, rows, like = 0, 0, None
+    if len(metadata.inputs) == 1:
+        sample: Array = np.broadcast_to(np.zeros((), datatype.dtype), shape)
+        _, _, size, rows, like, _ = check(metadata, InferRequest((Tensor(name, datatype.name, sample),)))
+    layout = _Layout(count, datatype.dtype, pack, size, rows, like)
+    if len(metadata.memo) < _MOST_LAYOUTS:
+        metadata.memo[name, shape] = layout
+    return layout
 
 
-def quick(specs: Mapping[str, TensorSpec], item: Any) -> Tensor | None:
+def _quick_array(metadata: ModelMetadata, item: Any) -> tuple[Array, _Layout]:
+    """Raises one of `_ODD` for what needs a closer look."""
+    name, datatype, data, shape = item["name"], item["datatype"], item["data"], tuple(item["shape"])
+    if len(item) != 4 or datatype != metadata.inputs[name].datatype:
+        raise KeyError
+    if type(data[0]) is list:
+        data = _flatten(name, data)
+    layout = metadata.memo.get((name, shape)) or _layout(metadata, name, shape)
+    if len(data) != layout[0]:
+        raise ValueError
+    # A shape of 1.0 finds the layout of 1, and is refused here.
+    return np.ndarray(shape, layout[1], layout[2](*data)), layout
+
+
+def quick_input(metadata: ModelMetadata, item: Any) -> Tensor | None:
     """The tensor of an input in JSON; None for one that needs a closer look, or that is wrong.
 
     Only for JSON without booleans, which `struct` and numpy would take for numbers; the rest of what is wrong they
     refuse as `from_json` does, and that says why.
     """
     try:
-        name, datatype, data = item["name"], item["datatype"], item["data"]
-        if datatype != specs[name].datatype or "parameters" in item:
-            return None
-        shape = tuple(item["shape"])
-        if type(data[0]) is list:
-            data = _flatten(name, data)
-        count, dtype, pack = _layout(datatype, shape)
-        if len(data) != count:
-            return None
-        # A shape of 1.0 finds the layout of 1, and is refused here.
-        array: Array = np.ndarray(shape, dtype, pack(*data))
+        array, _ = _quick_array(metadata, item)
     except _ODD:
         return None
-    return tuple.__new__(Tensor, (name, datatype, array))
+    return Tensor(item["name"], item["datatype"], array)
+
+
+def quick_request(metadata: ModelMetadata, document: Any) -> Fitted | None:
+    """The request in a JSON document that says nothing but the model's only input; else None, as `quick_input`."""
+    try:
+        if len(document) != 1 or len(metadata.inputs) != 1:
+            return None
+        [item] = document["inputs"]
+        array, (_, _, _, size, rows, like) = _quick_array(metadata, item)
+    except _ODD:
+        return None
+    return tuple.__new__(Fitted, ({item["name"]: array}, metadata.output_names, size, rows, like, None))
 
 
 def _flatten(what: str, data: object) -> list[Any]:
