@@ -14,7 +14,7 @@ _AT_ONCE = 4
 """Loads at once without a bound: they share the disk and the cores with each other and with the runs."""
 
 
-class NoRoomYet(FatalError):  # noqa: N818 - named by what happened, as in errors
+class NoRoomYet(Exception):  # noqa: N818 - named by what happened, as in errors; nobody outside is told
     """The model fits, but not beside the others, and none of them may be unloaded for it."""
 
 
@@ -53,19 +53,22 @@ class Room:
         if self._bound is None:
             return
         try:
-            if size > self._bound:
-                raise ModelInvalid(
-                    f"model '{model.name}' version {model.version} takes {size} bytes, and MOORING_MAX_LOADED_BYTES is "
-                    f"{self._bound}: raise it above that"
-                )
-            while self.held > self._bound:
-                if not evict:
-                    raise NoRoomYet(f"model '{model.name}' waits for room")
-                if not await self._one_left():
-                    await self._evict(self._victim(model, self._bound))
-        except FatalError:
+            await self._fit(model, self._bound, evict=evict)
+        except (FatalError, NoRoomYet):
             self.leave(model)
             raise
+
+    async def _fit(self, model: Model, bound: int, *, evict: bool) -> None:
+        if model.memory > bound:
+            raise ModelInvalid(
+                f"model '{model.name}' version {model.version} takes {model.memory} bytes, and "
+                f"MOORING_MAX_LOADED_BYTES is {bound}: raise it above that"
+            )
+        while self.held > bound:
+            if not evict:
+                raise NoRoomYet
+            if not await self._one_left():
+                await self._evict(self._victim(model, bound))
 
     def _victim(self, model: Model, bound: int) -> Model:
         this = (model.name, model.version)

@@ -98,7 +98,7 @@ class Versions:
             except FatalError:
                 await on_thread(backend.close)
                 raise
-        except FatalError:
+        except (FatalError, NoRoomYet):
             self._room.leave(new)
             raise
         except Exception as error:
