@@ -43,7 +43,7 @@ class Observed:
             self._observer.current = None
 
     def _span(self, request: Request) -> Span | None:
-        if self._start is None or request.target.startswith(_QUIET):
+        if self._start is None or _QUIET in request.target:
             return None
         headers = {name.decode(): value.decode("latin-1") for name in _CONTEXT if (value := request.headers.get(name))}
         return self._start(request.method.decode("latin-1"), headers)
