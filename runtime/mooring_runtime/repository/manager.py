@@ -104,6 +104,11 @@ class Manager:
         """Models that take no requests any more, and still answer those that they have."""
         return len(self._versions.leaving)
 
+    @property
+    def held(self) -> int:
+        """Bytes that the models hold, those that are being loaded or are leaving included."""
+        return self._versions.room.held
+
     def busy(self) -> Iterator[tuple[str, float]]:
         """(model, seconds that its present run has taken), of every model that has a run on its thread."""
         serving = [model for entry in self._repository for model in entry.versions.values()]

@@ -37,7 +37,7 @@ class Versions:
         self._settings = settings
         self._page = page
         self._load_format = load_format
-        self._room = Room(settings.max_loaded_bytes, self._put_to_sleep, self._one_left)
+        self.room = Room(settings.max_loaded_bytes, self._put_to_sleep, self._one_left)
         self._turns: dict[str, asyncio.Lock] = {}
         self._wakes: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._not_before: dict[tuple[str, str], float] = {}
@@ -70,7 +70,7 @@ class Versions:
         if not serving:
             self._repository.add(new)
         try:
-            async with self._room.gate:
+            async with self.room.gate:
                 await self._load_into(new, source, evict=evict)
         except NoRoomYet:
             new.state = State.UNAVAILABLE
@@ -91,19 +91,19 @@ class Versions:
         options = options_of(new.name, source, self._settings)
         work = partial(load_backend, source, options, self._load_format, new.times)
         try:
-            await self._room.take(new, await on_thread(partial(file_bytes, source)), evict=evict)
+            await self.room.take(new, await on_thread(partial(file_bytes, source)), evict=evict)
             backend, model_format, seconds = await on_thread(work)
             try:
-                await self._room.take(new, backend.memory)
+                await self.room.take(new, backend.memory)
             except FatalError:
                 await on_thread(backend.close)
                 raise
         except (FatalError, NoRoomYet):
-            self._room.leave(new)
+            self.room.leave(new)
             raise
         except Exception as error:
             # A framework's own failure that no backend has foreseen, or too little memory: the server goes on.
-            self._room.leave(new)
+            self.room.leave(new)
             log.exception("model '%s' version %s could not be loaded", new.name, new.version)
             raise ModelInvalid(f"{type(error).__name__}: {error}") from error
         new.serve(backend, source.config)
@@ -136,7 +136,7 @@ class Versions:
 
         def left(_: asyncio.Task[None]) -> None:
             del self.leaving[task]
-            self._room.leave(model)
+            self.room.leave(model)
 
         task.add_done_callback(left)
         return task

@@ -2,6 +2,7 @@
 
 import asyncio
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -179,3 +180,39 @@ async def test_what_leaves_is_waited_for_before_others_are_unloaded(tmp_path: Pa
         scaled(tmp_path / "a/model.onnx", 8, SIZE)
         await managed.control.load("a")
         assert (await managed.ask("a"), await managed.ask("b"), await managed.ask("c")) == (8, 7, 3)
+
+
+async def test_whoever_answers_is_the_model_that_was_asked(tmp_path: Path) -> None:
+    """Clients, loads, unloads and evictions at random: an answer is the right one, or says that the model is away."""
+    random = Random(4)
+    names = "abcdef"
+    for number, name in enumerate(names):
+        scaled(tmp_path / name / "model.onnx", 10 * number, SIZE)
+    async with managing(tmp_path, MAX_LOADED_BYTES="125000") as managed:
+        seen: dict[str, int] = dict.fromkeys(names, 0)
+        leave = asyncio.Event()
+
+        async def client() -> None:
+            while not leave.is_set():
+                name = random.choice(names)
+                try:
+                    number = await managed.ask(name)
+                except ModelNotReady:
+                    await asyncio.sleep(0.001)
+                else:
+                    assert int(number) // 10 == names.index(name)
+                    seen[name] += 1
+
+        clients = [asyncio.ensure_future(client()) for _ in range(6)]
+        for turn in range(40):
+            name = random.choice(names)
+            if random.random() < 0.3:
+                await managed.control.unload(name)
+            else:
+                scaled(tmp_path / name / "model.onnx", 10 * names.index(name) + turn % 10, SIZE)
+                await managed.control.load(name)
+            assert managed.manager.held <= 125_000
+        leave.set()
+        await asyncio.gather(*clients)
+        await managed.settled()
+        assert sum(seen.values()) > 20
