@@ -12,7 +12,7 @@ import pytest
 import requests
 
 from tests.support import models
-from tests.support.runtime_process import Runtime, Server, one
+from tests.support.runtime_process import Runtime, Server, connect, one, post
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -159,6 +159,16 @@ def test_a_client_that_hangs_up_ends_the_stream(session: requests.Session, url: 
     # The model answers one request at a time: had it gone on, nobody else would be answered.
     once: Any = {"text_input": "next", "times": 1}
     assert requests.post(f"{url}/v2/models/speaker/generate", json=once, timeout=20).json()["text_output"] == "next 0"
+
+
+def test_a_client_that_does_not_read_its_stream_holds_up_nobody(house: Server, url: str) -> None:
+    asked = json.dumps({"text_input": "x" * 10_000, "times": 2_000_000_000}).encode()
+    with connect(house.port) as deaf:
+        deaf.sendall(post("/v2/models/speaker/generate_stream", asked))
+        once: Any = {"text_input": "next", "times": 1}
+        answer = requests.post(f"{url}/v2/models/speaker/generate", json=once, timeout=20)
+        assert answer.json()["text_output"] == "next 0"
+    assert house.line("cut off a client that reads more slowly than its answer grows")
 
 
 # --- the rest of the error rows
