@@ -17,7 +17,7 @@ FORMATS = ("onnx", "torch-export", "torchscript", "python")
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSettings:
-    """Which models are served"""
+    """Which models are served: MOORING_MODEL_NAME and MOORING_MODEL_PATH, or MOORING_MODEL_REPOSITORY"""
 
     model_name: Annotated[
         str, kinds.model_name(), "The name under which the model of MOORING_MODEL_PATH is served; required with it."

@@ -105,7 +105,7 @@ def test_help_tells_every_variable() -> None:
 def test_help_has_sections_of_several_settings() -> None:
     lines = describe(ServeSettings).splitlines()
     sections = [line for line in lines if line and not line.startswith(" ")]
-    assert sections[0] == "Which models are served:"
+    assert sections[0].startswith("Which models are served: ")
     assert sections[-1] == "Logs, and the reason of a failure:"
     assert len(sections) == len(set(sections))
     assert max(map(len, lines)) <= 110
