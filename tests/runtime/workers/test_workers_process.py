@@ -211,3 +211,10 @@ def test_a_worker_that_hangs_is_replaced(tmp_path: Path) -> None:
         )
         assert answers_of_all(running, "/v2/health/live") == [(200, {"live": True})]
         assert exchange(running.port, post(INFER, one(0)))[0] == 200
+
+        os.kill(worker_pids(running)[0], signal.SIGSTOP)  # As one whose interpreter a model holds: it tells nothing.
+        until_ready_again(running, times=2)
+        assert any(
+            "has not answered for longer than MOORING_RUN_TIMEOUT" in line["message"] for line in running.lines()
+        )
+        assert running.metric("mooring_worker_restarts_total", model=None, version=None) == 2
