@@ -32,6 +32,10 @@ _TURN = 0.001
 _SHORTEST_TIMER = 0.0005
 """Seconds below which a wait is spent asking the loop again and again: its timers count whole milliseconds."""
 
+_AHEAD = 16
+"""Answers of a stream that the model may be ahead of the loop: one that makes them faster than they can be sent would
+else fill the memory, and each turn of the loop would take longer than the last (measured: seconds for a probe)."""
+
 
 class Loop(Protocol):
     """What a batcher needs of the event loop."""
@@ -272,10 +276,16 @@ class Batcher:
         [job] = batch.jobs
         if self.metadata.decoupled:
             soon = self.loop.call_soon_threadsafe
+            ahead = threading.Semaphore(_AHEAD)
 
             def give(answer: list[Array]) -> None:
                 batch.launched = self.clock()  # A stream that goes on does not hang, however long it is.
-                soon(job.part, answer)
+                ahead.acquire()
+                soon(deliver, answer)
+
+            def deliver(answer: list[Array]) -> None:
+                ahead.release()
+                job.part(answer)
 
             stream(self._runner, batch, self.clock, give)
             batch.results = [[]]
