@@ -62,7 +62,13 @@ def test_what_cannot_be_served(
 ) -> None:
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / name).write_bytes(content)
-    variables = {"model_name": "m", "model_path": str(tmp_path / "models"), "http_port": "0", "metrics_port": "0"}
+    variables = {
+        "model_name": "m",
+        "model_path": str(tmp_path / "models"),
+        "http_port": "0",
+        "grpc_port": "0",
+        "metrics_port": "0",
+    }
     code, message, log = run(command, tmp_path, **variables, **({"model_sha256": digest} if digest else {}))
     assert code == 1
     assert message is not None
@@ -97,7 +103,7 @@ def test_check_takes_a_repository_and_names_the_model_at_fault(tmp_path: Path) -
 @pytest.mark.parametrize("command", ["serve", "check"])
 def test_code_is_refused_until_it_is_allowed(tmp_path: Path, command: str) -> None:
     (tmp_path / "model.pt").write_bytes(b"garbage")
-    given = {"model_name": "m", "model_path": str(tmp_path), "http_port": "0", "metrics_port": "0"}
+    given = {"model_name": "m", "model_path": str(tmp_path), "http_port": "0", "grpc_port": "0", "metrics_port": "0"}
     code, message, _ = run(command, tmp_path, **given)
     assert (code, message is not None and message["reason"]) == (1, "UnsafeFormat")
     assert "set MOORING_ALLOW_UNSAFE_FORMATS=true if you trust it" in str(message)
