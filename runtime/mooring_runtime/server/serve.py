@@ -40,6 +40,9 @@ from mooring_runtime.settings import ServeSettings
 
 log = logging.getLogger(__name__)
 
+_LAST_ANSWERS = 2.0
+"""Seconds for the other answers when a run hangs while the server ends."""
+
 
 def serve(settings: ServeSettings, crew: Crew | None = None) -> None:
     """Serve until SIGTERM or SIGINT; `crew`: as one of several. Raises the FatalError that says why it cannot."""
@@ -80,6 +83,8 @@ class Server:
         self._awaited = repository.not_ready
         self._watchdog = Watchdog(settings.run_timeout, self._manager.busy, self._stuck, self._end)
         self._stop = asyncio.Event()
+        self._hung = asyncio.Event()
+        """Set while a run hangs."""
 
     def _workers(self) -> tuple[int, int, int]:
         return 1, int(self.plane.not_ready() is None), 0
@@ -148,8 +153,7 @@ class Server:
         """Accept no more, answer what is under way, end; the metrics can be read until the last answer has left."""
         for front in self._fronts.values():
             front.close()
-        for front in self._fronts.values():
-            await front.wait_closed()
+        await self._last_answers()
         if self._metrics is not None:
             self._metrics.close()
             await self._metrics.wait_closed()
@@ -157,6 +161,20 @@ class Server:
         self._manager.close()
         self.observation.close()
         log.info("stopped")
+
+    async def _last_answers(self) -> None:
+        """Return when the last answer has left. A run that hangs gives none: then end without it, after a moment for
+        the answers of others; the kubelet's stop is most likely there because of it.
+        """
+        waiting = asyncio.gather(*(front.wait_closed() for front in self._fronts.values()))
+        hung = asyncio.ensure_future(self._hung.wait())
+        await asyncio.wait((waiting, hung), return_when=asyncio.FIRST_COMPLETED)
+        if not waiting.done():
+            await asyncio.wait((waiting,), timeout=_LAST_ANSWERS)
+        hung.cancel()
+        if not waiting.done() and self.plane.stuck is not None:
+            self._end(self.plane.stuck)
+        await waiting
 
     def _listen_to_signals(self) -> None:
         loop = asyncio.get_running_loop()
@@ -167,11 +185,15 @@ class Server:
 
     def _stuck(self, reason: str | None) -> None:
         self.plane.stuck = reason
-        if reason is not None and self._crew is not None:
+        if reason is None:
+            self._hung.clear()
+            return
+        self._hung.set()
+        if self._crew is not None:
             self._crew.stuck(reason)
 
     def _end(self, reason: str) -> NoReturn:
-        """On the watchdog's thread: the loop stands still, so nobody else can end this process."""
+        """End the process at once; on the watchdog's thread, when the loop stands still."""
         if self._crew is None:
             leave_termination_message(self._settings.termination_log, Wedged(reason))
         logging.shutdown()

@@ -35,6 +35,21 @@ def test_a_run_that_takes_too_long_makes_the_server_not_live_until_it_ends(tmp_p
         ]
 
 
+def test_a_run_that_hangs_does_not_hold_up_the_end(tmp_path: Path) -> None:
+    model = blocking(tmp_path / "model.py", on_the_loop=False)
+    message = tmp_path / "message"
+    with (
+        serving(model, allow_unsafe_formats="true", run_timeout="0.5", termination_log=str(message)) as running,
+        connect(running.port) as connection,
+    ):
+        connection.sendall(post(INFER, one(60)))
+        while running.metric("mooring_in_flight") < 1:
+            time.sleep(0.01)
+        running.stop()
+        assert running.code() == 1
+        assert json.loads(message.read_text())["reason"] == "Wedged"
+
+
 def test_a_loop_that_a_model_blocks_ends_the_process(tmp_path: Path) -> None:
     model = blocking(tmp_path / "model.py", on_the_loop=True)
     message = tmp_path / "message"
