@@ -87,7 +87,7 @@ $(STAMP): requirements/dev.txt requirements/tools.txt operator/pyproject.toml ru
 	$(BIN)/uv pip install --quiet --no-deps --no-build-isolation --python $(BIN)/python -e operator -e runtime
 	touch $@
 
-$(CLIENTS_STAMP): requirements/clients.txt $(STAMP)
+$(CLIENTS_STAMP): requirements/clients.txt | $(STAMP)
 	$(PYTHON) -m venv --without-pip $(CLIENTS)
 	$(BIN)/uv pip sync --quiet --require-hashes --python $(CLIENTS)/bin/python requirements/clients.txt
 	touch $@
