@@ -1,7 +1,7 @@
 """Header blocks of requests (RFC 7541, RFC 9113 section 8): from bytes to what a front end makes of them, once.
 
-A client that asks the same again sends the same block, one byte a field, each an index into the table; decoding it
-costs more than a small model does. Such blocks are looked up as a whole.
+A client that asks the same again sends the same block: indices into the table, and literals that it does not want to
+be remembered. Decoding it costs more than a small model does, so such blocks are looked up as a whole.
 """
 
 from collections.abc import Callable
@@ -35,8 +35,7 @@ class HeadReader(Generic[Head]):
         head = self._known.get(block)
         if head is None:
             head = self._make(self.fields(block))
-            # Every byte above 127: indices only. To decode it again would give the same, until the table changes.
-            if block and min(block) >= 0x80:
+            if _keeps_table(block):  # To decode it again would give the same, until another block changes the table.
                 if len(self._known) >= _CACHED:
                     self._known.clear()
                 self._known[block] = head
@@ -44,12 +43,49 @@ class HeadReader(Generic[Head]):
 
     def fields(self, block: bytes) -> Fields:
         """Names and values. Raises ConnectionFault when they cannot be read: the tables then differ for ever."""
-        if block and min(block) < 0x80:  # It may change the table, and with it what the known blocks mean.
+        if not _keeps_table(block):  # Then the known blocks mean something else.
             self._known.clear()
         try:
             return list(self._decoder.decode(block, raw=True))  # raw: bytes, not str.
         except HPACKError as error:
             raise ConnectionFault(Code.COMPRESSION_ERROR, f"a header block cannot be read: {error}") from None
+
+
+def _keeps_table(block: bytes) -> bool:
+    """Whether decoding a block leaves the table as it is; false also for what cannot be read to its end."""
+    offset, size = 0, len(block)
+    while offset < size:
+        first = block[offset]
+        if first & 0x80:  # An index.
+            _, offset = _integer(block, offset, 0x7F)
+        elif first & 0x60:  # A literal to be remembered, or a new size of the table.
+            return False
+        else:
+            index, offset = _integer(block, offset, 0x0F)
+            for _ in range(1 if index else 2):  # The name, unless it is an index, and the value.
+                length, offset = _integer(block, offset, 0x7F)
+                offset += length
+    return offset == size
+
+
+def _integer(block: bytes, offset: int, mask: int) -> tuple[int, int]:
+    """An integer with its prefix (RFC 7541, section 5.1), and the offset behind it; beyond the end for none."""
+    beyond = len(block) + 1
+    if offset >= len(block):
+        return 0, beyond
+    value = block[offset] & mask
+    offset += 1
+    if value < mask:
+        return value, offset
+    for shift in range(0, 28, 7):
+        if offset >= len(block):
+            return 0, beyond
+        byte = block[offset]
+        offset += 1
+        value += (byte & 127) << shift
+        if byte < 128:
+            return value, offset
+    return 0, beyond
 
 
 def check(fields: Fields) -> tuple[dict[bytes, bytes], dict[bytes, bytes]]:
