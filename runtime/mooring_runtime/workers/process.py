@@ -39,7 +39,11 @@ class Worker:
         with theirs:
             try:
                 self._process = await asyncio.create_subprocess_exec(
-                    sys.executable, *words, env={**os.environ, **variables}, pass_fds=(theirs.fileno(),)
+                    sys.executable,
+                    *words,
+                    env={**os.environ, **variables},
+                    pass_fds=(theirs.fileno(),),
+                    start_new_session=True,  # Else a terminal's Ctrl-C would reach it beside our own signal.
                 )
             except OSError:
                 ours.close()
