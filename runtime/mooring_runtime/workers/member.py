@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import socket
 from collections.abc import Mapping
 from typing import Any
@@ -13,6 +14,9 @@ from mooring_runtime.server.crew import Member
 from mooring_runtime.workers.link import Link, files_of, files_on_wire
 
 log = logging.getLogger(__name__)
+
+_ALONE = 60.0
+"""Seconds in which a worker without a supervisor must have answered what it has; nobody would kill it later."""
 
 
 class Crew:
@@ -51,10 +55,17 @@ class Crew:
         observation.logs.changed = lambda wanted: self._link.tell("logs", wanted)
         observation.traces.changed = lambda model, wanted: self._link.tell("traces", [model, wanted])
         self._talk = asyncio.ensure_future(self._link.run(self._end))
-        # Without a supervisor nobody would end this process, nor count what it does.
-        self._talk.add_done_callback(lambda _: server.stop())
+        self._talk.add_done_callback(self._alone)
         if self.at_once:
             self._link.tell("listens")
+
+    def _alone(self, talk: asyncio.Task[None]) -> None:
+        """The supervisor is gone: nobody would end this process, nor count what it does."""
+        if talk.cancelled():
+            return
+        log.error("the supervisor is gone; this worker ends")
+        self._member.stop()
+        asyncio.get_running_loop().call_later(_ALONE, os._exit, 1)
 
     def loaded(self, not_ready: str | None) -> None:
         """All loads have ended."""
