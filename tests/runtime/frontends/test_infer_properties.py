@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from mooring_runtime.frontends.http import tensors
+from mooring_runtime.frontends.http import quick, tensors
 from mooring_runtime.messages import DATATYPES, Array
 from tests.support.serving import Served, echo_metadata
 
@@ -115,10 +115,10 @@ def test_the_quick_way_takes_only_what_the_careful_one_takes_and_reads_the_same(
 ) -> None:
     item = {"name": f"in_{name}", "shape": shape, "datatype": name, "data": data}
     text = orjson.dumps(item, default=str) if not _huge(item) else b""
-    if not text or tensors.may_hold_booleans(text):
+    if not text or quick.may_hold_booleans(text):
         return
     item = orjson.loads(text)
-    found = tensors.quick_input(echo_metadata((name,), shape=(-1, -1)), item)
+    found = quick.quick_input(echo_metadata((name,), shape=(-1, -1)), item)
     if found is None:
         return
     datatype = tensors.datatype_of("x", item["datatype"])

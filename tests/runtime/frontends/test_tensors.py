@@ -10,7 +10,6 @@ from hypothesis.extra import numpy as hnp
 from mooring_runtime.errors import InvalidRequest
 from mooring_runtime.frontends.http import tensors
 from mooring_runtime.messages import DATATYPES, Array
-from tests.support.serving import echo_metadata
 
 JSON_NAMES = [name for name, row in DATATYPES.items() if row.json]
 SHAPES = hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=3)
@@ -163,12 +162,3 @@ def test_bytes_that_are_no_text_cannot_be_json() -> None:
 def test_what_is_no_json(text: bytes) -> None:
     with pytest.raises(InvalidRequest, match="the body is not JSON: "):
         tensors.parse_json(text)
-
-
-@pytest.mark.parametrize("shape", [["abc", 4_000_000_000], [[1], 2], [None], [1.0, 2], [-1, -2], "12", {"a": 1}])
-def test_the_quick_way_leaves_odd_shapes_to_the_careful_one(shape: object) -> None:
-    metadata = echo_metadata(shape=(-1, -1))
-    item = {"name": "in_FP32", "datatype": "FP32", "shape": shape, "data": [1.0, 2.0]}
-    assert tensors.quick_request(metadata, {"inputs": [{**item, "shape": [1, 2]}]}) is not None
-    assert tensors.quick_request(metadata, {"inputs": [item]}) is None
-    assert tensors.quick_input(metadata, item) is None

@@ -4,7 +4,7 @@ import logging
 from typing import Any
 
 from mooring_runtime.errors import InferenceFailed, InvalidRequest, RequestError
-from mooring_runtime.frontends.http import tensors, texts
+from mooring_runtime.frontends.http import quick, tensors, texts
 from mooring_runtime.frontends.http.answers import require_single
 from mooring_runtime.frontends.http.messages import OCTETS, Part, Reply, Request, Respond, answer, error_reply
 from mooring_runtime.frontends.v2 import classification
@@ -47,13 +47,16 @@ class InferCall:
         body = self._request.body
         header = self._request.head.headers.get(HEADER_LENGTH)
         if header is None:
+            fitted = quick.repeated_request(metadata, body)
+            if fitted is not None:
+                return fitted
             document = tensors.parse_json(body)
-            quick = not tensors.may_hold_booleans(body)
-            if quick and not metadata.binary_only:
-                fitted = tensors.quick_request(metadata, document)
+            numbers = not quick.may_hold_booleans(body)
+            if numbers and not metadata.binary_only:
+                fitted = quick.quick_request(metadata, document, body)
                 if fitted is not None:
                     return fitted
-            return self._document(document, None, quick=quick)
+            return self._document(document, None, numbers=numbers)
         length = int(header) if header.isdigit() and len(header) < 20 else -1
         if not 0 <= length <= len(body):
             shown = header.decode("latin-1")
@@ -62,7 +65,7 @@ class InferCall:
             )
         if length == 0:
             return self._raw(memoryview(body))
-        return self._document(texts.parse_repeated(body[:length]), memoryview(body)[length:], quick=False)
+        return self._document(texts.parse_repeated(body[:length]), memoryview(body)[length:], numbers=False)
 
     def _raw(self, body: memoryview) -> InferRequest:
         """A body without JSON: the bytes of the model's only input, in a batch of one."""
@@ -81,7 +84,8 @@ class InferCall:
         self._binary_default = True
         return InferRequest((Tensor(spec.name, datatype.name, tensors.from_bytes(what, body, datatype, shape)),))
 
-    def _document(self, document: Any, binary: memoryview | None, *, quick: bool) -> InferRequest:
+    def _document(self, document: Any, binary: memoryview | None, *, numbers: bool) -> InferRequest:
+        """`numbers`: there is no boolean in it."""
         if type(document) is not dict:
             raise InvalidRequest("the body must be a JSON object")
         request_id = document.get("id")
@@ -97,7 +101,7 @@ class InferCall:
         found = []
         offset = 0
         for item in items:
-            tensor = tensors.quick_input(self._metadata, item) if quick else None
+            tensor = quick.quick_input(self._metadata, item) if numbers else None
             if tensor is None:
                 tensor, offset = _input(item, binary, offset)
             found.append(tensor)
@@ -176,7 +180,8 @@ class InferCall:
             ]
             response = response._replace(outputs=tuple(found))
         model, version, outputs, request_id, parameters, _ = response
-        if len(outputs) == 1 and request_id is None and not parameters and not self._is_binary(outputs[0][0]):
+        as_text = self._binary is None and not self._binary_default
+        if as_text and len(outputs) == 1 and request_id is None and not parameters:
             [(name, datatype, array)] = outputs
             start = texts.start(model, version, name, datatype, array.shape)
             text = b"%b%b}]}" % (start, tensors.to_json(name, datatype, array))

@@ -2,18 +2,17 @@
 
 import json
 import struct
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Sequence
 from itertools import chain
 from math import prod
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import orjson
 
-from mooring_runtime.dataplane.check import check
 from mooring_runtime.errors import InvalidRequest
 from mooring_runtime.frontends.http.messages import Part
-from mooring_runtime.messages import DATATYPES, Array, Datatype, Fitted, InferRequest, ModelMetadata, Tensor
+from mooring_runtime.messages import DATATYPES, Array, Datatype
 
 _MAX_SIZE = 2**31 - 1
 _MAX_ELEMENTS = 2**48
@@ -68,7 +67,7 @@ def from_json(what: str, data: object, datatype: Datatype, shape: tuple[int, ...
     """An array out of `data`, nested or flat, row-major. Raises InvalidRequest when it is not what it should be."""
     if not datatype.json:
         raise InvalidRequest(f"{what} is {datatype.name}, which JSON cannot carry; send it as binary data")
-    flat = _flatten(what, data)
+    flat = flatten(what, data)
     count = prod(shape)
     if len(flat) != count:
         raise InvalidRequest(f"{what} has {len(flat)} elements in data, but its shape {list(shape)} has {count}")
@@ -87,103 +86,11 @@ def from_json(what: str, data: object, datatype: Datatype, shape: tuple[int, ...
         raise InvalidRequest(f"{what} is {datatype.name}, but data holds a number that is too large for it") from None
 
 
-_PACKED = {
-    "UINT8": "B",
-    "UINT16": "H",
-    "UINT32": "I",
-    "UINT64": "Q",
-    "INT8": "b",
-    "INT16": "h",
-    "INT32": "i",
-    "INT64": "q",
-    "FP32": "f",
-    "FP64": "d",
-}
-"""`struct`'s letter of a datatype."""
-_ODD = (KeyError, IndexError, TypeError, ValueError, OverflowError, struct.error, InvalidRequest)
+def flatten(what: str, data: object) -> list[Any]:
+    """The elements of nested lists, row-major.
 
-
-def may_hold_booleans(text: bytes) -> bool:
-    """Whether there might be a boolean in a JSON text. A single letter is found ten times as fast as a word."""
-    return (_R in text and b"true" in text) or (_L in text and b"false" in text)
-
-
-_R, _L, _N = b"rln"
-
-
-class _Layout(NamedTuple):
-    """How to read a tensor of one shape for one model."""
-
-    elements: int
-    dtype: np.dtype[Any]
-    pack: Callable[..., bytes]
-    size: int
-    """The rest is of `Fitted`, for a model that has no other input."""
-    rows: int
-    like: Hashable
-
-
-_MOST_LAYOUTS = 1024
-"""Of one model: clients choose the shapes, and must not fill the memory with them."""
-
-
-def _layout(metadata: ModelMetadata, name: str, shape: tuple[int, ...]) -> _Layout:
-    """Raises InvalidRequest for a shape that the model does not take, KeyError for an input that it does not have."""
-    # Checked first: the product of a text and a number is that text so many times, which fills the memory.
-    count = prod(shape_of(name, list(shape)))
-    datatype = DATATYPES[metadata.inputs[name].datatype]
-    pack = struct.Struct(f"<{count}{_PACKED[datatype.name]}").pack
-    size, rows, like = 0, 0, None
-    if len(metadata.inputs) == 1:
-        sample: Array = np.broadcast_to(np.zeros((), datatype.dtype), shape)
-        _, _, size, rows, like, _ = check(metadata, InferRequest((Tensor(name, datatype.name, sample),)))
-    layout = _Layout(count, datatype.dtype, pack, size, rows, like)
-    if len(metadata.memo) < _MOST_LAYOUTS:
-        metadata.memo[name, shape] = layout
-    return layout
-
-
-def _quick_array(metadata: ModelMetadata, item: Any) -> tuple[Array, _Layout]:
-    """Raises one of `_ODD` for what needs a closer look."""
-    name, datatype, data, shape = item["name"], item["datatype"], item["data"], tuple(item["shape"])
-    if len(item) != 4 or datatype != metadata.inputs[name].datatype:
-        raise KeyError
-    if type(data[0]) is list:
-        data = _flatten(name, data)
-    layout = metadata.memo.get((name, shape)) or _layout(metadata, name, shape)
-    if len(data) != layout[0]:
-        raise ValueError
-    # A shape of 1.0 finds the layout of 1, and is refused here.
-    return np.ndarray(shape, layout[1], layout[2](*data)), layout
-
-
-def quick_input(metadata: ModelMetadata, item: Any) -> Tensor | None:
-    """The tensor of an input in JSON; None for one that needs a closer look, or that is wrong.
-
-    Only for JSON without booleans, which `struct` and numpy would take for numbers; the rest of what is wrong they
-    refuse as `from_json` does, and that says why.
+    Every level must be regular: `[[1, 2, 3], [4]]` is no array, though it has four elements. Raises InvalidRequest.
     """
-    try:
-        array, _ = _quick_array(metadata, item)
-    except _ODD:
-        return None
-    return Tensor(item["name"], item["datatype"], array)
-
-
-def quick_request(metadata: ModelMetadata, document: Any) -> Fitted | None:
-    """The request in a JSON document that says nothing but the model's only input; else None, as `quick_input`."""
-    try:
-        if len(document) != 1 or len(metadata.inputs) != 1:
-            return None
-        [item] = document["inputs"]
-        array, (_, _, _, size, rows, like) = _quick_array(metadata, item)
-    except _ODD:
-        return None
-    return tuple.__new__(Fitted, ({item["name"]: array}, metadata.output_names, size, rows, like, None))
-
-
-def _flatten(what: str, data: object) -> list[Any]:
-    """Every level of a nested list must be regular: `[[1, 2, 3], [4]]` is no array, though it has four elements."""
     if type(data) is not list:
         raise InvalidRequest(f"{what} has data that is no list")
     while data and type(data[0]) is list:
@@ -258,7 +165,7 @@ def to_json(name: str, datatype: str, array: Array) -> bytes:
     if datatype != "BYTES":
         text = orjson.dumps(array.ravel(), option=orjson.OPT_SERIALIZE_NUMPY)
         # orjson makes null of what is no number in JSON; nothing else here has an n.
-        return text if _N not in text else json.dumps(array.ravel().tolist(), separators=(",", ":")).encode()
+        return text if b"n" not in text else json.dumps(array.ravel().tolist(), separators=(",", ":")).encode()
     try:
         return orjson.dumps([element.decode() for element in array.ravel()])
     except UnicodeDecodeError:
