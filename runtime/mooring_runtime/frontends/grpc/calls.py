@@ -23,6 +23,7 @@ from mooring_runtime.errors import (
 from mooring_runtime.errors.codes import GrpcCode
 from mooring_runtime.frontends.grpc import frames, headers
 from mooring_runtime.frontends.grpc.envelopes import DONE, HEAD, WINDOW_BITS, Reader, trailers, unpacked
+from mooring_runtime.frontends.grpc.field_table import Fields
 from mooring_runtime.frontends.grpc.frames import literal
 from mooring_runtime.frontends.grpc.h2send import Part, Sender, Stream
 from mooring_runtime.scheduling import Ticket
@@ -89,7 +90,7 @@ class App(NamedTuple):
     log_call: "Callable[[Call, GrpcCode], None] | None" = None
     """Called at the end of each call."""
 
-    def read_head(self, fields: headers.Fields) -> Head:
+    def read_head(self, fields: Fields) -> Head:
         """What a request asks for. Raises StreamFault for what is no HTTP/2."""
         pseudo, metadata = headers.check(fields)
         path = pseudo[b":path"]

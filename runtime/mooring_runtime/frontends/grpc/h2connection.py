@@ -14,9 +14,10 @@ from collections.abc import Callable
 from typing import Generic
 
 from mooring_runtime.frontends.grpc import frames
+from mooring_runtime.frontends.grpc.field_table import Fields
 from mooring_runtime.frontends.grpc.frames import Code, ConnectionFault, StreamFault
 from mooring_runtime.frontends.grpc.h2send import FIRST_WINDOW, LARGEST_SENT, Limits, Sender, Stream
-from mooring_runtime.frontends.grpc.headers import Fields, Head, HeadReader
+from mooring_runtime.frontends.grpc.headers import Head, HeadReader
 
 _BUDGET = 2000.0
 """Idle work that a peer may cause at once; Go and nghttp2 allow half of it for resets alone."""

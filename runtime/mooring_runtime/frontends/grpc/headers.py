@@ -7,14 +7,11 @@ be remembered. Decoding it costs more than a small model does, so such blocks ar
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from hpack import Decoder
-from hpack.exceptions import HPACKError
-
-from mooring_runtime.frontends.grpc.frames import Code, ConnectionFault, StreamFault
+from mooring_runtime.frontends.grpc.field_table import Fields, FieldTable
+from mooring_runtime.frontends.grpc.frames import Code, StreamFault
 
 Head = TypeVar("Head")
 """What the fields of a request's headers are made into; immutable."""
-Fields = list[tuple[bytes, bytes]]
 
 _CACHED = 64
 _PSEUDO = frozenset({b":method", b":scheme", b":path", b":authority"})
@@ -27,15 +24,16 @@ class HeadReader(Generic[Head]):
     def __init__(self, limit: int, make: Callable[[Fields], Head]) -> None:
         """`limit`: bytes of all names and values together, and 32 for each, as the protocol counts."""
         self._make = make
-        self._decoder = Decoder(max_header_list_size=limit)
+        self._table = FieldTable(limit)
         self._known: dict[bytes, Head] = {}
 
     def head(self, block: bytes) -> Head:
         """The request of a block. Raises StreamFault, and ConnectionFault for what fields does."""
         head = self._known.get(block)
         if head is None:
+            changes = self._table.changes
             head = self._make(self.fields(block))
-            if _keeps_table(block):  # To decode it again would give the same, until another block changes the table.
+            if self._table.changes == changes:  # To decode it again gives the same, until the table changes.
                 if len(self._known) >= _CACHED:
                     self._known.clear()
                 self._known[block] = head
@@ -43,49 +41,12 @@ class HeadReader(Generic[Head]):
 
     def fields(self, block: bytes) -> Fields:
         """Names and values. Raises ConnectionFault when they cannot be read: the tables then differ for ever."""
-        if not _keeps_table(block):  # Then the known blocks mean something else.
-            self._known.clear()
+        changes = self._table.changes
         try:
-            return list(self._decoder.decode(block, raw=True))  # raw: bytes, not str.
-        except HPACKError as error:
-            raise ConnectionFault(Code.COMPRESSION_ERROR, f"a header block cannot be read: {error}") from None
-
-
-def _keeps_table(block: bytes) -> bool:
-    """Whether decoding a block leaves the table as it is; false also for what cannot be read to its end."""
-    offset, size = 0, len(block)
-    while offset < size:
-        first = block[offset]
-        if first & 0x80:  # An index.
-            _, offset = _integer(block, offset, 0x7F)
-        elif first & 0x60:  # A literal to be remembered, or a new size of the table.
-            return False
-        else:
-            index, offset = _integer(block, offset, 0x0F)
-            for _ in range(1 if index else 2):  # The name, unless it is an index, and the value.
-                length, offset = _integer(block, offset, 0x7F)
-                offset += length
-    return offset == size
-
-
-def _integer(block: bytes, offset: int, mask: int) -> tuple[int, int]:
-    """An integer with its prefix (RFC 7541, section 5.1), and the offset behind it; beyond the end for none."""
-    beyond = len(block) + 1
-    if offset >= len(block):
-        return 0, beyond
-    value = block[offset] & mask
-    offset += 1
-    if value < mask:
-        return value, offset
-    for shift in range(0, 28, 7):
-        if offset >= len(block):
-            return 0, beyond
-        byte = block[offset]
-        offset += 1
-        value += (byte & 127) << shift
-        if byte < 128:
-            return value, offset
-    return 0, beyond
+            return self._table.read(block)
+        finally:
+            if self._table.changes != changes:  # The known blocks mean something else now.
+                self._known.clear()
 
 
 def check(fields: Fields) -> tuple[dict[bytes, bytes], dict[bytes, bytes]]:
