@@ -123,7 +123,12 @@ def _has_id(document: dict[str, Any]) -> bool:
 
 _DATA, _END = b'"data":', b"}]}"
 """Between them stand the elements of the last input, where they are the last thing that it says."""
+_TAIL = -len(_END)
 _LONGEST_START = 1024
+_LAST = "last"
+"""The key of the beginning that came last, which is likely to come next."""
+_Start = tuple[bytes, str, tuple[int, ...], _Layout]
+"""A beginning, and what it says: the input's name, its shape and how to read it."""
 
 
 def _keep_start(metadata: ModelMetadata, body: bytes, item: dict[str, Any], layout: _Layout) -> None:
@@ -131,8 +136,8 @@ def _keep_start(metadata: ModelMetadata, body: bytes, item: dict[str, Any], layo
     if len(start) > _LONGEST_START or len(metadata.memo) >= _MOST_LAYOUTS or not body.endswith(_END):
         return
     # What was found is the key and not a part of a name, if the rest is what the parser has read.
-    if orjson.loads(body[len(start) : -len(_END)]) == item["data"]:
-        metadata.memo[start] = item["name"], tuple(item["shape"]), layout
+    if orjson.loads(body[len(start) : _TAIL]) == item["data"]:
+        metadata.memo[start] = start, item["name"], tuple(item["shape"]), layout
 
 
 def repeated_request(metadata: ModelMetadata, body: bytes) -> Fitted | None:
@@ -140,12 +145,17 @@ def repeated_request(metadata: ModelMetadata, body: bytes) -> Fitted | None:
 
     A client repeats all of the text but the elements, so only they are read.
     """
-    cut = body.find(_DATA) + len(_DATA)
-    known = metadata.memo.get(body[:cut])
-    if known is None or not body.endswith(_END):
+    memo = metadata.memo
+    known: _Start | None = memo.get(_LAST)
+    if known is None or not body.startswith(known[0]):
+        known = memo.get(body[: body.find(_DATA) + len(_DATA)])
+        if known is None:
+            return None
+        memo[_LAST] = known
+    start, name, shape, (elements, dtype, pack, size, rows, like) = known
+    if not body.endswith(_END):
         return None
-    name, shape, (elements, dtype, pack, size, rows, like) = known
-    text = body[cut : -len(_END)]
+    text = body[len(start) : _TAIL]
     try:
         data = orjson.loads(text)
         if type(data[0]) is list:

