@@ -1,9 +1,10 @@
+import numpy as np
 import orjson
 import pytest
 
 from mooring_runtime.frontends.http import quick
-from mooring_runtime.messages import Fitted, ModelMetadata
-from tests.support.serving import echo_metadata
+from mooring_runtime.messages import DATATYPES, Array, Fitted, InferRequest, ModelMetadata, Tensor
+from tests.support.serving import Apart, Served, echo_metadata
 
 
 @pytest.mark.parametrize("shape", [["abc", 4_000_000_000], [[1], 2], [None], [1.0, 2], [-1, -2], "12", {"a": 1}])
@@ -70,3 +71,79 @@ def test_an_id_does_not_slow_a_request_down() -> None:
     assert first is not None
     assert first.id == "a"
     assert again is None
+
+
+NUMBERS = ("FP32", "INT64", "FP16", "BF16", "UINT8", "FP64")
+
+
+def binary_request(served: Served, arrays: dict[str, Array], **more: object) -> tuple[int, bytes]:
+    """(status, the bytes of all outputs) of these inputs sent as bytes."""
+    inputs = [
+        {
+            "name": f"in_{name}",
+            "shape": array.shape,
+            "datatype": name,
+            "parameters": {"binary_data_size": array.nbytes},
+        }
+        for name, array in arrays.items()
+    ]
+    document = {"inputs": inputs, "parameters": {"binary_data_output": True}, **more}
+    reply = served.infer(document, binary=b"".join(array.tobytes() for array in arrays.values()))
+    return reply.status, b"".join(reply.body[1:])
+
+
+@pytest.mark.parametrize("padding", range(8))
+@pytest.mark.parametrize("names", [("FP32",), ("UINT8", "FP64"), NUMBERS])
+def test_bytes_behind_json_that_is_repeated_are_read_anew(names: tuple[str, ...], padding: int) -> None:
+    """Wherever the bytes begin: `padding` moves them."""
+    served = Served(echo_metadata(names))
+    random = np.random.default_rng(0)
+    for _ in range(3):
+        arrays = {name: random.integers(0, 100, (2, 2)).astype(DATATYPES[name].dtype) for name in names}
+        status, raw = binary_request(served, arrays, x="x" * padding)
+        assert status == 200
+        assert raw == b"".join(array.tobytes() for array in arrays.values())
+    assert any(isinstance(each, quick.Plan) for each in served.backend.metadata.memo.values())
+
+
+def test_booleans_behind_json_that_is_repeated_are_looked_at_each_time() -> None:
+    served = Served(echo_metadata(("BOOL",)))
+    assert binary_request(served, {"BOOL": np.array([[True, False]])})[0] == 200
+    assert binary_request(served, {"BOOL": np.array([[1, 2]], np.uint8)})[0] == 400
+
+
+def test_a_body_of_another_size_has_no_plan() -> None:
+    served = Served()
+    array = np.array([[1.0, 2.0]], np.float32)
+    assert binary_request(served, {"FP32": array})[0] == 200
+    inputs = [{"name": "in_FP32", "shape": [1, 2], "datatype": "FP32", "parameters": {"binary_data_size": 8}}]
+    document = {"inputs": inputs, "parameters": {"binary_data_output": True}}
+    assert served.infer(document, binary=array.tobytes()[:-1]).status == 400
+    assert served.infer(document, binary=array.tobytes() + b"x").status == 400
+    assert served.infer(document, binary=array.tobytes()).status == 200
+
+
+@pytest.mark.parametrize("parameters", [{"priority": 1}, {"timeout": 10**9}, {"mine": 1}])
+def test_what_asks_for_more_has_no_plan(parameters: dict[str, object]) -> None:
+    served = Served(times=Apart())
+    text = orjson.dumps({"parameters": parameters})
+    request = InferRequest(
+        (Tensor("in_FP32", "FP32", np.zeros((1, 2), np.float32)),),
+        parameters={"mine": 1} if "mine" in parameters else {},
+        priority=1 if "priority" in parameters else 0,
+        timeout=1.0 if "timeout" in parameters else None,
+    )
+    metadata = served.backend.metadata
+    quick.keep_plan(metadata, text, len(text) + 8, request, (False, None))
+    assert metadata.memo == {}
+    quick.keep_plan(metadata, text, len(text) + 8, InferRequest(request.inputs), (False, None))
+    assert text in metadata.memo
+
+
+def test_what_clients_choose_does_not_fill_the_memory() -> None:
+    served = Served()
+    array = np.array([[1.0, 2.0]], np.float32)
+    for number in range(1500):
+        assert binary_request(served, {"FP32": array}, x=number)[0] == 200
+        assert found({"inputs": [{**ITEM, "x": number}]}, served.backend.metadata)[0] is None
+    assert len(served.backend.metadata.memo) <= 1024

@@ -65,7 +65,15 @@ class InferCall:
             )
         if length == 0:
             return self._raw(memoryview(body))
-        return self._document(texts.parse_repeated(body[:length]), memoryview(body)[length:], numbers=False)
+        text = body[:length]
+        plan = quick.plan_for(metadata, text, body)
+        if plan is not None:
+            self._binary_default, self._binary = plan.choice
+            return quick.planned_request(plan, body)
+        request = self._document(tensors.parse_json(text), memoryview(body)[length:], numbers=False)
+        if self._classes is None:
+            quick.keep_plan(metadata, text, len(body), request, (self._binary_default, self._binary))
+        return request
 
     def _raw(self, body: memoryview) -> InferRequest:
         """A body without JSON: the bytes of the model's only input, in a batch of one."""
@@ -186,21 +194,27 @@ class InferCall:
             start = texts.start(model, version, name, datatype, array.shape)
             text = b"%b%b}]}" % (start, tensors.to_json(name, datatype, array))
             return answer((text,))
+        if len(outputs) == 1 and request_id is None and not parameters and self._is_binary(outputs[0][0]):
+            [(name, datatype, array)] = outputs
+            blob = tensors.to_bytes(datatype, array)
+            return _binary_answer(texts.binary(model, version, name, datatype, array.shape, len(blob)), [blob])
         entries: list[bytes] = []
         blobs: list[Part] = []
         for name, datatype, array in outputs:
-            entry = texts.output(name, datatype, array.shape)
             if self._is_binary(name):
                 blob = tensors.to_bytes(datatype, array)
-                entries.append(b'%b,"parameters":{"binary_data_size":%d}}' % (entry, len(blob)))
+                entries.append(texts.binary_output(name, datatype, array.shape, len(blob)))
                 blobs.append(blob)
             else:
+                entry = texts.output(name, datatype, array.shape)
                 entries.append(b'%b,"data":%b}' % (entry, tensors.to_json(name, datatype, array)))
         text = texts.answer(response, entries)
-        if not blobs:
-            return answer((text,))
-        length = (b"Inference-Header-Content-Length", b"%d" % len(text))
-        return answer((text, *blobs), OCTETS, (length,))
+        return _binary_answer(text, blobs) if blobs else answer((text,))
+
+
+def _binary_answer(text: bytes, blobs: list[Part]) -> Reply:
+    length = (b"Inference-Header-Content-Length", b"%d" % len(text))
+    return answer((text, *blobs), OCTETS, (length,))
 
 
 def _input(item: Any, binary: memoryview | None, offset: int) -> tuple[Tensor, int]:

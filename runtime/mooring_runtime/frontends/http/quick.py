@@ -1,4 +1,5 @@
-"""Quicker ways to read what most requests are: numbers in JSON for a model of one input. Pure, but for what is kept.
+"""Quicker ways to read what most requests are: numbers in JSON for a model of one input, and bytes behind JSON that is
+always the same. Pure, but for what is kept in `ModelMetadata.memo`.
 
 `tensors` reads with care and says what is wrong; here a few steps read what is right, and everything else, wrong or
 merely unusual, is None. Whatever is read here, `tensors` reads the same.
@@ -53,8 +54,9 @@ class _Layout(NamedTuple):
     like: Hashable
 
 
-_MOST_LAYOUTS = 1024
-"""Of one model: clients choose the shapes, and must not fill the memory with them."""
+_MOST_KEPT = 1024
+"""Of one model; when there is more all is forgotten, for clients that never repeat themselves must not fill the memory,
+nor shut the others out."""
 
 
 def _layout(metadata: ModelMetadata, name: str, shape: tuple[int, ...]) -> _Layout:
@@ -68,9 +70,14 @@ def _layout(metadata: ModelMetadata, name: str, shape: tuple[int, ...]) -> _Layo
         sample: Array = np.broadcast_to(np.zeros((), datatype.dtype), shape)
         _, _, size, rows, like, _ = check(metadata, InferRequest((Tensor(name, datatype.name, sample),)))
     layout = _Layout(count, datatype.dtype, pack, size, rows, like)
-    if len(metadata.memo) < _MOST_LAYOUTS:
-        metadata.memo[name, shape] = layout
+    _keep(metadata, (name, shape), layout)
     return layout
+
+
+def _keep(metadata: ModelMetadata, key: Hashable, value: object) -> None:
+    if len(metadata.memo) >= _MOST_KEPT:
+        metadata.memo.clear()
+    metadata.memo[key] = value
 
 
 def _quick_array(metadata: ModelMetadata, item: Any) -> tuple[Array, _Layout]:
@@ -133,11 +140,11 @@ _Start = tuple[bytes, str, tuple[int, ...], _Layout]
 
 def _keep_start(metadata: ModelMetadata, body: bytes, item: dict[str, Any], layout: _Layout) -> None:
     start = body[: body.find(_DATA) + len(_DATA)]
-    if len(start) > _LONGEST_START or len(metadata.memo) >= _MOST_LAYOUTS or not body.endswith(_END):
+    if len(start) > _LONGEST_START or not body.endswith(_END):
         return
     # What was found is the key and not a part of a name, if the rest is what the parser has read.
     if orjson.loads(body[len(start) : _TAIL]) == item["data"]:
-        metadata.memo[start] = start, item["name"], tuple(item["shape"]), layout
+        _keep(metadata, start, (start, item["name"], tuple(item["shape"]), layout))
 
 
 def repeated_request(metadata: ModelMetadata, body: bytes) -> Fitted | None:
@@ -166,3 +173,67 @@ def repeated_request(metadata: ModelMetadata, body: bytes) -> Fitted | None:
     except _ODD:
         return None
     return tuple.__new__(Fitted, ({name: array}, metadata.output_names, size, rows, like, None))
+
+
+class Plan(NamedTuple):
+    """What the JSON before binary data says: everything but the bytes."""
+
+    total: int
+    """Of the whole body."""
+    inputs: tuple[tuple[str, tuple[int, ...], np.dtype[Any], int, int, bool], ...]
+    """Name, shape, dtype, where the bytes begin and end, and whether they can be used where they lie."""
+    outputs: tuple[str, ...]
+    size: int
+    """The rest is of `Fitted`."""
+    rows: int
+    like: Hashable
+    id: str | None
+    choice: tuple[bool, dict[str, bool] | None]
+    """Which outputs are wanted as bytes, as the front end keeps it."""
+
+
+def plan_for(metadata: ModelMetadata, text: bytes, body: bytes) -> Plan | None:
+    """The plan for bodies that begin with the JSON `text`, if there is one and `body` has the size that it tells."""
+    plan: Plan | None = metadata.memo.get(text)
+    return plan if plan is not None and plan.total == len(body) else None
+
+
+def planned_request(plan: Plan, body: bytes) -> Fitted:
+    """The request in a body that has a plan."""
+    feeds: dict[str, Array] = {}
+    for name, shape, dtype, begin, end, usable in plan.inputs:
+        feeds[name] = np.ndarray(shape, dtype, body, begin) if usable else np.ndarray(shape, dtype, body[begin:end])
+    return tuple.__new__(Fitted, (feeds, *plan[2:7]))
+
+
+def keep_plan(
+    metadata: ModelMetadata,
+    text: bytes,
+    total: int,
+    request: InferRequest,
+    choice: tuple[bool, dict[str, bool] | None],
+) -> None:
+    """Keep what was read with care: `request` came from the JSON `text` in a body of `total` bytes.
+
+    Nothing is kept of a request whose elements have to be looked at (texts and booleans), that has elements in its
+    JSON, or that asks for more than its outputs.
+    """
+    if len(text) > _LONGEST_START:
+        return
+    if request.parameters or request.priority or request.timeout:
+        return
+    begin = len(text)
+    inputs = []
+    for name, datatype, array in request.inputs:
+        end = begin + array.nbytes
+        if datatype in ("BYTES", "BOOL"):
+            return
+        inputs.append((name, array.shape, array.dtype, begin, end, begin % array.itemsize == 0))
+        begin = end
+    if begin != total:
+        return
+    try:
+        fitted = check(metadata, request)
+    except InvalidRequest:
+        return
+    _keep(metadata, text, Plan(total, tuple(inputs), *fitted[1:], choice))

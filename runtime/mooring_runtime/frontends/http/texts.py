@@ -1,34 +1,34 @@
-"""JSON that is the same in every request or answer of a client, read or written once. Pure, but for a cache.
+"""The JSON of answers. Those of a model differ in nothing but their numbers, so the rest is written once.
 
-A client that sends tensors as bytes repeats the JSON before them, and the answers of a model differ in nothing but
-their numbers.
+Pure, but for a cache.
 """
 
 from functools import lru_cache
-from typing import Any
 
 import orjson
 
-from mooring_runtime.frontends.http import tensors
 from mooring_runtime.messages import InferResponse
 
 _KEPT = 1024
-_KEPT_BYTES = 1024
-"""Of the largest text of a request that is kept: clients must not fill the memory."""
-
-
-def parse_repeated(text: bytes) -> Any:
-    """A JSON document that a client may repeat; nobody changes it. Raises InvalidRequest."""
-    return _parse(text) if len(text) <= _KEPT_BYTES else tensors.parse_json(text)
-
-
-_parse = lru_cache(_KEPT)(tensors.parse_json)
+"""Texts of one kind that are kept: clients choose the shapes, and must not fill the memory with them."""
 
 
 @lru_cache(_KEPT)
 def start(model: str, version: str, name: str, datatype: str, shape: tuple[int, ...]) -> bytes:
     """The JSON of an answer without an id up to the elements of its only output; two braces and a bracket are open."""
     return b'%b,"outputs":[%b,"data":' % (_start(model, version), output(name, datatype, shape))
+
+
+@lru_cache(_KEPT)
+def binary(model: str, version: str, name: str, datatype: str, shape: tuple[int, ...], size: int) -> bytes:
+    """The JSON of an answer without an id whose only output is `size` bytes behind it."""
+    return b'%b,"outputs":[%b]}' % (_start(model, version), binary_output(name, datatype, shape, size))
+
+
+@lru_cache(_KEPT)
+def binary_output(name: str, datatype: str, shape: tuple[int, ...], size: int) -> bytes:
+    """The JSON of an output that is `size` bytes behind it."""
+    return b'%b,"parameters":{"binary_data_size":%d}}' % (output(name, datatype, shape), size)
 
 
 def answer(response: InferResponse, entries: list[bytes]) -> bytes:
