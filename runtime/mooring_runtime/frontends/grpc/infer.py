@@ -13,7 +13,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mooring_runtime.dataplane import DataPlane
-from mooring_runtime.errors import BodyTooLarge, InferenceFailed, RequestError, Unavailable, Unsupported
+from mooring_runtime.errors import (
+    BodyTooLarge,
+    DeadlineExceeded,
+    InferenceFailed,
+    QueueTimeout,
+    RequestError,
+    Unavailable,
+    Unsupported,
+)
 from mooring_runtime.frontends.grpc import messages
 from mooring_runtime.frontends.grpc.calls import Call
 from mooring_runtime.frontends.grpc.envelopes import framed
@@ -105,7 +113,7 @@ class Inference:
 class Asked:
     """One request: `decode` and `reply` are what the data plane calls, in this order."""
 
-    __slots__ = ("_input", "_raws", "_request", "call", "metadata", "plan")
+    __slots__ = ("_hurried", "_input", "_raws", "_request", "call", "metadata", "plan")
 
     call: Call
 
@@ -114,13 +122,16 @@ class Asked:
         self._request = request
         self._raws = raws
         self._input = only
+        self._hurried = False
+        """It is the call's deadline that limits how long the request may wait."""
         self.metadata: ModelMetadata | None = None
 
     def decode(self, metadata: ModelMetadata) -> InferRequest:
         """The request for this model. Raises InvalidRequest, Unsupported."""
         plan, only = self.plan, self._input
         self.metadata = metadata
-        if metadata.decoupled and self.call.head.method is not None and self.call.head.method.unary is not None:
+        head = self.call.head
+        if metadata.decoupled and head.quick:
             raise Unsupported(
                 f"model '{metadata.name}' gives any number of answers to a request; ask it by ModelStreamInfer"
             )
@@ -133,16 +144,18 @@ class Asked:
         else:
             tensors = messages.elements(plan, self._request, self._raws)
         parameters, priority, timeout = plan.asked
-        deadline = self.call.head.timeout
-        if deadline is not None and (timeout is None or deadline < timeout):
-            timeout = deadline
+        # The deadline of a stream is not that of each of its requests; it ends them all when it has passed.
+        if head.timeout is not None and head.quick and (timeout is None or head.timeout < timeout):
+            timeout = head.timeout
+            self._hurried = True
         return _new(InferRequest, (tensors, plan.outputs, plan.id, parameters, priority, timeout))
 
     def reply(self, outcome: InferResponse | RequestError) -> None:
         """Answer a unary call."""
         call = self.call
         if isinstance(outcome, RequestError):
-            call.fail(outcome)
+            late = isinstance(outcome, QueueTimeout) and self._hurried
+            call.fail(DeadlineExceeded(str(outcome)) if late else outcome)
             return
         try:
             body = None

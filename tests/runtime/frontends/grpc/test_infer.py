@@ -1,6 +1,5 @@
-"""ModelInfer and ModelStreamInfer, by messages of Triton's own definition."""
+"""ModelInfer, by messages of Triton's own definition."""
 
-import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -10,16 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tritonclient.grpc import service_pb2 as pb
 
-from mooring_runtime.errors import QueueFull
+from mooring_runtime.errors import QueueTimeout
 from mooring_runtime.errors.codes import GrpcCode
 from mooring_runtime.frontends.grpc.envelopes import framed
 from mooring_runtime.frontends.grpc.service import SERVICE
 from mooring_runtime.messages import DATATYPES, Array, ModelMetadata, Traits
 from tests.support.grpc_served import GrpcServed, raw, request_of
 from tests.support.serving import ALL, Inline, Served, echo_metadata
-from tests.support.speaker import Speaker
 
-STREAM = f"/{SERVICE}/ModelStreamInfer"
 TYPED = {
     "BOOL": "bool_contents",
     **dict.fromkeys(("INT8", "INT16", "INT32"), "int_contents"),
@@ -271,107 +268,27 @@ async def test_reserved_parameters_that_mean_something() -> None:
     assert (asked.priority, asked.timeout, dict(asked.parameters)) == (2, 3.0, {"mine": 0.5})
 
 
-# --- streams
-
-
-def stream_of(grpc: GrpcServed, *requests: Any, end: bool = True, **headers: str) -> Any:
-    grpc.line.open(1, STREAM, **headers)
-    for index, request in enumerate(requests):
-        grpc.line.data(1, framed(request.SerializeToString()), end=end and index == len(requests) - 1)
-    answer = grpc.line.answer(1)
-    return [pb.ModelStreamInferResponse.FromString(message) for message in answer.messages], answer
-
-
-def asking(identity: str, name: str = "echo") -> Any:
-    request = request_of(name, in_FP32=("FP32", np.array([[1, len(identity)]], np.float32)))
-    request.id = identity
-    return request
-
-
-def test_a_stream_answers_each_request_with_its_id() -> None:
-    replies, answer = stream_of(GrpcServed(), asking("a"), asking("bb"), asking(""))
-    assert [reply.infer_response.id for reply in replies] == ["a", "bb", ""]
-    assert replies[1].infer_response.raw_output_contents == [np.array([1, 2], np.float32).tobytes()]
-    assert not replies[0].infer_response.parameters
-    assert answer.status == 0
-
-
-def test_a_failure_does_not_end_the_stream() -> None:
-    replies, answer = stream_of(GrpcServed(), asking("a"), asking("b", "other"), asking("c"))
-    assert [bool(reply.error_message) for reply in replies] == [False, True, False]
-    assert "unknown model 'other'" in replies[1].error_message
-    assert [reply.infer_response.id for reply in replies] == ["a", "b", "c"]
-    assert answer.status == 0
-
-
-def test_a_failure_ends_the_stream_of_who_asked_for_that() -> None:
-    replies, answer = stream_of(GrpcServed(), asking("a"), asking("b", "other"), asking("c"), triton_grpc_error="true")
-    assert [reply.infer_response.id for reply in replies] == ["a"]
-    assert answer.status == GrpcCode.NOT_FOUND
-
-
-def test_bytes_that_are_no_message_are_a_failure_of_one_request() -> None:
-    grpc = GrpcServed()
-    grpc.line.open(1, STREAM)
-    grpc.line.data(1, framed(b"\xff\xff") + framed(asking("a").SerializeToString()))
-    first, second = [pb.ModelStreamInferResponse.FromString(message) for message in grpc.line.answer(1).messages]
-    assert "no ModelInferRequest" in first.error_message
-    assert second.infer_response.id == "a"
-
-
-def test_a_client_that_sends_ahead_is_stopped_by_its_window() -> None:
-    """Nothing is answered here, so that requests pile up: 64 are taken, the others wait in the stream."""
+@pytest.mark.parametrize(
+    ("deadline", "timeout", "code"),
+    [
+        (True, None, GrpcCode.DEADLINE_EXCEEDED),
+        (True, 9_000_000, GrpcCode.DEADLINE_EXCEEDED),
+        (True, 1_000_000, GrpcCode.UNAVAILABLE),
+        (False, 1_000_000, GrpcCode.UNAVAILABLE),
+    ],
+)
+def test_who_waited_too_long_is_told_whose_limit_it_was(deadline: bool, timeout: int | None, code: GrpcCode) -> None:
     served_ = Served()
-    waiting: list[Any] = []
-    served_.plane.infer = lambda name, version, decode, reply: waiting.append(reply)  # type: ignore[method-assign]
-    grpc = GrpcServed(served_)
-    _, _ = stream_of(grpc, *[asking(str(number)) for number in range(200)], end=False)
-    assert len(waiting) == 64
-    [call] = grpc.line.connection.streams.values()
-    assert call.held
-    for reply in waiting[:40]:
-        reply(QueueFull("full"))
-    assert len(waiting) > 64
+    seen: list[Any] = []
 
+    def infer(name: str, version: str | None, decode: Any, reply: Any) -> None:
+        seen.append(decode(served_.backend.metadata))
+        reply(QueueTimeout("the request waited too long"))
 
-async def decoupled(count: int, *, asks: bool, fails: bool = False) -> list[Any]:
-    """The replies of a model that gives `count` answers; `asks` for the empty last one."""
-    grpc = GrpcServed(Served(backend=Speaker(fails=fails), times=Inline()))
-    request = request_of(
-        "speaker", text_input=("BYTES", np.array([b"hi"], object)), count=("INT32", np.array([count], np.int32))
-    )
-    request.id = "7"
-    if asks:
-        request.parameters["triton_enable_empty_final_response"].bool_param = True
-    replies, _ = stream_of(grpc, request)
-    while grpc.line.connection.streams:  # noqa: ASYNC110 - the connection has no event for tests
-        await asyncio.sleep(0)
-    later = grpc.line.answer(1).messages
-    return [*replies, *[pb.ModelStreamInferResponse.FromString(message) for message in later]]
-
-
-@pytest.mark.parametrize("asks", [True, False])
-@pytest.mark.parametrize("count", [0, 1, 3])
-async def test_a_decoupled_model_gives_any_number_of_answers(count: int, asks: bool) -> None:
-    replies = await decoupled(count, asks=asks)
-    told = [reply.infer_response for reply in replies]
-    assert [each.raw_output_contents[0][4:] for each in told[:count]] == [b"hi %d" % n for n in range(count)]
-    assert [each.parameters["triton_final_response"].bool_param for each in told] == [False] * count + [True] * asks
-    assert all(each.id == "7" for each in told)
-    if asks:
-        assert not told[-1].outputs
-
-
-async def test_a_decoupled_model_may_fail_after_some_answers() -> None:
-    replies = await decoupled(2, asks=True, fails=True)
-    assert [reply.error_message for reply in replies] == ["", "", "lost its voice"]
-    assert replies[-1].infer_response.id == "7"
-
-
-def test_one_answer_is_not_for_models_that_give_many() -> None:
-    request = request_of(
-        "speaker", text_input=("BYTES", np.array([b"hi"], object)), count=("INT32", np.array([1], np.int32))
-    )
-    answer = GrpcServed(Served(backend=Speaker())).ask("ModelInfer", request)
-    assert answer.status == GrpcCode.UNIMPLEMENTED
-    assert "ask it by ModelStreamInfer" in answer.trailers["grpc-message"]
+    served_.plane.infer = infer  # type: ignore[method-assign]
+    request = request_of(in_FP32=("FP32", np.zeros((1, 2))))
+    if timeout is not None:
+        request.parameters["timeout"].int64_param = timeout
+    answer = GrpcServed(served_).ask("ModelInfer", request, **({"grpc_timeout": "5S"} if deadline else {}))
+    assert answer.status == code
+    assert seen[0].timeout == (1.0 if code == GrpcCode.UNAVAILABLE else 5.0)
