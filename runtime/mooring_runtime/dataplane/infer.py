@@ -150,17 +150,18 @@ class _Flight(Job):
         plane.pending -= 1
         if self.watch is not None and plane.observer is not None:
             plane.observer.ended(self.watch, self.metadata.version, self.id, run)
-        self._answer(results, final=True)
+        reply = self.reply
+        if reply is not None:
+            reply(self._response(results, True))
         self.feeds, self.reply = _GONE, None
 
     def part(self, results: list[Array]) -> None:
         """One of several answers."""
-        self._answer(results, final=False)
+        if self.reply is not None:
+            self.reply(self._response(results, False))
 
-    def _answer(self, results: list[Array], *, final: bool) -> None:
-        reply, metadata, stats = self.reply, self.metadata, self.stats
-        if reply is None:
-            return
+    def _response(self, results: list[Array], final: bool) -> InferResponse:
+        metadata, stats = self.metadata, self.stats
         specs = metadata.outputs
         tensors: tuple[Tensor, ...] = ()
         if results:
@@ -168,7 +169,7 @@ class _Flight(Job):
             for name, array in zip(self.outputs, results, strict=True):
                 tensors += (_new(Tensor, (name, specs[name].datatype, array)),)
                 stats.output_bytes += array.nbytes
-        reply(_new(InferResponse, (metadata.name, metadata.version, tensors, self.id, NONE, final)))
+        return _new(InferResponse, (metadata.name, metadata.version, tensors, self.id, NONE, final))
 
     def fail(self, error: Exception | None) -> None:
         """There is no answer, or no further one: count it and say why."""

@@ -85,6 +85,8 @@ class Batcher:
         self._due = False
         """A turn of this batcher is due on the loop."""
         self._timer: Handle | None = None
+        self._timers = 0
+        """Jobs that wait with a deadline."""
         self._apart = False
         """The last batch was for the thread."""
         self._thread: threading.Thread | None = None
@@ -121,6 +123,7 @@ class Batcher:
         self._lanes.push(job)
         if job.deadline != math.inf:
             job.timer = loop.call_later(max(0.0, job.deadline - self.clock()), self._expire, job)
+            self._timers += 1
         if self._apart:
             self._returns.arrived(job.arrived)
         if not self._due and self._running is None:
@@ -128,10 +131,10 @@ class Batcher:
             loop.call_soon(self._turn)
 
     def take_back(self, job: Job) -> None:
-        """End a job that waits here."""
-        self._lanes.remove(job)
-        self._leave(job)
-        job.fail(None)
+        """End a job, if it waits here."""
+        if self._lanes.remove(job):
+            self._leave(job)
+            job.fail(None)
 
     def close(self, closed: Callable[[], object] = lambda: None) -> None:
         """Let the thread end after what waits, and call `closed` then. No job may come any more."""
@@ -146,15 +149,14 @@ class Batcher:
 
     def _leave(self, job: Job) -> None:
         """A job no longer waits."""
-        job.batcher = None
         if job.timer is not None:
             job.timer.cancel()
             job.timer = None
+            self._timers -= 1
 
     def _expire(self, job: Job) -> None:
         """A deadline has passed."""
-        if job.batcher is self:
-            self._lanes.remove(job)
+        if self._lanes.remove(job):
             self._late(job)
 
     def _late(self, job: Job) -> None:
@@ -205,9 +207,8 @@ class Batcher:
                 self._late(job)
             if not jobs:
                 continue
-            for job in jobs:
-                job.batcher = None
-                if job.timer is not None:
+            if self._timers:
+                for job in jobs:
                     self._leave(job)
             batch = Batch(jobs)
             if self._preferred and jobs[0].like is not ALONE:

@@ -64,7 +64,7 @@ class Job:
     """By the batcher's clock: the run begins before this, or never."""
     cancelled = False
     batcher: "Taker | None" = None
-    """Where it waits; None before and after."""
+    """Where it was handed in."""
     timer: "Handle | None" = None
 
     def land(self, results: list[Array], run: Run) -> None:
@@ -90,7 +90,7 @@ class Taker(Protocol):
     """Where jobs wait."""
 
     def take_back(self, job: Job) -> None:
-        """`job` no longer wants to run."""
+        """`job` no longer wants to run; if it still waits, it ends now."""
 
 
 class Handle(Protocol):

@@ -34,13 +34,16 @@ class Lanes:
             place = next(index for index, other in enumerate(lane) if other.level > job.level)
             lane.insert(place, job)
 
-    def remove(self, job: Job) -> None:
-        """Take out a job that waits here."""
-        lane = self._lanes[job.like]
+    def remove(self, job: Job) -> bool:
+        """Take out a job; false when it does not wait here."""
+        lane = self._lanes.get(job.like)
+        if lane is None or job not in lane:
+            return False
         lane.remove(job)
         self.count -= 1
         if not lane:
             del self._lanes[job.like]
+        return True
 
     def oldest(self) -> float | None:
         """When the job that waits longest has arrived; None when none waits."""
@@ -84,5 +87,6 @@ class Lanes:
     def _first(self) -> deque[Job]:
         lanes = self._lanes.values()
         if len(lanes) == 1:
-            return next(iter(lanes))
+            for lane in lanes:
+                return lane
         return min(lanes, key=lambda lane: (lane[0].level, lane[0].arrived))

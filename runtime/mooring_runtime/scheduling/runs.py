@@ -55,22 +55,23 @@ def execute(runner: Runner, batch: Batch, clock: Callable[[], float]) -> list[Ba
     """Run a batch. Gives it back with its outcome; or, when it has failed, a batch for each of its jobs that has run
     alone and as it came: one request that the model refuses must not fail its neighbours.
     """
-    _run(runner, batch, clock)
+    run(runner, batch, clock)
     if batch.error is None or (len(batch.jobs) == 1 and batch.padded == batch.rows):
         return [batch]
     alone = [Batch([job]) for job in batch.jobs]
     for each in alone:
-        _run(runner, each, clock)
+        run(runner, each, clock)
     return alone
 
 
-def _run(runner: Runner, batch: Batch, clock: Callable[[], float]) -> None:
+def run(runner: Runner, batch: Batch, clock: Callable[[], float]) -> None:
+    """Run a batch once; it then has results or an error."""
     jobs = batch.jobs
     first = jobs[0]
     started = gathered = clock()
     try:
         if len(jobs) == 1 and batch.padded == batch.rows:
-            batch.results = [runner.infer(first.feeds, first.outputs)]
+            batch.results = (runner.infer(first.feeds, first.outputs),)
             inferred = ended = clock()
         else:
             feeds = _gather(batch)
