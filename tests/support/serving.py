@@ -180,6 +180,9 @@ class FakeTransport(asyncio.Transport):
         for part in list_of_data:  # type: ignore[attr-defined]
             self.write(part)
 
+    def can_write_eof(self) -> bool:
+        return True
+
     def write_eof(self) -> None:
         self.eof = True
 

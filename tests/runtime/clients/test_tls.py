@@ -20,7 +20,7 @@ from tritonclient.utils import InferenceServerException
 
 from tests.support import models
 from tests.support.certificates import Pair, authority, signed
-from tests.support.runtime_process import Server, serving
+from tests.support.runtime_process import Server, connect, read_reply, send_all, serving
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -88,6 +88,46 @@ def test_mutual_tls_of_http(site: Site, mutual: Server) -> None:
     assert https(mutual.port, site.authority.certificate, site.client)["name"] == "mooring"
     with pytest.raises((urllib.error.URLError, ssl.SSLError, OSError)):
         https(mutual.port, site.authority.certificate, None)
+
+
+def test_a_large_body_is_refused_in_words_although_it_is_still_being_sent(site: Site, mutual: Server) -> None:
+    """TLS has no half-closed connections; the answer must arrive all the same."""
+    context = ssl.create_default_context(cafile=str(site.authority.certificate))
+    context.load_cert_chain(site.client.certificate, site.client.key)
+    with context.wrap_socket(connect(mutual.port), server_hostname="localhost") as connection:
+        connection.sendall(b"POST /v2/models/m/infer HTTP/1.1\r\nHost: h\r\nContent-Length: 500000000\r\n\r\n")
+        send_all(connection, bytes(1_000_000))
+        status, headers, body = read_reply(connection)
+        connection.settimeout(0.2)
+        with pytest.raises(TimeoutError):  # It lingers, so that the client can read the answer.
+            connection.recv(1)
+    assert (status, headers["connection"]) == (413, "close")
+    assert b"the body has 500000000 bytes" in body
+    assert "Traceback" not in mutual.log()
+
+
+def test_who_does_not_finish_a_handshake_is_cut_off(site: Site) -> None:
+    variables = {"tls_cert_file": str(site.server.certificate), "tls_key_file": str(site.server.key)}
+    with (
+        serving(site.model, header_timeout="0.3", **variables) as running,
+        connect(running.port) as http,
+        connect(running.grpc_port) as calls,
+    ):
+        assert http.recv(1) == b""
+        assert calls.recv(1) == b""
+
+
+def test_who_does_not_end_tls_holds_up_nobody(site: Site) -> None:
+    variables = {"tls_cert_file": str(site.server.certificate), "tls_key_file": str(site.server.key)}
+    context = ssl.create_default_context(cafile=str(site.authority.certificate))
+    with (
+        serving(site.model, **variables) as running,
+        context.wrap_socket(connect(running.port), server_hostname="localhost") as connection,
+    ):
+        connection.sendall(b"GET /v2 HTTP/1.1\r\nHost: h\r\n\r\n")
+        assert read_reply(connection)[0] == 200
+        running.stop()
+        assert running.code(10) == 0
 
 
 def test_who_speaks_plainly_gets_nothing(mutual: Server) -> None:

@@ -14,6 +14,8 @@ Head = TypeVar("Head")
 """What the fields of a request's headers are made into; immutable."""
 
 _CACHED = 64
+_LONGEST = 1024
+"""Bytes of a block that is kept."""
 _PSEUDO = frozenset({b":method", b":scheme", b":path", b":authority"})
 _HOP = frozenset({b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"})
 
@@ -33,7 +35,8 @@ class HeadReader(Generic[Head]):
         if head is None:
             changes = self._table.changes
             head = self._make(self.fields(block))
-            if self._table.changes == changes:  # To decode it again gives the same, until the table changes.
+            # To decode it again gives the same, until the table changes.
+            if self._table.changes == changes and len(block) <= _LONGEST:
                 if len(self._known) >= _CACHED:
                     self._known.clear()
                 self._known[block] = head

@@ -281,7 +281,8 @@ class Connection(asyncio.Protocol):
         self._set_deadline()
         if self._lingering:
             # Closing now would reset the connection under what the client still sends: it might not read the answer.
-            transport.write_eof()
+            if transport.can_write_eof():  # TLS cannot.
+                transport.write_eof()
             self._balance_reading()
         else:
             transport.close()

@@ -17,6 +17,8 @@ from mooring_runtime.frontends.tls import Tls
 _BACKLOG = 2048
 _SWEEP = 0.5
 """Seconds between two looks at the connections' deadlines, and how late one may be noticed."""
+_GOODBYE = 2.0
+"""Seconds for a client to answer the end of TLS: one that does not must not hold up the end of the server."""
 
 
 class Crowd(Protocol):
@@ -87,9 +89,17 @@ class Listener:
             raise SettingsInvalid(
                 f"cannot listen on {where}: {error.strerror or error}; set MOORING_HOST or {self._variable}"
             ) from error
-        self._server = await loop.create_server(
-            self._connect, sock=listening, backlog=_BACKLOG, ssl=None if self._tls is None else self._tls.context
-        )
+        if self._tls is None:
+            self._server = await loop.create_server(self._connect, sock=listening, backlog=_BACKLOG)
+        else:
+            self._server = await loop.create_server(
+                self._connect,
+                sock=listening,
+                backlog=_BACKLOG,
+                ssl=self._tls.context,
+                ssl_handshake_timeout=self._shared.limits.header_timeout,
+                ssl_shutdown_timeout=_GOODBYE,
+            )
         self._sweep = loop.create_task(self._keep_sweeping(loop))
 
     def last_answers(self) -> None:
