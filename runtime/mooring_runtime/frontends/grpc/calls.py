@@ -199,6 +199,8 @@ class Call(Stream):
             self._hand_over(self._reader)
         else:
             self._reader.check()
+        if self._reader is not None:
+            self.connection.gather(self, 0 if self.peer_ended else self._reader.size)
 
     def _hand_over(self, reader: Reader) -> None:
         """The request of a unary call has ended: its one message is its method's."""

@@ -183,9 +183,9 @@ class H2Connection(Sender, Generic[Head]):
             return
         if not payload:
             self._charge(1)
-        elif stream.credit < self.limits.stream_window >> 1 and not stream.held:
-            self.renew(stream)
         stream.received(payload, ended=False)
+        if stream.credit < self.limits.stream_window >> 1 and not stream.held:
+            self.nourish(stream)
 
     def _renew(self) -> None:
         if self._credit < 0:

@@ -24,6 +24,8 @@ class Limits(NamedTuple):
 
     streams: int = 1024
     header_bytes: int = 32 * 1024
+    gathered: int = 64 * 2**20
+    """Bytes of unfinished messages of all streams, above which only the oldest of them goes on."""
     window: int = 16 * 2**20
     stream_window: int = 4 * 2**20
 
@@ -38,6 +40,8 @@ class Stream:
     held = False
     """The peer's credit is not renewed for now."""
     peer_ended = False
+    gathered = 0
+    """Bytes of a message that is not whole yet."""
     queue: deque[tuple[int, int, Part]] | None = None
     """Frames that wait for the window: kind, flags, payload."""
     waiting = 0
@@ -80,6 +84,9 @@ class Sender:
         self._window = FIRST_WINDOW
         self._frame_size = frames.MAX_FRAME
         self._blocked: dict[int, Stream] = {}
+        self._gathered = 0
+        self._starved: dict[int, Stream] = {}
+        """Streams whose credit was not renewed, since all together have sent too much that cannot be used yet."""
 
     def reply(self, stream: Stream, head: bytes, body: bytes, tail: bytes) -> None:
         """A whole answer: headers, one piece of body, trailers. One write where the windows allow it."""
@@ -168,9 +175,32 @@ class Sender:
     def renew(self, stream: Stream) -> None:
         """Let the peer send the stream's whole window again."""
         grant = self.limits.stream_window - stream.credit
-        if grant > 0 and not self.closed and not stream.peer_ended:
+        if grant > 0 and not self.closed and not stream.peer_ended and stream.id in self.streams:
             stream.credit += grant
             self.write(frames.window_update(stream.id, grant))
+
+    def gather(self, stream: Stream, size: int) -> None:
+        """A stream holds `size` bytes of a message that is not whole."""
+        self._gathered += size - stream.gathered
+        stream.gathered = size
+        if self._starved:
+            self._feed()
+
+    def nourish(self, stream: Stream) -> None:
+        """Renew a stream's credit unless it must wait for older ones: many large messages at once would fill memory."""
+        self._starved[stream.id] = stream
+        self._feed()
+
+    def _feed(self) -> None:
+        oldest = 0
+        if self._gathered > self.limits.gathered:
+            oldest = min((number for number, each in self.streams.items() if each.gathered), default=0)
+        for number, stream in list(self._starved.items()):
+            if oldest and number != oldest:
+                continue
+            del self._starved[number]
+            if not stream.held:
+                self.renew(stream)
 
     def reset(self, stream: Stream, code: Code) -> None:
         """End a stream at once, whatever waits for it; its `aborted` is not called."""
@@ -185,6 +215,10 @@ class Sender:
             stream.queue.clear()
         if self._blocked:
             self._blocked.pop(stream.id, None)
+        if self._starved:
+            self._starved.pop(stream.id, None)
+        if stream.gathered:
+            self.gather(stream, 0)
         if not self.streams:
             self.rested()
 

@@ -142,3 +142,30 @@ def test_nothing_is_written_while_the_socket_takes_nothing() -> None:
     line.connection.resume_writing()
     assert line.transport.reading
     assert line.answer(1).messages == [b"x" * 100]
+
+
+def sent_ahead(line: Line, stream: int, limit: int) -> int:
+    """How much of an endless message a client can send that keeps to its window, up to `limit`."""
+    credit, sent = 4 * 2**20, 5
+    line.open(stream, "/test.Service/Wait")
+    line.data(stream, b"\0" + (2**27).to_bytes(4, "big"), end=False)
+    while sent < limit and credit - sent >= 2**14:
+        line.data(stream, bytes(2**14), end=False)
+        sent += 2**14
+        credit += sum(
+            each.number for each in line.frames() if each.kind == frames.WINDOW_UPDATE and each.stream == stream
+        )
+    return sent
+
+
+def test_many_large_messages_come_one_after_the_other() -> None:
+    line = Line(max_message=2**27)
+    assert sent_ahead(line, 1, 60 * 2**20) >= 60 * 2**20
+    assert sent_ahead(line, 3, 60 * 2**20) < 10 * 2**20, "both together would pass the limit"
+    assert sent_ahead(line, 5, 60 * 2**20) < 5 * 2**20
+    for _ in range(1024):  # The first one goes on,
+        line.data(1, bytes(2**14), end=False)
+    found = line.frames()
+    assert {each.stream for each in found if each.kind == frames.WINDOW_UPDATE} == {0, 1}
+    line.reset(1)  # and when it is over, the others do.
+    assert {each.stream for each in line.frames() if each.kind == frames.WINDOW_UPDATE} == {3, 5}
