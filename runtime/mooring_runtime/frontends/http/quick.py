@@ -155,7 +155,7 @@ def repeated_request(metadata: ModelMetadata, body: bytes) -> Fitted | None:
     memo = metadata.memo
     known: _Start | None = memo.get(_LAST)
     if known is None or not body.startswith(known[0]):
-        known = memo.get(body[: body.find(_DATA) + len(_DATA)])
+        known = memo.get(body[: body.find(_DATA, 0, _LONGEST_START) + len(_DATA)])
         if known is None:
             return None
         memo[_LAST] = known
