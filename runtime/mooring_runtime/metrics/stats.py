@@ -4,6 +4,7 @@ Plain integers (0.1 us for what costs prometheus_client's counters and histogram
 of what a small model takes in all). All of it happens on the event loop, so nothing is lost.
 """
 
+import math
 import time
 from bisect import bisect_left
 from collections import Counter
@@ -12,6 +13,8 @@ from typing import Any
 
 BUCKETS = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Upper bounds in seconds of every histogram of times: small models answer in less than a millisecond."""
+LOWER = (-math.inf, *BUCKETS)
+"""The bound below each bucket, which does not belong to it."""
 BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 """Upper bounds in samples of the histogram of batch sizes."""
 
@@ -163,25 +166,21 @@ class ModelStats:
 
     def observe_requests(self, arrived: list[float], started: float, answered: float) -> None:
         """Count the successful requests of a run, by the times when they arrived; all in seconds of one clock."""
-        count = len(arrived)
+        count, total = len(arrived), sum(arrived)
+        first, last = (total, total) if count == 1 else (min(arrived), max(arrived))
         self.successes += count
         queue, request = self.queue, self.request
-        if count == 1:
-            [total] = arrived
-            queue.counts[bisect_left(BUCKETS, started - total)] += 1
-            request.counts[bisect_left(BUCKETS, answered - total)] += 1
-        else:
-            total = sum(arrived)
-            first, last = min(arrived), max(arrived)
-            for counts, moment in ((queue.counts, started), (request.counts, answered)):
-                bucket = bisect_left(BUCKETS, moment - first)
-                if bucket == bisect_left(BUCKETS, moment - last):
-                    counts[bucket] += count  # As usual for those that one turn of the loop has brought.
-                else:
-                    for each in arrived:
-                        counts[bisect_left(BUCKETS, moment - each)] += 1
         queue.total += count * started - total
         request.total += count * answered - total
+        bucket, other = bisect_left(BUCKETS, started - first), bisect_left(BUCKETS, answered - first)
+        if started - last > LOWER[bucket] and answered - last > LOWER[other]:
+            # All in the same bucket, as usual for those that one turn of the loop has brought.
+            queue.counts[bucket] += count
+            request.counts[other] += count
+            return
+        for each in arrived:
+            queue.counts[bisect_left(BUCKETS, started - each)] += 1
+            request.counts[bisect_left(BUCKETS, answered - each)] += 1
 
     @property
     def waiting(self) -> int:

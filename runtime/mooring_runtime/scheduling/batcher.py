@@ -23,7 +23,7 @@ from mooring_runtime.scheduling.curve import RunTimes
 from mooring_runtime.scheduling.jobs import ALONE, Batching, Handle, Job
 from mooring_runtime.scheduling.lanes import Lanes
 from mooring_runtime.scheduling.policy import Returns, padded, patience
-from mooring_runtime.scheduling.runs import Batch, NotPerSample, Runner, execute, stream
+from mooring_runtime.scheduling.runs import Batch, NotPerSample, Runner, execute, repeat, run, stream
 
 log = logging.getLogger(__name__)
 
@@ -243,9 +243,13 @@ class Batcher:
     # --- running
 
     def _run_here(self, batch: Batch) -> None:
-        done = execute(self._runner, batch, self.clock)
+        run(self._runner, batch, self.clock)
+        if batch.error is None:
+            self._times.observe(batch.size, batch.run.infer, None, batch.padded)
+            self._deliver(batch)
+            return
         self._learn(batch, None)
-        for each in done:
+        for each in repeat(self._runner, batch, self.clock):
             self._deliver(each)
 
     def _launch(self, batch: Batch) -> None:
@@ -335,18 +339,18 @@ class Batcher:
             self._preferred = ()
 
     def _deliver(self, batch: Batch) -> None:
-        """Count a run, and tell its jobs."""
-        run = batch.run
+        """Tell the jobs of a run, and count it."""
+        measured, jobs = batch.run, batch.jobs
         if batch.error is not None:
-            for job in batch.jobs:
+            for job in jobs:
                 job.fail(batch.error)
             return
-        jobs, stats = batch.jobs, self._stats
         for job, results in zip(jobs, batch.results, strict=True):
             try:
-                job.land(results, run)
+                job.land(results, measured)
             except Exception:  # A fault of one front end must not keep the others' answers.
                 log.exception("cannot give the answer of model '%s'", self.metadata.name)
-        stats.observe_run(batch.rows, len(jobs), run.gather, run.infer, run.scatter)
+        started, gather, infer, scatter = measured
+        self._stats.observe_run(batch.rows, len(jobs), gather, infer, scatter)
         # The loop sends the answers of a turn at its end, so that is when all of them leave.
-        stats.observe_requests([job.arrived for job in jobs], run.started, self.clock())
+        self._stats.observe_requests([job.arrived for job in jobs], started, self.clock())

@@ -56,7 +56,12 @@ def execute(runner: Runner, batch: Batch, clock: Callable[[], float]) -> list[Ba
     alone and as it came: one request that the model refuses must not fail its neighbours.
     """
     run(runner, batch, clock)
-    if batch.error is None or (len(batch.jobs) == 1 and batch.padded == batch.rows):
+    return [batch] if batch.error is None else repeat(runner, batch, clock)
+
+
+def repeat(runner: Runner, batch: Batch, clock: Callable[[], float]) -> list[Batch]:
+    """What `execute` gives for a batch that has failed."""
+    if len(batch.jobs) == 1 and batch.padded == batch.rows:
         return [batch]
     alone = [Batch([job]) for job in batch.jobs]
     for each in alone:
@@ -100,12 +105,16 @@ def _gather(batch: Batch) -> dict[str, Array]:
 
 def _scatter(batch: Batch, results: list[Array]) -> list[list[Array]]:
     """Each job's rows of each output, as views. Raises NotPerSample."""
+    jobs = batch.jobs
     for array in results:
         if array.shape[:1] != (batch.padded,):
             raise NotPerSample(f"a run of {batch.padded} samples gave an output of shape {list(array.shape)}")
+    if len(results) == 1 and batch.rows == len(jobs):  # One sample each, as usual.
+        [array] = results
+        return [[array[index : index + 1]] for index in range(len(jobs))]
     parts = []
     begin = 0
-    for job in batch.jobs:
+    for job in jobs:
         end = begin + job.rows
         parts.append([array[begin:end] for array in results])
         begin = end
