@@ -23,7 +23,18 @@ def one(datatype: str, value: object, shape: tuple[int, ...] = (-1,)) -> Array:
 @pytest.mark.parametrize("name", [name for name in DATATYPES if name != "BYTES"])
 def test_every_datatype_in_its_own_dtype(name: str) -> None:
     value = np.array([0, 1], DATATYPES[name].dtype)
-    assert one(name, value) is value
+    array = one(name, value)
+    assert array.dtype == value.dtype
+    assert array.tolist() == value.tolist()
+
+
+@pytest.mark.parametrize("name", ["FP32", "BYTES"])
+def test_what_the_model_writes_into_its_array_later_is_in_no_answer(name: str) -> None:
+    buffer = np.array([1, 2]).astype(DATATYPES[name].dtype if name != "BYTES" else "S1")
+    first = one(name, buffer)
+    buffer[:] = buffer[::-1].copy()
+    assert first.tolist() == one(name, buffer).tolist()[::-1]
+    assert first.tolist() != one(name, buffer).tolist()
 
 
 @pytest.mark.parametrize(

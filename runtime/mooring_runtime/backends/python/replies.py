@@ -60,7 +60,9 @@ def _numbers(spec: TensorSpec, array: Array) -> Array:
             f"predict gave output '{spec.name}' as {array.dtype}: it is declared as {spec.datatype}; "
             f"return {spec.name}.astype({_dtype(spec)})"
         )
-    return np.asarray(array, order="C")
+    # A copy also of an array in order: the model may keep it, or have it out of the request, and write it in a later
+    # run, while this answer is still being sent to its client.
+    return np.array(array, order="C")
 
 
 def _texts(spec: TensorSpec, array: Array) -> Array:
