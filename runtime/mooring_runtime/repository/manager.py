@@ -51,7 +51,7 @@ class Manager:
         self._repository.starting = None
 
     async def start(self) -> None:
-        """Load what the settings name. Raises the FatalError that says why, when none of it can be served."""
+        """Load what the settings name. Raises the FatalError that says why, when no version of any can be served."""
         chosen, others = await on_thread(partial(wanted, self._stock, self._settings))
         for name in others:
             self._repository.entry(name).awaited = False
@@ -59,7 +59,7 @@ class Manager:
         self._repository.starting = None
         work = [self._first(name, plan) for name, plan in plans]
         failures = [error for error in await asyncio.gather(*work) if error is not None]
-        if failures and len(failures) == len(chosen):
+        if len(failures) == len(chosen) and failures and not any(map(self._serves, chosen)):
             first = failures[0]
             raise first if len(failures) == 1 else type(first)("; ".join(map(str, failures)))
 
@@ -81,14 +81,23 @@ class Manager:
     async def _first(self, name: str, plan: list[ModelSource] | FatalError) -> FatalError | None:
         """Load the versions of a name at the start; the first failure."""
         failure = plan if isinstance(plan, FatalError) else None
-        for source in [] if isinstance(plan, FatalError) else plan:
-            try:
-                await self._versions.bring(name, source, evict=False)
-            except FatalError as error:
-                failure = failure or error
-        if failure is None or not self._settings.strict_readiness:
-            self._repository.entry(name).awaited = False
+        entry = self._repository.entry(name)
+        async with self._versions.turn(name):
+            for source in [] if isinstance(plan, FatalError) else plan:
+                now = entry.versions.get(source.version)
+                if now is None or now.servable:
+                    continue  # A client's load or unload came first.
+                try:
+                    await self._versions.bring(name, source, evict=False)
+                except FatalError as error:
+                    failure = failure or error
+            if failure is None or not self._settings.strict_readiness:
+                entry.awaited = False
         return failure
+
+    def _serves(self, name: str) -> bool:
+        """Whether any version of a name serves, or will when it is asked for."""
+        return any(model.servable for model in self._repository.entry(name).versions.values())
 
     def close(self) -> None:
         """The process ends: no model takes requests any more."""

@@ -75,6 +75,18 @@ async def test_a_model_that_fails_beside_others(tmp_path: Path, strict: str, rea
         assert managed.page.loads.ended["bad"] == {"success": 0, "failure": 1}
 
 
+@pytest.mark.parametrize(("strict", "ready"), [("true", False), ("false", True)])
+async def test_a_version_that_fails_beside_another_of_the_only_model(tmp_path: Path, strict: str, ready: bool) -> None:
+    scaled(tmp_path / "a/1/model.onnx", 2)
+    (tmp_path / "a/2").mkdir()
+    (tmp_path / "a/2/model.onnx").write_bytes(b"garbage")
+    write(tmp_path / "a/mooring.json", {"versions": "all"})
+    async with managing(tmp_path, STRICT_READINESS=strict) as managed:
+        assert managed.states() == {"a/1": "READY", "a/2": "UNAVAILABLE"}
+        assert await managed.ask("a") == 2
+        assert (managed.repository.not_ready() is None) == ready
+
+
 async def test_a_configuration_that_is_wrong_is_a_failure_too(tmp_path: Path) -> None:
     scaled(tmp_path / "good/model.onnx", 2)
     scaled(tmp_path / "bad/model.onnx", 2)
@@ -125,6 +137,81 @@ async def test_only_the_models_that_are_named_are_loaded(tmp_path: Path) -> None
             await managed.ask("a")
         await managed.control.load("a")
         assert await managed.ask("a") == 2
+
+
+class Gated:
+    """Holds every load until `gate` is set, and counts the backends that are open."""
+
+    def __init__(self) -> None:
+        self.gate = threading.Event()
+        self.open = 0
+
+    def __call__(self, name: str) -> Load:
+        def load(file: Path, options: LoadOptions) -> Backend:
+            assert self.gate.wait(2)
+            backend = loader(name)(file, options)
+            self.open += 1
+            end = backend.close
+
+            def close() -> None:
+                self.open -= 1
+                end()
+
+            backend.close = close  # type: ignore[method-assign]
+            return backend
+
+        return load
+
+
+async def test_an_unload_while_the_start_loads_comes_after_it(tmp_path: Path) -> None:
+    scaled(tmp_path / "a/model.onnx", 2)
+    formats = Gated()
+    managed = Managed(tmp_path, formats)
+    starting = asyncio.ensure_future(managed.manager.start())
+    await until(lambda: managed.states() == {"a/1": "LOADING"})
+    unloading = asyncio.ensure_future(managed.control.unload("a"))
+    await asyncio.sleep(0)
+    formats.gate.set()
+    await asyncio.gather(starting, unloading)
+    await managed.settled()
+    assert managed.states() == {"a/": "UNAVAILABLE"}
+    assert managed.repository.not_ready() is None
+    assert (formats.open, managed.manager.held) == (0, 0)
+
+
+async def test_a_load_while_the_start_loads_leaves_one_model(tmp_path: Path) -> None:
+    scaled(tmp_path / "a/model.onnx", 2)
+    formats = Gated()
+    managed = Managed(tmp_path, formats)
+    starting = asyncio.ensure_future(managed.manager.start())
+    await until(lambda: managed.states() == {"a/1": "LOADING"})
+    loading = asyncio.ensure_future(managed.control.load("a"))
+    await asyncio.sleep(0)
+    formats.gate.set()
+    await asyncio.gather(starting, loading)
+    await managed.settled()
+    assert await managed.ask("a") == 2
+    assert formats.open == 1
+    await managed.control.unload("a")
+    await managed.settled()
+    assert (formats.open, managed.manager.held) == (0, 0)
+
+
+async def test_what_clients_unloaded_before_its_turn_is_not_loaded_at_the_start(tmp_path: Path) -> None:
+    scaled(tmp_path / "a/model.onnx", 2)
+    scaled(tmp_path / "b/model.onnx", 3)
+    managed = Managed(tmp_path)
+    starting = asyncio.ensure_future(managed.manager.start())
+    for _ in range(100_000):
+        if "a/1" in managed.states():
+            break
+        await asyncio.sleep(0)  # Each turn of the loop is looked at: b's files are read in the next ones.
+    assert list(managed.states()) == ["a/1"]
+    await managed.control.unload("a")
+    await starting
+    assert managed.states() == {"a/": "UNAVAILABLE", "b/1": "READY"}
+    assert managed.repository.not_ready() is None
+    managed.manager.close()
 
 
 # --- load and unload
