@@ -206,7 +206,7 @@ async def test_what_clients_unloaded_before_its_turn_is_not_loaded_at_the_start(
         if "a/1" in managed.states():
             break
         await asyncio.sleep(0)  # Each turn of the loop is looked at: b's files are read in the next ones.
-    assert list(managed.states()) == ["a/1"]
+    assert managed.states() == {"a/1": "LOADING", "b/": "UNAVAILABLE"}
     await managed.control.unload("a")
     await starting
     assert managed.states() == {"a/": "UNAVAILABLE", "b/1": "READY"}
