@@ -109,6 +109,8 @@ def test_json_numbers_are_short() -> None:
         ("FP32", (1,), [1e39], "x is FP32, but data holds a number that is too large for it"),
         ("FP32", (1,), {}, "x has data that is no list"),
         ("FP32", (1,), 1, "x has data that is no list"),
+        ("FP32", (1,), [10**400], "x is FP32, but data holds a number that is too large for it"),
+        ("FP64", (1,), [10**400], "x is FP64, but data holds a number that is too large for it"),
         ("INT32", (1,), [1.0], "x is INT32, but data holds fractions"),
         ("INT32", (2,), [True, 1], "x is INT32, but data holds true or false"),
         ("INT8", (1,), [128], "x is INT8, but data holds a number that is too large for it"),
@@ -148,6 +150,16 @@ def test_wrong_bytes_are_refused(name: str, shape: tuple[int, ...], raw: bytes, 
 def test_wrong_shapes_are_refused(shape: object) -> None:
     with pytest.raises(InvalidRequest, match="x has shape"):
         tensors.shape_of("x", shape)
+
+
+@pytest.mark.parametrize(
+    "shape", [[2**31 - 1] * 100_000, ["x" * 10_000], [[1] * 10_000], "x" * 10_000, [10**4000], {"x" * 10_000: 1}]
+)
+def test_a_shape_is_refused_in_few_words(shape: object) -> None:
+    """And at once: the product of all sizes of the first would take minutes."""
+    with pytest.raises(InvalidRequest, match="x has shape") as caught:
+        tensors.shape_of("x", shape)
+    assert len(str(caught.value)) < 250
 
 
 def test_bytes_that_are_no_text_cannot_be_json() -> None:

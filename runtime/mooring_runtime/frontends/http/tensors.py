@@ -12,6 +12,7 @@ import orjson
 
 from mooring_runtime.errors import InvalidRequest
 from mooring_runtime.frontends.http.messages import Part
+from mooring_runtime.frontends.shown import shown
 from mooring_runtime.messages import DATATYPES, Array, Datatype
 
 _MAX_SIZE = 2**31 - 1
@@ -47,21 +48,25 @@ def datatype_of(what: str, name: object) -> Datatype:
     """The datatype that a request names. Raises InvalidRequest with those that there are."""
     found = DATATYPES.get(name) if isinstance(name, str) else None
     if found is None:
-        raise InvalidRequest(f"{what} has datatype {name!r}; the datatypes are {', '.join(DATATYPES)}")
+        raise InvalidRequest(f"{what} has datatype {shown(name)}; the datatypes are {', '.join(DATATYPES)}")
     return found
 
 
 def shape_of(what: str, shape: object) -> tuple[int, ...]:
     """The shape that a request names. Raises InvalidRequest unless it is a list of sizes from 0 up."""
     if type(shape) is not list:
-        raise InvalidRequest(f"{what} has shape {shape!r}; it must be a list of whole numbers")
+        raise InvalidRequest(f"{what} has shape {shown(shape)}; it must be a list of whole numbers")
+    if len(shape) > _MAX_RANK:  # First: the product of thousands of sizes takes seconds.
+        raise InvalidRequest(f"{what} has shape [...] of {len(shape)} sizes; an array has {_MAX_RANK} at most")
     count = 1
     for size in shape:
         if type(size) is not int or not 0 <= size <= _MAX_SIZE:
-            raise InvalidRequest(f"{what} has shape {shape}; each size must be a whole number from 0 to {_MAX_SIZE}")
+            raise InvalidRequest(
+                f"{what} has shape {shown(shape)}; each size must be a whole number from 0 to {_MAX_SIZE}"
+            )
         count *= size or 1
-    if count > _MAX_ELEMENTS or len(shape) > _MAX_RANK:  # numpy refuses both, even where a size is 0.
-        raise InvalidRequest(f"{what} has shape {shape}, which no array can have")
+    if count > _MAX_ELEMENTS:  # numpy refuses these, even where a size is 0.
+        raise InvalidRequest(f"{what} has shape {shown(shape)}, which no array can have")
     return tuple(shape)
 
 
@@ -84,7 +89,7 @@ def from_json(what: str, data: object, datatype: Datatype, shape: tuple[int, ...
         if datatype.name == "FP32":  # numpy would make infinities of large numbers, and be slower.
             return np.ndarray(shape, datatype.dtype, struct.pack(f"<{count}f", *flat))
         return np.array(flat, dtype=datatype.dtype).reshape(shape)
-    except OverflowError:
+    except (OverflowError, struct.error):  # The latter of a whole number that no float can hold.
         raise InvalidRequest(f"{what} is {datatype.name}, but data holds a number that is too large for it") from None
 
 
