@@ -33,6 +33,14 @@ def test_every_code_in_the_docstring_is_the_classes_own() -> None:
         assert grpc == [each.grpc_code.name] or (grpc == [] and each.grpc_code == each.__base__.grpc_code)  # type: ignore[union-attr]
 
 
+def test_a_text_is_utf8_whatever_it_was_made_of() -> None:
+    for each in every(MooringError):
+        if each is not errors.MethodNotAllowed and each is not errors.ModelAsleep:
+            assert str(each("ä \U0001f600: bad \udce9, \ud83d")) == "ä \U0001f600: bad \\udce9, \\ud83d"
+    assert str(errors.MethodNotAllowed("bad \udce9", "GET")) == "bad \\udce9"
+    assert str(errors.ModelAsleep("bad \udce9", 1)) == "bad \\udce9"
+
+
 def test_the_message_is_json_with_reason() -> None:
     assert json.loads(termination_message(DigestMismatch("found a, wanted b"))) == {
         "reason": "DigestMismatch",

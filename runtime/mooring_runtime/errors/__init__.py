@@ -53,7 +53,12 @@ from mooring_runtime.errors.codes import GrpcCode
 
 
 class MooringError(Exception):
-    """The root; its text is meant for people."""
+    """The root; its text is meant for people, and is UTF-8 whatever it was made of."""
+
+    def __init__(self, message: str) -> None:
+        # A file's name or a model's own words may hold half surrogates, which neither JSON nor a page of metrics can
+        # carry: the answer, or the whole page, would then fail wherever this text is in it.
+        super().__init__(message.encode(errors="backslashreplace").decode())
 
 
 class RequestError(MooringError):

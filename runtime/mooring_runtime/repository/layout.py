@@ -200,6 +200,7 @@ def is_name(text: str) -> bool:
         return False
     try:
         model_name().parse(text)
+        text.encode()  # The name of a directory may be bytes that are no UTF-8, which no protocol can carry.
     except ValueError:
         return False
     return True

@@ -5,6 +5,7 @@ from typing import Any
 import orjson
 import pytest
 
+from mooring_runtime.errors import MethodNotAllowed
 from mooring_runtime.frontends.http.answers import Later
 from mooring_runtime.frontends.http.messages import JSON, Reply
 from tests.support.serving import Served
@@ -75,6 +76,16 @@ async def test_a_fault_of_ours_is_told_too() -> None:
     Later().answer(replies.put_nowait, fail())
     reply = await asyncio.wait_for(replies.get(), 1)
     assert body(reply, 500) == {"error": "a fault of the server: AttributeError: no such thing"}
+
+
+async def test_an_error_that_cannot_be_written_is_answered_too() -> None:
+    async def fail() -> Reply:
+        raise MethodNotAllowed("no", "\udce9")  # No header can carry it.
+
+    replies: asyncio.Queue[Reply] = asyncio.Queue()
+    Later().answer(replies.put_nowait, fail())
+    reply = await asyncio.wait_for(replies.get(), 1)
+    assert body(reply, 500)["error"].startswith("a fault of the server: UnicodeEncodeError: ")
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,13 @@ def test_the_names_of_a_repository(tmp_path: Path) -> None:
     assert not any(map(stock.has, ("c", "..", "../b", ".git", "README.md", "")))
 
 
+def test_a_name_that_is_no_text_is_left_out(tmp_path: Path) -> None:
+    touch(tmp_path, os.fsdecode(b"caf\xe9/model.onnx"), "café/model.onnx")
+    stock = ModelDirectory(tmp_path)
+    assert stock.names() == ["café"]
+    assert not stock.has(os.fsdecode(b"caf\xe9"))
+
+
 def test_the_versions_of_a_model(tmp_path: Path) -> None:
     touch(tmp_path, "m/1/model.onnx", "m/2/model.onnx", "m/10/model.onnx", "m/0/model.onnx", "m/03/x", "m/assets/x")
     stock = ModelDirectory(tmp_path)

@@ -66,10 +66,11 @@ class Later:
 
     async def _run(self, respond: Respond, making: Coroutine[Any, Any, Reply]) -> None:
         try:
-            reply = await making
-        except RequestError as error:
-            reply = error_reply(error)
-        except Exception as error:
+            try:
+                reply = await making
+            except RequestError as error:
+                reply = error_reply(error)
+        except Exception as error:  # Else the client would wait for ever; of a reply that cannot be written, too.
             log.exception("cannot do what was asked")
             reply = error_reply(InferenceFailed(f"a fault of the server: {type(error).__name__}: {error}"))
         respond(reply)
