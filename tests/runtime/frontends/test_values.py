@@ -1,4 +1,5 @@
 import json
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -85,12 +86,23 @@ def test_no_elements() -> None:
         ("FP32", None, "instances is null, it must be a fraction or a whole number"),
         ("INT8", [200], "is INT8, but data holds a number that is too large"),
         ("FP16", [1e6], "instances is FP16, but holds a number that is too large for it"),
+        ("FP32", [[1, 2], [3, 10**400]], "is FP32, but data holds a number that is too large"),
+        ("BOOL", [[True], [10**400]], "instances[1][0] is 10000000"),
+        ("BOOL", [[float("nan")]], "instances[0][0] is NaN, it must be true or false"),
+        ("INT8", ["x" * 200], 'instances[0] is "xxx'),
+        ("FP32", [[[1, 2], [3, 4]], [[5, 6], [7, None]]], "instances[1][1][1] is null"),
         ("BF16", [3.4028235e38], "instances is BF16, but holds a number that is too large for it"),
         ("BYTES", ["a", 1], 'instances[1] must be a string, or {"b64": ...}'),
         ("BYTES", ["a", {"b64": "?"}], 'instances[1]: the value of "b64" is not base64'),
         ("BYTES", ["a", {"b64": 1}], "instances[1] must be a string"),
         ("BYTES", [["a", "b"], ["c"]], "instances[1] has 1 elements, but instances[0] has 2"),
         ("BYTES", ["a", ["b"]], "instances[1] is a list, but the first of its kind is none"),
+        (
+            "BYTES",
+            ["a", json.loads("[" * 900 + "]" * 900)],
+            "instances[1] is a list, but the first of its kind is none",
+        ),
+        ("BYTES", [[["a"], ["b"]], [["c"], [{"b64": "?"}]]], 'instances[1][1][0]: the value of "b64" is not base64'),
         ("BYTES", [["a"], "b"], "instances[1] is no list"),
         ("FP32", json.loads("[" * 40 + "]" * 40), "instances has 40 levels of lists"),
     ],
@@ -99,3 +111,18 @@ def test_what_is_wrong_is_told_with_its_place(datatype: str, value: object, word
     with pytest.raises(InvalidRequest) as caught:
         array_of(datatype, value)
     assert words in str(caught.value)
+    assert len(str(caught.value)) < 250
+
+
+def test_the_place_of_what_is_wrong_takes_no_memory_for_each_element() -> None:
+    """Nor time: indexes for each of them took a hundred times the memory of the body."""
+    value = [[0] * 8] * 12_500
+    value[-1] = [*value[-1][:7], None]  # type: ignore[list-item]
+    tracemalloc.start()
+    try:
+        with pytest.raises(InvalidRequest, match=r"instances\[12499\]\[7\] is null"):
+            array_of("FP32", value)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 3 * 8 * 100_000

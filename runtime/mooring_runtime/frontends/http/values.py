@@ -5,16 +5,17 @@ The datatype is the model's; the shape is that of the nested lists. Beside what 
 """
 
 import base64
-import binascii
+import json
 from collections.abc import Callable
+from itertools import chain
 from typing import Any
 
 import numpy as np
-import orjson
 
 from mooring_runtime.errors import InvalidRequest
 from mooring_runtime.frontends.http import tensors
-from mooring_runtime.messages import DATATYPES, Array, Tensor, TensorSpec
+from mooring_runtime.frontends.shown import cut
+from mooring_runtime.messages import DATATYPES, Array, Datatype, Tensor, TensorSpec
 
 Place = Callable[[tuple[int, ...]], str]
 """How the element at these indexes is called in the request: `instances[3][1]`."""
@@ -39,19 +40,14 @@ def to_tensor(spec: TensorSpec, value: Any, place: Place) -> Tensor:
     if len(shape) > _MAX_RANK:
         raise InvalidRequest(f"{place(())} has {len(shape)} levels of lists, which no array can have")
     data = value if shape else [value]
-    if spec.datatype == "BYTES":
-        data = _encoded(data, place if shape else lambda _: place(()))
-        datatype = "BYTES"
-    else:
-        datatype = "FP32" if spec.datatype in _HALVES else spec.datatype
+    datatype = DATATYPES["FP32" if spec.datatype in _HALVES else spec.datatype]
     try:
-        if spec.datatype == "BYTES":
-            array = _objects(data, shape)
+        if datatype.name == "BYTES":
+            array = _encoded(tensors.flatten(place(()), data)).reshape(shape)
         else:
-            array = tensors.from_json(place(()), data, DATATYPES[datatype], shape)
-    except InvalidRequest as error:
-        allowed = frozenset() if spec.datatype == "BYTES" else DATATYPES[datatype].json
-        raise InvalidRequest(_fault(value, shape, allowed, place) or str(error)) from None
+            array = tensors.from_json(place(()), data, datatype, shape)
+    except (InvalidRequest, ValueError) as error:
+        raise InvalidRequest(_fault(value, shape, datatype, place) or str(error)) from None
     if not array.size and array.ndim < len(spec.shape):  # `[]` does not tell how long its missing rows would be.
         array = array.reshape(*array.shape, *(max(size, 0) for size in spec.shape[array.ndim :]))
     return Tensor(spec.name, spec.datatype, _halved(spec, array, place) if spec.datatype in _HALVES else array)
@@ -87,61 +83,74 @@ def _shape(value: Any) -> tuple[int, ...]:
     return tuple(shape)
 
 
-def _fault(value: Any, shape: tuple[int, ...], allowed: frozenset[type], place: Place) -> str | None:
+def _fault(value: Any, shape: tuple[int, ...], datatype: Datatype, place: Place) -> str | None:
     """The sentence that names the first list that is longer, shorter or deeper than the first ones say, or the first
-    element that has none of the types `allowed`.
+    element that cannot be of the datatype.
     """
-    level: list[tuple[tuple[int, ...], Any]] = [((), value)]
+    level = [value]
+
+    def at(number: int, axis: int) -> str:
+        """The place of an element of `level`; all levels above it are regular, so its number tells its indexes."""
+        indexes = []
+        for size in reversed(shape[:axis]):
+            number, index = divmod(number, size)
+            indexes.append(index)
+        return place(tuple(reversed(indexes)))
+
+    # A body has millions of elements, and others wait meanwhile: each level is judged as a whole.
     for axis, size in enumerate(shape):
-        for indexes, each in level:
-            if type(each) is not list:
-                return f"{place(indexes)} is no list, but the first of its kind is one of {size} elements"
-            if len(each) != size:
-                first = place((0,) * axis)
-                return f"{place(indexes)} has {len(each)} elements, but {first} has {size}: rows must be of one shape"
-        level = [((*indexes, index), item) for indexes, each in level for index, item in enumerate(each)]
-    for indexes, each in level:
-        if type(each) is list:
-            return f"{place(indexes)} is a list, but the first of its kind is none"
-    for indexes, each in level:
-        if allowed and type(each) not in allowed:
-            return f"{place(indexes)} is {_shown(each)}, it must be {' or '.join(sorted(map(_called, allowed)))}"
+        if set(map(type, level)) != {list}:
+            odd = next(number for number, each in enumerate(level) if type(each) is not list)
+            return f"{at(odd, axis)} is no list, but the first of its kind is one of {size} elements"
+        if set(map(len, level)) != {size}:
+            odd = next(number for number, each in enumerate(level) if len(each) != size)
+            found = f"{at(odd, axis)} has {len(level[odd])} elements"
+            return f"{found}, but {at(0, axis)} has {size}: rows must be of one shape"
+        level = list(chain.from_iterable(level))
+    if list in map(type, level):
+        odd = next(number for number, each in enumerate(level) if type(each) is list)
+        return f"{at(odd, len(shape))} is a list, but the first of its kind is none"
+    if datatype.name != "BYTES":
+        allowed = datatype.json
+        wrong = next((number for number, each in enumerate(level) if type(each) not in allowed), None)
+        if wrong is None:
+            return None
+        called = " or ".join(sorted(map(_called, allowed)))
+        return f"{at(wrong, len(shape))} is {_shown(level[wrong])}, it must be {called}"
+    for number, each in enumerate(level):
+        try:
+            if type(each) is not str:
+                _from_base64(each)
+        except ValueError as error:
+            return f"{at(number, len(shape))}{error}"
     return None
 
 
 def _shown(value: object) -> str:
-    return "an object" if type(value) is dict else str(orjson.dumps(value)[:100], errors="replace")
+    if type(value) is str:
+        value = cut(value)
+    return "an object" if type(value) is dict else json.dumps(value, ensure_ascii=False)[:100]
 
 
 def _called(kind: type) -> str:
     return {int: "a whole number", float: "a fraction", bool: "true or false"}[kind]
 
 
-def _encoded(data: Any, place: Place, indexes: tuple[int, ...] = ()) -> Any:
-    """Nested lists of strings and base64 as nested lists of bytes."""
-    if type(data) is list:
-        return [_encoded(each, place, (*indexes, index)) for index, each in enumerate(data)]
-    if type(data) is str:
-        return data.encode()
-    if is_base64(data) and type(data["b64"]) is str:
-        try:
-            return base64.b64decode(data["b64"], validate=True)
-        except (binascii.Error, ValueError):
-            raise InvalidRequest(f'{place(indexes)}: the value of "b64" is not base64') from None
-    raise InvalidRequest(f'{place(indexes)} must be a string, or {{"b64": ...}} for bytes that are no text')
+def _encoded(flat: list[Any]) -> Array:
+    """Strings and base64 as bytes. Raises ValueError for what is neither."""
+    array: Array = np.empty(len(flat), dtype=object)
+    array[:] = [each.encode() if type(each) is str else _from_base64(each) for each in flat]
+    return array
 
 
-def _objects(data: Any, shape: tuple[int, ...]) -> Array:
-    flat = data
-    for _ in shape[1:]:
-        if any(type(each) is not list for each in flat) or len({len(each) for each in flat}) > 1:
-            raise InvalidRequest("irregular")
-        flat = [element for each in flat for element in each]
-    if any(type(each) is list for each in flat):
-        raise InvalidRequest("irregular")
-    array = np.empty(len(flat), dtype=object)
-    array[:] = flat
-    return array.reshape(shape)
+def _from_base64(value: Any) -> bytes:
+    """Raises ValueError for what is no base64."""
+    if not is_base64(value) or type(value["b64"]) is not str:
+        raise ValueError(' must be a string, or {"b64": ...} for bytes that are no text')
+    try:
+        return base64.b64decode(value["b64"], validate=True)
+    except ValueError:
+        raise ValueError(': the value of "b64" is not base64') from None
 
 
 def _halved(spec: TensorSpec, array: Array, place: Place) -> Array:
