@@ -117,6 +117,8 @@ class _Flight(Job):
 
     watch: Watch | None = None
     timeout: float | None = None
+    landed = False
+    """Its run has given an answer, which the front end could not write."""
 
     def __init__(
         self, plane: DataPlane, model: Model, metadata: ModelMetadata, request: InferRequest | Fitted, reply: Reply
@@ -145,14 +147,18 @@ class _Flight(Job):
         return fitted
 
     def land(self, results: list[Array], run: Run) -> None:
-        """The run has ended: answer. The batcher counts it."""
+        """The run has ended: answer. The batcher counts it. What the front end raises comes through; `fail` follows."""
         plane = self.plane
         plane.pending -= 1
-        if self.watch is not None and plane.observer is not None:
-            plane.observer.ended(self.watch, self.metadata.version, self.id, run)
-        reply = self.reply
-        if reply is not None:
-            reply(self._response(results, True))
+        try:
+            if self.watch is not None and plane.observer is not None:
+                plane.observer.ended(self.watch, self.metadata.version, self.id, run)
+            reply = self.reply
+            if reply is not None:
+                reply(self._response(results, True))
+        except Exception:
+            self.landed = True
+            raise
         self.feeds, self.reply = _GONE, None
 
     def part(self, results: list[Array]) -> None:
@@ -173,20 +179,28 @@ class _Flight(Job):
 
     def fail(self, error: Exception | None) -> None:
         """There is no answer, or no further one: count it and say why."""
-        self.plane.pending -= 1
         stats, told = self.stats, _failure(self.metadata.name, error)
-        if isinstance(told, QueueTimeout):
+        if self.landed:  # So it no longer counts as pending, and was observed.
+            stats.failures["OTHER"] += 1
+        elif isinstance(told, QueueTimeout):
             stats.rejected[told.cause] += 1
             stats.failures["REJECTED"] += 1
         else:
             stats.failures["CANCELED" if isinstance(told, Cancelled) else "BACKEND"] += 1
         stats.failed_seconds += self.plane.clock() - self.arrived
-        if self.watch is not None and self.plane.observer is not None:
-            self.plane.observer.ended(self.watch, self.metadata.version, self.id, None)
+        if not self.landed:
+            self.plane.pending -= 1
+            if self.watch is not None and self.plane.observer is not None:
+                self.plane.observer.ended(self.watch, self.metadata.version, self.id, None)
         reply = self.reply
         self.feeds, self.reply = _GONE, None
-        if reply is not None:
+        if reply is None:
+            return
+        try:
             reply(told)
+        except Exception:  # Perhaps of its text. Without any answer the connection would stay open.
+            log.exception("cannot tell a client of model '%s': %a", self.metadata.name, str(told))
+            reply(InferenceFailed("the request has failed and the reason cannot be written; the server's log has it"))
 
 
 def _failure(model: str, error: Exception | None) -> RequestError:

@@ -134,7 +134,7 @@ class Batcher:
         """End a job, if it waits here."""
         if self._lanes.remove(job):
             self._leave(job)
-            job.fail(None)
+            self._fail(job, None)
 
     def close(self, closed: Callable[[], object] = lambda: None) -> None:
         """Let the thread end after what waits, and call `closed` then. No job may come any more."""
@@ -162,7 +162,15 @@ class Batcher:
     def _late(self, job: Job) -> None:
         self._leave(job)
         waited = self.clock() - job.arrived
-        job.fail(QueueTimeout(f"the request waited {waited:.3g} s and its timeout passed before the model was free"))
+        told = QueueTimeout(f"the request waited {waited:.3g} s and its timeout passed before the model was free")
+        self._fail(job, told)
+
+    def _fail(self, job: Job, error: Exception | None) -> None:
+        """Tell a job that it gets no answer, or no further one."""
+        try:
+            job.fail(error)
+        except Exception:  # A fault of one front end must not keep the others' answers, nor stop the turn.
+            log.exception("cannot tell a client of model '%s' that its request has failed", self.metadata.name)
 
     # --- choosing
 
@@ -203,13 +211,13 @@ class Batcher:
             return None
         while self._lanes.count:
             jobs, late = self._lanes.take(now)
+            if self._timers:  # First of all: who hears that it is late may take back others, these too.
+                for job in (*jobs, *late):
+                    self._leave(job)
             for job in late:
                 self._late(job)
             if not jobs:
                 continue
-            if self._timers:
-                for job in jobs:
-                    self._leave(job)
             batch = Batch(jobs)
             if self._preferred and jobs[0].like is not ALONE:
                 batch.padded = padded(batch.rows, self._preferred)
@@ -290,7 +298,13 @@ class Batcher:
 
             def deliver(answer: list[Array]) -> None:
                 ahead.release()
-                job.part(answer)
+                if job.cancelled:
+                    return
+                try:
+                    job.part(answer)
+                except Exception as error:  # Without this answer the others are not what the model gave.
+                    batch.error = self._unwritten(error)
+                    job.cancelled = True
 
             stream(self._runner, batch, self.clock, give)
             batch.results = [[]]
@@ -343,14 +357,25 @@ class Batcher:
         measured, jobs = batch.run, batch.jobs
         if batch.error is not None:
             for job in jobs:
-                job.fail(batch.error)
+                self._fail(job, batch.error)
             return
+        failed: list[Job] = []
         for job, results in zip(jobs, batch.results, strict=True):
             try:
                 job.land(results, measured)
-            except Exception:  # A fault of one front end must not keep the others' answers.
-                log.exception("cannot give the answer of model '%s'", self.metadata.name)
+            except Exception as error:  # A fault of one front end must not keep the others' answers.
+                failed.append(job)
+                self._fail(job, self._unwritten(error))
+        if failed:
+            jobs = [job for job in jobs if job not in failed]
         started, gather, infer, scatter = measured
         self._stats.observe_run(batch.rows, len(jobs), gather, infer, scatter)
-        # The loop sends the answers of a turn at its end, so that is when all of them leave.
-        self._stats.observe_requests([job.arrived for job in jobs], started, self.clock())
+        if jobs:
+            # The loop sends the answers of a turn at its end, so that is when all of them leave.
+            self._stats.observe_requests([job.arrived for job in jobs], started, self.clock())
+
+    def _unwritten(self, error: Exception) -> InferenceFailed:
+        """What is told in place of an answer that its front end cannot write. To be called where `error` is caught."""
+        name = self.metadata.name
+        log.exception("cannot give an answer of model '%s'", name)
+        return InferenceFailed(f"an answer of model '{name}' cannot be written: {type(error).__name__}: {error}")

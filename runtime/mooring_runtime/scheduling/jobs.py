@@ -68,11 +68,11 @@ class Job:
     timer: "Handle | None" = None
 
     def land(self, results: list[Array], run: Run) -> None:
-        """The answer; after `part`s an empty one, which says that all have come."""
+        """The answer; after `part`s an empty one, which says that all have come. `fail` follows if this raises."""
         raise NotImplementedError
 
     def part(self, results: list[Array]) -> None:
-        """One of the answers that a decoupled model gives."""
+        """One of the answers that a decoupled model gives. If this raises, `fail` follows and no other answer."""
         raise NotImplementedError
 
     def fail(self, error: Exception | None) -> None:
