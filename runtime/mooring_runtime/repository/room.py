@@ -1,5 +1,7 @@
 """Keeps the loaded models within MOORING_MAX_LOADED_BYTES: whoever was not used for longest makes room.
 
+A model that has requests makes room only where none is without: it keeps what it holds until it has answered them.
+
 What counts is what each backend tells of its weights, and for a model that is being loaded the size of its files. While
 there is a bound, models are loaded one after the other: two that wait for each other's room would wait for ever.
 """
@@ -78,7 +80,8 @@ class Room:
                 f"model '{model.name}' version {model.version} takes {model.memory} bytes, {self.held - model.memory} "
                 f"cannot be freed while it loads, and MOORING_MAX_LOADED_BYTES is {bound}: unload it first"
             )
-        return min(others, key=lambda each: each.used)
+        # A model in use, last: `used` counts ended runs only, and a long one would keep the room, and who waits for it.
+        return min(others, key=lambda each: (any(each.stats.load()), each.used))
 
     def leave(self, model: Model) -> None:
         """The model holds nothing any more."""

@@ -73,13 +73,25 @@ async def test_many_requests_for_a_model_that_sleeps_load_it_once(tmp_path: Path
 
 async def test_requests_that_the_evicted_model_has_accepted_are_answered(tmp_path: Path) -> None:
     three(tmp_path)
-    async with managing(tmp_path, MAX_LOADED_BYTES="100000") as managed:
-        used(managed, "a", "b")
+    async with managing(tmp_path, MAX_LOADED_BYTES="60000") as managed:
         accepted = [asyncio.ensure_future(managed.ask("a")) for _ in range(10)]
         await asyncio.sleep(0)
         await managed.control.load("c")
         assert await asyncio.gather(*accepted) == [1] * 10
         assert managed.states()["a/1"] == "UNAVAILABLE"
+
+
+async def test_a_model_in_use_makes_room_only_when_none_is_at_rest(tmp_path: Path) -> None:
+    three(tmp_path)
+    async with managing(tmp_path, MAX_LOADED_BYTES="100000") as managed:
+        used(managed, "a", "b")
+        managed.repository.find("a", None).stats.load = lambda: (0, 1)
+        await managed.control.load("c")
+        assert managed.states() == {"a/1": "READY", "b/1": "UNAVAILABLE", "c/1": "READY"}
+        used(managed, "a", "c")
+        managed.repository.find("c", None).stats.load = lambda: (1, 0)
+        assert await wake(managed, "b") == 2
+        assert managed.states() == {"a/1": "UNAVAILABLE", "b/1": "READY", "c/1": "READY"}
 
 
 async def test_a_model_that_can_never_fit_is_told(tmp_path: Path) -> None:
