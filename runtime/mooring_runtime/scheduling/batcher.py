@@ -16,7 +16,7 @@ from contextlib import suppress
 from queue import SimpleQueue
 from typing import Any, Protocol
 
-from mooring_runtime.errors import Cancelled, InferenceFailed, QueueTimeout
+from mooring_runtime.errors import Cancelled, InferenceFailed, QueueTimeout, Unavailable
 from mooring_runtime.messages import Array, ModelMetadata
 from mooring_runtime.metrics import ModelStats
 from mooring_runtime.scheduling.curve import RunTimes
@@ -189,7 +189,7 @@ class Batcher:
                 break
             if batch.apart:
                 self._launch(batch)
-                break
+                continue
             self._run_here(batch)
             if lanes.count:
                 now = self.clock()
@@ -261,11 +261,20 @@ class Batcher:
             self._deliver(each)
 
     def _launch(self, batch: Batch) -> None:
+        if self._thread is None:
+            thread = threading.Thread(target=self._work, name="model", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:  # The next batch tries again: it may be over by then.
+                batch.error = Unavailable(
+                    f"model '{self.metadata.name}' cannot run: {error}; raise the container's limit of processes (pids)"
+                )
+                log.error("%s", batch.error)
+                self._deliver(batch)
+                return
+            self._thread = thread
         self._running = batch
         batch.launched = self.clock()
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._work, name="model", daemon=True)
-            self._thread.start()
         self._tasks.put(batch)
 
     def _work(self) -> None:

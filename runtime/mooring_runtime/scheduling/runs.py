@@ -34,7 +34,7 @@ class Batch:
     apart = False
     """For the thread."""
     launched = 0.0
-    """When it was handed to the thread."""
+    """When it was handed to the thread, or its last sign of life since then."""
     run = Run(0.0, 0.0, 0.0, 0.0)
     results: Sequence[list[Array]] = ()
     error: Exception | None = None
@@ -65,6 +65,7 @@ def repeat(runner: Runner, batch: Batch, clock: Callable[[], float]) -> list[Bat
         return [batch]
     alone = [Batch([job]) for job in batch.jobs]
     for each in alone:
+        batch.launched = clock()  # Each is a run of its own to who looks for one that does not end.
         run(runner, each, clock)
     return alone
 
