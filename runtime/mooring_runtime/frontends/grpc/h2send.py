@@ -15,6 +15,10 @@ FIRST_WINDOW = 65535
 """Bytes that each side may send before anything else is said."""
 _BURST = 256 * 1024
 """Bytes written for one stream before others have their turn."""
+_EARNED = 3.0
+"""Idle work that an answer pays for: some clients (Go's) send a small update of each window and a PING for it."""
+_LARGE = 1024
+"""Bytes from which a piece of a message pays as much; smaller ones are what the peer's own updates have made small."""
 LARGEST_SENT = 256 * 1024
 """Bytes of our DATA frames, when the peer takes as much."""
 
@@ -136,6 +140,8 @@ class Sender:
                 self._window -= size
                 stream.window -= size
                 written += size
+                if self.idle_work > 0 and (size == length or size >= _LARGE):
+                    self.idle_work = max(0.0, self.idle_work - _EARNED)
             stream.waiting -= size
             if size == length:
                 queue.popleft()
@@ -169,7 +175,7 @@ class Sender:
         if not stream.peer_ended:  # The answer does not need the rest of the request.
             self.write(frames.rst_stream(stream.id, Code.NO_ERROR))
         elif self.idle_work > 0:
-            self.idle_work -= 1
+            self.idle_work = max(0.0, self.idle_work - _EARNED)
         self._remove(stream)
 
     def renew(self, stream: Stream) -> None:

@@ -306,6 +306,36 @@ def test_work_and_time_pay_for_idle_frames() -> None:
     assert not patient.transport.closed
 
 
+def test_clients_that_measure_the_line_after_each_answer_stay() -> None:
+    """Go's client sends the little window that an answer took, and a PING, after each."""
+    line = Line()
+    line.call(1, b"x")
+    indexed = line.block()
+    measured = frames.window_update(0, 7) + frame(PING, 0, 0, b"12345678")
+    for number in range(1, 20_001):
+        stream = 2 * number + 1
+        line.send(frame(frames.HEADERS, 4, stream, indexed) + frame(frames.DATA, 1, stream, framed(b"x")) + measured)
+        line.transport.written, line._read = b"", 0
+    assert not line.transport.closed
+    assert flood(line, frame(PING, 0, 0, b"12345678"), 3000) == Code.ENHANCE_YOUR_CALM
+
+
+def test_clients_that_measure_the_line_in_a_conversation_stay() -> None:
+    line = Line()
+    line.open(1, "/test.Service/Talk")
+    measured = frames.window_update(0, 7) + frames.window_update(1, 7) + frame(PING, 0, 0, b"12345678")
+    for _ in range(5000):
+        line.send(frame(frames.DATA, 0, 1, framed(b"x")) + measured)
+    assert not line.transport.closed
+
+
+def test_an_answer_taken_byte_by_byte_pays_for_no_updates() -> None:
+    line = Line()
+    line.settings({frames.INITIAL_WINDOW_SIZE: 0})
+    line.call(1, bytes(10_000))
+    assert flood(line, frames.window_update(1, 1), 3000) == Code.ENHANCE_YOUR_CALM
+
+
 def test_a_block_without_end_is_cut_off() -> None:
     line = Line()
     line.send(frame(frames.HEADERS, 0, 1, b"\x83"))
