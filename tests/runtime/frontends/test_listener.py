@@ -1,3 +1,5 @@
+import asyncio
+import contextlib
 import errno
 import socket
 from collections.abc import Callable
@@ -5,7 +7,10 @@ from typing import Any
 
 import pytest
 
-from mooring_runtime.frontends.http.listener import open_socket
+from mooring_runtime.frontends.http.connection import Connection
+from mooring_runtime.frontends.http.exchange import Shared
+from mooring_runtime.frontends.http.listener import Listener, open_socket
+from mooring_runtime.frontends.http.parser import Limits
 
 
 def without_ipv6(number: int) -> Callable[..., socket.socket]:
@@ -45,3 +50,33 @@ def test_a_port_that_is_taken_is_not_taken_by_ipv4_alone(monkeypatch: pytest.Mon
     monkeypatch.setattr(socket, "create_server", without_ipv6(errno.EADDRINUSE))
     with pytest.raises(OSError, match="no IPv6"):
         open_socket("", 0)
+
+
+class Faulty(Connection):
+    """The first one fails when its time is over."""
+
+    made = 0
+
+    def __init__(self, shared: Shared) -> None:
+        super().__init__(shared)
+        self.first = not Faulty.made
+        Faulty.made += 1
+
+    def expire(self) -> None:
+        if self.first:
+            raise RuntimeError("broken")
+        super().expire()
+
+
+async def test_the_fault_of_one_connection_leaves_the_others_their_limits(caplog: pytest.LogCaptureFixture) -> None:
+    shared = Shared(lambda request, respond: None, Limits(header_timeout=0.02))
+    listener = Listener(shared, "127.0.0.1", 0, "X", connect=lambda: Faulty(shared))
+    await listener.start()
+    for _ in range(2):
+        reader, writer = await asyncio.open_connection("127.0.0.1", listener.port)
+        with contextlib.suppress(ConnectionResetError):
+            assert await asyncio.wait_for(reader.read(), 1) == b""
+        writer.close()
+    assert "broken" in caplog.text
+    listener.close()
+    await asyncio.wait_for(listener.wait_closed(), 1)

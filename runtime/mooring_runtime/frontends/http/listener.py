@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import errno
+import logging
+import math
 import socket
 from collections.abc import Callable
 from email.utils import formatdate
@@ -13,6 +15,8 @@ from mooring_runtime.frontends.http.connection import Connection
 from mooring_runtime.frontends.http.exchange import Shared
 from mooring_runtime.frontends.http.parser import Limits
 from mooring_runtime.frontends.tls import Tls
+
+log = logging.getLogger(__name__)
 
 _BACKLOG = 2048
 _SWEEP = 0.5
@@ -34,7 +38,7 @@ class Crowd(Protocol):
 
     @property
     def connections(self) -> set[Any]:
-        """All that are open; each has `deadline`, `expire` and `finish`."""
+        """All that are open; each has `deadline`, `expire`, `finish` and `_transport`, which may be None."""
 
     @property
     def empty(self) -> asyncio.Event:
@@ -135,7 +139,13 @@ class Listener:
                 self._tls.refresh()
             now = self._shared.now
             for connection in [each for each in self._shared.connections if each.deadline <= now]:
-                connection.expire()
+                try:
+                    connection.expire()
+                except Exception:  # Else one connection's fault would end the time limits of all.
+                    log.exception("cannot end a connection whose time is over; it is cut off")
+                    connection.deadline = math.inf
+                    if connection._transport is not None:
+                        connection._transport.abort()
 
 
 def open_socket(host: str, port: int, *, shared: bool = False) -> socket.socket:
