@@ -22,7 +22,9 @@ async def test_a_thread_that_cannot_start_fails_what_waits_and_is_tried_again(mo
         await asyncio.wait_for(asyncio.gather(*(job.ended.wait() for job in jobs)), 1)
     for job in jobs:
         assert isinstance(job.outcome, Unavailable)
-        assert "model 'm' cannot run: can't start new thread; raise the container's limit of processes" in str(job.outcome)
+        assert "model 'm' cannot run: can't start new thread; raise the container's limit of processes" in str(
+            job.outcome
+        )
     assert (taker.load(), taker.busy()) == ((0, 0), 0)
     later = TestJob(3)
     taker.submit(later)
