@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from mooring_runtime.dataplane.observability import LogSettings
-from mooring_runtime.errors import RequestError
+from mooring_runtime.errors import ModelNotReady, RequestError
 from mooring_runtime.metrics import Ledger
 from mooring_runtime.workers.link import LinkLost
 from mooring_runtime.workers.process import Worker
@@ -58,11 +58,14 @@ class Commands:
         return chosen(self._rows.total(), *value)
 
     async def load(self, value: Any) -> None:
-        """Load a model in every worker. Raises what the first that fails raises; the others may have loaded it."""
+        """Load a model in every worker. Raises what the first that fails raises; the others may have loaded it.
+
+        Raises ModelNotReady when no worker is there for it.
+        """
         await self._control("load", value)
 
     async def unload(self, value: Any) -> None:
-        """Unload a model in every worker."""
+        """Unload a model in every worker. Raises as `load` does."""
         await self._control("unload", value)
 
     async def _control(self, what: str, value: Any) -> None:
@@ -72,6 +75,10 @@ class Commands:
             for result in results:
                 if isinstance(result, RequestError) and not isinstance(result, LinkLost):
                     raise result
+            if all(isinstance(result, BaseException) for result in results):
+                raise ModelNotReady(
+                    f"no worker could {what} model '{value['name']}': the workers are starting; try again"
+                )
             self._models[value["name"]] = (what, value)
 
     # --- told
