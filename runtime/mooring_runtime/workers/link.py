@@ -8,6 +8,7 @@ import asyncio
 import base64
 import contextlib
 import itertools
+import json
 import logging
 import socket
 from collections.abc import Awaitable, Callable, Mapping
@@ -112,13 +113,27 @@ class Link:
             reply["error"] = error_on_wire(error)
         except Exception as error:  # Else the other side would wait for ever.
             log.exception("cannot answer %s", message["what"])
-            reply["error"] = error_on_wire(InferenceFailed(f"a fault of the server: {type(error).__name__}: {error}"))
-        self._send(reply)
+            reply["error"] = error_on_wire(_fault(error))
+        try:
+            self._send(reply)
+        except Exception as error:
+            log.exception("cannot send the answer to %s", message["what"])
+            self._send({"answer": message["ask"], "error": error_on_wire(_fault(error))})
+
+
+def _fault(error: Exception) -> InferenceFailed:
+    return InferenceFailed(f"a fault of the server: {type(error).__name__}: {error}")
 
 
 def framed(message: dict[str, Any]) -> bytes:
-    """A message as bytes."""
-    text = orjson.dumps(message)
+    """A message as bytes. Half surrogates in its texts, which a file's name may bring, become question marks.
+
+    Raises TypeError or ValueError for what is no JSON.
+    """
+    try:
+        text = orjson.dumps(message)
+    except TypeError:
+        text = json.dumps(message, ensure_ascii=False, allow_nan=False).encode(errors="replace")
     return len(text).to_bytes(_LENGTH, "little") + text
 
 

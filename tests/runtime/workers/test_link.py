@@ -84,6 +84,26 @@ async def test_a_foreseen_error_is_the_same_at_the_other_end() -> None:
             await asking.ask("break")
 
 
+async def test_an_answer_that_cannot_be_sent_as_it_is_still_is_one() -> None:
+    async def name(_: Any) -> Any:
+        return ["caf\udce9"]  # As Python has a file's name that is not UTF-8.
+
+    async def refuse(_: Any) -> Any:
+        raise LoadFailed("no caf\udce9")
+
+    async def no_json(value: Any) -> Any:
+        return object() if value is None else [float(value), "\udce9"]
+
+    async with pair({"name": name, "refuse": refuse, "no JSON": no_json, "double": double}) as (asking, _):
+        assert await asyncio.wait_for(asking.ask("name"), 1) == ["caf?"]
+        with pytest.raises(LoadFailed, match=r"^no caf"):
+            await asyncio.wait_for(asking.ask("refuse"), 1)
+        for value in (None, "nan"):
+            with pytest.raises(InferenceFailed, match=r"a fault of the server: (Type|Value)Error: .* JSON "):
+                await asyncio.wait_for(asking.ask("no JSON", value), 1)
+        assert await asking.ask("double", 1) == 2, "the link still stands"
+
+
 async def test_who_waits_hears_that_the_other_has_gone() -> None:
     async def never(_: Any) -> Any:
         await asyncio.Event().wait()
