@@ -7,7 +7,6 @@ tensors do not shrink enough to pay for it.
 
 import asyncio
 import logging
-import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -17,15 +16,14 @@ from mooring_runtime.errors import (
     InvalidRequest,
     RequestError,
     RequestTimeout,
-    UnknownEncoding,
-    UnknownPath,
 )
 from mooring_runtime.errors.codes import GrpcCode
-from mooring_runtime.frontends.grpc import frames, headers
+from mooring_runtime.frontends.grpc import frames, heads
 from mooring_runtime.frontends.grpc.envelopes import DONE, HEAD, WINDOW_BITS, Reader, trailers, unpacked
 from mooring_runtime.frontends.grpc.field_table import Fields
 from mooring_runtime.frontends.grpc.frames import literal
 from mooring_runtime.frontends.grpc.h2send import Part, Sender, Stream
+from mooring_runtime.frontends.grpc.heads import Head
 from mooring_runtime.scheduling import Ticket
 
 if TYPE_CHECKING:
@@ -33,7 +31,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_TIMEOUT_UNITS = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
 _UNPACK_APART = 64 * 1024
 """Bytes of a compressed message from which a thread unpacks it, so that other calls do not wait for it."""
 
@@ -63,24 +60,6 @@ class Method(NamedTuple):
     converse: "Callable[[Call], Conversation] | None" = None
 
 
-class Head:
-    """What a request's headers say; made once for many equal ones, so nobody changes it."""
-
-    __slots__ = ("encoding", "metadata", "method", "path", "quick", "refusal", "timeout")
-
-    def __init__(self, path: bytes, method: Method | None, metadata: Mapping[bytes, bytes]) -> None:
-        self.path = path
-        self.method = method
-        self.metadata = metadata
-        self.encoding = metadata.get(b"grpc-encoding", b"identity")
-        self.timeout: float | None = None
-        """Seconds that the client gives the call."""
-        self.refusal: RequestError | int | None = None
-        """Why the call cannot be taken: an error of gRPC, or the HTTP status where the client does not speak gRPC."""
-        self.quick = False
-        """One message in, one out, and nothing speaks against it."""
-
-
 class App(NamedTuple):
     """What all calls of a server have in common."""
 
@@ -92,28 +71,7 @@ class App(NamedTuple):
 
     def read_head(self, fields: Fields) -> Head:
         """What a request asks for. Raises StreamFault for what is no HTTP/2."""
-        pseudo, metadata = headers.check(fields)
-        path = pseudo[b":path"]
-        head = Head(path, self.methods.get(path), metadata)
-        kind = metadata.get(b"content-type", b"")
-        if pseudo[b":method"] != b"POST":
-            head.refusal = 405
-        elif not re.match(rb"application/grpc(?:[+;]|$)", kind):
-            head.refusal = 415
-        elif head.method is None:
-            head.refusal = UnknownPath(f"this server has no method {path.decode('latin-1')}")
-        elif head.encoding not in {b"identity", *WINDOW_BITS}:
-            head.refusal = UnknownEncoding(
-                f"grpc-encoding is {head.encoding.decode('latin-1')}; this server reads identity, gzip and deflate"
-            )
-        elif (timeout := metadata.get(b"grpc-timeout")) is not None:
-            matched = re.fullmatch(rb"([0-9]{1,8})([HMSmun])", timeout)
-            if matched is None:
-                head.refusal = InvalidRequest(f"grpc-timeout is {timeout.decode('latin-1')}, which is no duration")
-            else:
-                head.timeout = int(matched[1]) * _TIMEOUT_UNITS[matched[2]]
-        head.quick = head.refusal is None and head.method is not None and head.method.unary is not None
-        return head
+        return heads.read(fields, self.methods)
 
     def accept(self, connection: Sender, number: int, head: Head) -> "Call":
         """The stream of a new request."""

@@ -8,11 +8,12 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import cast
 
-from mooring_runtime.frontends.grpc.calls import App, Call, Head
+from mooring_runtime.frontends.grpc.calls import App, Call
 from mooring_runtime.frontends.grpc.frames import Code
 from mooring_runtime.frontends.grpc.h2connection import H2Connection
 from mooring_runtime.frontends.grpc.h2send import Limits as H2Limits
 from mooring_runtime.frontends.grpc.h2send import Stream
+from mooring_runtime.frontends.grpc.heads import Head
 from mooring_runtime.frontends.http.listener import Listener
 from mooring_runtime.frontends.http.parser import Limits
 from mooring_runtime.frontends.tls import Tls
