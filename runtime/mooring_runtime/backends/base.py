@@ -61,7 +61,7 @@ def require_allowed(file: Path, what: str, options: LoadOptions) -> None:
 
 
 class Backend(Protocol):
-    """A loaded model. Whoever writes one may derive from this, and then has `stream`, `terminate` and `close`."""
+    """A loaded model. Whoever writes one may derive from this, and then has `stream` and `close`."""
 
     metadata: ModelMetadata
     """Name, platform and tensors."""
@@ -87,10 +87,6 @@ class Backend(Protocol):
         iterator ends the run. Raises, also while it is read, as `infer` does.
         """
         raise InferenceFailed(f"model '{self.metadata.name}' gives one reply to a request; it cannot stream")
-
-    def terminate(self) -> None:
-        """Ask the run under way to end soon, with InferenceFailed; from any thread. Not every framework can."""
-        return
 
     def close(self) -> None:
         """Give back what the model holds; called once, after its last run."""

@@ -1,4 +1,3 @@
-import threading
 import weakref
 from pathlib import Path
 
@@ -169,26 +168,6 @@ def test_the_runs_own_function_is_taken_where_there_is_one(tmp_path: Path) -> No
 
     later = Later()
     assert direct(later) == later.run
-
-
-def test_a_run_can_be_ended_and_the_next_one_runs(tmp_path: Path) -> None:
-    backend = load(models.slow(tmp_path / "slow.onnx", turns=10_000_000))
-    failures: list[Exception] = []
-
-    def run() -> None:
-        try:
-            backend.infer({"x": np.ones(1, np.float32)}, ["y"])
-        except InferenceFailed as error:
-            failures.append(error)
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    while thread.is_alive():
-        backend.terminate()
-        thread.join(0.01)
-    assert str(failures[0]) == "the run was ended before it was done, as the server asked"
-    with pytest.raises(ModelRefused):  # Not ended at its start: it comes as far as the check of its input.
-        backend.infer({"x": np.ones((1, 2), np.float32)}, ["y"])
 
 
 def test_one_reply_is_no_stream(tmp_path: Path) -> None:

@@ -50,10 +50,6 @@ class OnnxBackend(Backend):
             else:
                 results = self._run(outputs, inputs, self._options)
         except Exception as error:  # onnxruntime's exceptions share no base class but Exception.
-            if self._options.terminate or (self._recorded is not None and self._recorded.options.terminate):
-                # It stays set, and would end every later run at its start.
-                self._options = ort.RunOptions()
-                raise InferenceFailed("the run was ended before it was done, as the server asked") from error
             raise _translate(error) from error
         if self._text_out:
             results = [
@@ -61,12 +57,6 @@ class OnnxBackend(Backend):
                 for name, array in zip(outputs, results, strict=True)
             ]
         return results
-
-    def terminate(self) -> None:
-        """End the run under way between two of its operators; see `Backend.terminate`."""
-        self._options.terminate = True
-        if self._recorded is not None:
-            self._recorded.options.terminate = True
 
     def close(self) -> None:
         """Let go of the session, whose memory onnxruntime then gives back."""

@@ -32,10 +32,7 @@ def obstacle(metadata: ModelMetadata) -> str | None:
 
 
 class Recorded:
-    """One model's recorded runs, on the device that onnxruntime calls `device` (`cuda`).
-
-    `options` is what the run under way was started with.
-    """
+    """One model's recorded runs, on the device that onnxruntime calls `device` (`cuda`)."""
 
     def __init__(self, session: Any, run: Run, metadata: ModelMetadata, device: str) -> None:
         self._session = session
@@ -43,7 +40,6 @@ class Recorded:
         self._metadata = metadata
         self._device = device
         self._shapes: dict[Shapes, _Buffers] = {}
-        self.options = ort.RunOptions()
 
     def run(self, inputs: Mapping[str, Array], outputs: Sequence[str]) -> list[Array]:
         """As `Backend.infer`: the first run of a shape records it, later ones replay it."""
@@ -53,11 +49,11 @@ class Recorded:
             buffers = _Buffers(self._session, self._metadata, shapes, self._device)
             self._shapes[shapes] = buffers
             buffers.graph = len(self._shapes)
-        self.options = ort.RunOptions()
-        self.options.add_run_config_entry("gpu_graph_id", "-1" if buffers is None else str(buffers.graph))
+        options = ort.RunOptions()
+        options.add_run_config_entry("gpu_graph_id", "-1" if buffers is None else str(buffers.graph))
         if buffers is None:
-            return self._run(outputs, inputs, self.options)
-        return buffers.run(self._session, inputs, outputs, self.options)
+            return self._run(outputs, inputs, options)
+        return buffers.run(self._session, inputs, outputs, options)
 
     def _records(self, shapes: Shapes) -> bool:
         return len(self._shapes) < MOST_SHAPES and all(0 not in shape for shape in shapes)
