@@ -32,8 +32,8 @@ demo-down: $(STAMP) ## Take the demo down and leave nothing
 	$(BIN)/python -m tests.demo down $(if $(CONTEXT),--context $(CONTEXT))
 
 ## Check it
-.PHONY: test lint types floors unit unit-torch unit-gpu contract controlplane e2e
-test: lint types floors unit unit-torch contract controlplane e2e ## Run every check that this host can run
+.PHONY: test lint types floors unit unit-torch unit-gpu contract server controlplane e2e
+test: lint types floors unit contract server unit-torch controlplane e2e ## Run every check that this host can run
 
 lint: $(STAMP) ## Style and file size
 	$(BIN)/ruff format --check .
@@ -45,8 +45,11 @@ types: $(STAMP) ## mypy --strict
 floors: $(STAMP) ## A lower floor never imports a higher one
 	$(BIN)/lint-imports --no-cache
 
-unit: $(STAMP) $(CLIENTS_STAMP) ## Pure functions, golden files, property tests, the runtime as a process
-	$(PYTEST) tests/operator tests/runtime tests/bench_tests tests/repository
+unit: $(STAMP) ## Pure functions, golden files, property tests
+	$(PYTEST) tests/operator tests/runtime tests/bench_tests tests/repository -m "not process"
+
+server: $(STAMP) $(CLIENTS_STAMP) ## The model server as a process: real clients, faults, fuzzing
+	$(PYTEST) tests/runtime tests/bench_tests -m process
 
 unit-torch: $(TORCH_STAMP) ## The torch backend, in an environment of its own (2.5 GB to fetch, 5 GB on disk)
 	$(TORCH)/bin/python -m pytest tests/runtime/backends/test_torch*.py tests/runtime/torch

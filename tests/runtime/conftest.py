@@ -11,6 +11,16 @@ _NO_TORCH = importlib.util.find_spec("torch") is None
 collect_ignore_glob = ["*/test_torch*.py"] if _NO_TORCH else []
 
 
+_PROCESS_FOLDERS = {"clients", "fuzz"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark by its place what takes longer than unit tests may."""
+    for item in items:
+        if item.path.stem.endswith("_process") or item.path.parent.name in _PROCESS_FOLDERS:
+            item.add_marker(pytest.mark.process)
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if _NO_TORCH:
         terminalreporter.write_line(
