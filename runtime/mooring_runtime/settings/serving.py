@@ -173,7 +173,10 @@ class LimitSettings:
         float, kinds.seconds(0.05, 3600), "Time for a client to send a request's line and headers."
     ] = 10.0
     body_timeout: Annotated[
-        float, kinds.seconds(0.05, 3600), "Time for a client to send a body; each KiB that arrives adds a second."
+        float,
+        kinds.seconds(0.05, 3600),
+        "Time for a client to send a body. Each KiB that arrives adds a second, up to the whole time again: "
+        "so long may a body stall, and a long one must go on arriving at 1 KiB a second or faster.",
     ] = 30.0
     idle_timeout: Annotated[
         float,

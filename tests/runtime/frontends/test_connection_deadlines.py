@@ -2,6 +2,7 @@
 
 import pytest
 
+from mooring_runtime.frontends.http.parser import Limits
 from tests.runtime.frontends.test_connection import LIMITS, Later, bodies, get
 from tests.support.serving import Line, http
 
@@ -62,6 +63,33 @@ def test_the_time_for_a_body_stands_still_while_leave_to_send_is_due() -> None:
     line.pass_time(2.9)
     line.send(b"abc")
     assert b"/2" in later.waiting
+
+
+def upload(size: int) -> bytes:
+    return b"POST /2 HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n" % size
+
+
+def test_what_has_arrived_at_once_gives_no_time_to_stall() -> None:
+    line = Line(Later(), Limits(body_timeout=3))
+    line.send(upload(10**6))
+    for _ in range(5):
+        line.pass_time(2)
+        line.send(b"x" * 100_000)
+    line.pass_time(2.9)
+    assert line.received == b""
+    line.pass_time(0.2)
+    assert b"HTTP/1.1 408 " in line.received
+    assert b"the body of the request did not arrive within 3 s, nor at 1 KiB a second" in line.received
+
+
+def test_dripping_after_much_has_arrived_does_not_help() -> None:
+    line = Line(Later(), Limits(body_timeout=3))
+    line.send(upload(10**6) + b"x" * 500_000)
+    for _ in range(8):
+        assert line.received == b""
+        line.send(b"x" * 128)
+        line.pass_time(0.5)
+    assert b"HTTP/1.1 408 " in line.received
 
 
 @pytest.mark.parametrize("rest", [b"garbage\r\n\r\n", b""])

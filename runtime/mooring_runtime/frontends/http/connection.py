@@ -5,6 +5,8 @@ It keeps to these rules, whatever the client does:
 - Requests of one connection are handled as they arrive; answers wait for the answers before them (pipelining).
 - Memory is bounded: a client that sends more than it reads is not read from until it has caught up.
 - Time is bounded: head, body, idle connection and a stalled reader each have a limit, checked by the listener's sweep.
+  That of a body grows with what arrives, but is never further away than at the body's beginning: a client that stops
+  has no longer than that, however much it has sent before.
 - After an error that loses the place where the next request would begin, the answer is sent, then the connection is
   closed in such a way that the client still receives that answer.
 - A client that hangs up takes back what of its requests still waits.
@@ -36,7 +38,7 @@ _COMPRESS_APART = 256 * 1024
 _LINGER = 2.0
 """Seconds in which a client may finish sending what will not be read, so that it sees the answer and not a reset."""
 _BODY_RATE = 1024
-"""Bytes a second: a body that arrives faster is given all the time that it needs."""
+"""Bytes that give a body a second more, so that one which goes on arriving faster has all the time that it needs."""
 _MAX_UNREAD = 16 * 2**20
 """Bytes of an answer in pieces that may wait for their reader when the next piece comes."""
 
@@ -60,7 +62,10 @@ class Connection(asyncio.Protocol):
         self._unwritten = 0
         self._reading = True
         self._stage = 0
-        self._since = 0.0
+        self._ends = 0.0
+        """When the time for what is under way is over."""
+        self._arrived = 0
+        """Bytes of its body that have been given their time."""
         self.deadline = math.inf
 
     # --- the transport's events
@@ -313,11 +318,14 @@ class Connection(asyncio.Protocol):
             self.deadline = math.inf
             self._stage = 0  # The client waits for us, so its time begins anew when it no longer does.
         elif parser.in_message:
+            now, size = self._shared.now, parser.body_size
             if parser.stage != self._stage:
                 self._stage = parser.stage
-                self._since = self._shared.now
-            allowed = limits.body_timeout + parser.body_size / _BODY_RATE if parser.in_body else limits.header_timeout
-            self.deadline = self._since + allowed
+                self._ends = now + (limits.body_timeout if parser.in_body else limits.header_timeout)
+            elif size != self._arrived:
+                self._ends = min(self._ends + (size - self._arrived) / _BODY_RATE, now + limits.body_timeout)
+            self._arrived = size
+            self.deadline = self._ends
         else:
             self.deadline = self._shared.now + limits.idle_timeout
 
@@ -333,8 +341,10 @@ class Connection(asyncio.Protocol):
         elif self._write_blocked or self._lingering or transport.is_closing():
             transport.abort()
         elif parser.in_message:
-            part, limit = ("body", limits.body_timeout) if parser.in_body else ("head", limits.header_timeout)
-            self._refuse(RequestTimeout(f"the {part} of the request did not arrive within {limit:g} s"))
+            what = f"head of the request did not arrive within {limits.header_timeout:g} s"
+            if parser.in_body:
+                what = f"body of the request did not arrive within {limits.body_timeout:g} s, nor at 1 KiB a second"
+            self._refuse(RequestTimeout(f"the {what}"))
         else:
             transport.close()
 
