@@ -6,7 +6,8 @@
   reached one which still loads would be refused. A worker that is started anew listens when it is ready.
 - The metrics port is the supervisor's: its page is the sum of the workers' pages, those of dead ones included.
 - A worker that hangs is killed and started anew: what it had accepted is lost, what the others have is not.
-- A worker that cannot do its work (a FatalError) ends them all, with its reason: the next one would fail alike.
+- A worker that cannot do its work (a FatalError) ends them all, with its reason: the next one would fail alike. Once
+  all have been ready, it does so only when none of the others serves: they go on, and it is tried again and again.
 """
 
 import asyncio
@@ -108,12 +109,14 @@ class Supervisor:
             code = await worker.ended()
             self._metrics.ended(worker)
             self._commands.ended(worker)
-            if worker.fatal is not None:
+            if worker.fatal is not None and not (self._released and any(each.ready for each in self._workers.values())):
                 self._fail(worker.fatal)
             if self._stopping.is_set():
                 return
             seconds = restarts.ended()
             how = f"has ended with exit code {code}" if code >= 0 else f"was ended by signal {-code}"
+            if worker.fatal is not None:
+                how += f" ({worker.fatal})"
             if restarts.hopeless and not self._released:
                 self._fail(WorkersFailed(f"worker {number} {how} before it was ready, as had {TRIES - 1} before it"))
                 return

@@ -115,6 +115,32 @@ def test_a_model_that_no_worker_can_load_ends_them_all(tmp_path: Path) -> None:
         running.end()
 
 
+def test_a_worker_that_cannot_load_again_ends_the_others_only_when_none_serves(tmp_path: Path) -> None:
+    file = scaled(tmp_path / "model.onnx", 2)
+    good, message = file.read_bytes(), tmp_path / "message"
+    with serving(file, workers="2", threads="1", termination_log=str(message)) as running:
+
+        def put(content: bytes) -> None:
+            (tmp_path / "new").write_bytes(content)
+            (tmp_path / "new").replace(file)
+
+        put(b"half a copy")
+        os.kill(worker_pids(running)[0], signal.SIGKILL)
+        while not any("(model.onnx is no model that onnxruntime" in line["message"] for line in running.lines()):
+            time.sleep(0.02)
+        assert get(running.port, "/v2/health/ready") == (200, {"ready": True})
+        assert running.metric("mooring_workers_ready", model=None, version=None) == 1
+        put(good)
+        until_ready_again(running)
+        assert running.metric("mooring_worker_restarts_total", model=None, version=None) >= 2
+
+        put(b"half a copy")
+        for pid in worker_pids(running):
+            os.kill(pid, signal.SIGKILL)
+        assert running.code() == 1
+        assert json.loads(message.read_text())["reason"] == "ModelInvalid"
+
+
 def test_a_port_that_is_taken_ends_the_server(folder: Path) -> None:
     with serving(models.perceptron(folder / "first.onnx"), workers="2") as first:
         second = Runtime(
