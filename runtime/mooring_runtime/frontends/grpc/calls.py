@@ -90,6 +90,10 @@ class Call(Stream):
     _talk: Conversation | None = None
     _timer: asyncio.TimerHandle | None = None
     _started = False
+    _resting = False
+    """The conversation takes no more messages for now."""
+    _unpacking = False
+    """A thread unpacks a message, and those behind it wait, so that they stay in order."""
 
     def __init__(self, app: App, connection: Sender, number: int, head: Head) -> None:
         super().__init__(connection, number)
@@ -193,7 +197,7 @@ class Call(Stream):
         if len(framed) < _UNPACK_APART:
             self._deliver(unpacked(framed, bits, self.app.max_message))
             return
-        self.held = True  # The messages behind it wait, so that they stay in order.
+        self._unpacking = self.held = True
         work = asyncio.get_running_loop().run_in_executor(None, unpacked, framed, bits, self.app.max_message)
         work.add_done_callback(self._unpacked)
 
@@ -201,7 +205,7 @@ class Call(Stream):
         if self.done:
             work.exception()
             return
-        self.held = False
+        self._unpacking = False
         try:
             self._deliver(work.result())
             if self._talk is not None:
@@ -220,19 +224,21 @@ class Call(Stream):
 
     def hold(self) -> None:
         """Take no more messages; the client is stopped by its window."""
-        self.held = True
+        self._resting = self.held = True
 
     def resume(self) -> None:
         """Go on taking messages."""
-        if self.held and not self.done:
-            self.held = False
+        if self._resting and not self.done:
+            self._resting = False
             try:
                 self._go_on()
             except RequestError as error:
                 self.fail(error)
 
     def _go_on(self) -> None:
+        """A reason to hold messages back is gone; go on unless there is another."""
         reader = self._reader
+        self.held = self._resting or self._unpacking
         if reader is not None and not self.held:
             self.connection.renew(self)
             self._hand_on(reader)

@@ -169,6 +169,45 @@ async def test_large_compressed_messages_are_unpacked_apart_and_stay_in_order() 
     assert line.answer(1).messages == [large, b"second", b"third"]
 
 
+@pytest.mark.parametrize("held", [False, True])
+async def test_a_conversation_that_goes_on_waits_for_what_is_unpacked(held: bool) -> None:
+    """An answer to an earlier message lets the conversation go on, which must not pass over the one being unpacked."""
+    line = Line(max_message=2**22)
+    line.settings({frames.INITIAL_WINDOW_SIZE: 2**30})
+    line.window(0, 2**30)
+    large = bytes(range(256)) * 1024
+    body = framed(b"first") + packed(zlib.compress(large, 0)) + framed(b"third")
+    line.open(1, TALK, grpc_encoding="deflate")
+    for start in range(0, len(body), 16384):
+        line.data(1, body[start : start + 16384], end=start + 16384 >= len(body))
+    [talk] = line.echo.talks
+    if held:
+        talk.call.hold()
+    talk.call.resume()
+    assert not talk.call.done
+    await rested(line)
+    answer = line.answer(1)
+    assert (answer.messages, answer.status) == ([b"first", large, b"third"], 0)
+
+
+async def test_what_is_unpacked_does_not_let_a_held_conversation_go_on() -> None:
+    line = Line(max_message=2**22)
+    line.open(1, TALK, grpc_encoding="deflate")
+    body = packed(zlib.compress(bytes(2**16 + 1), 0)) + framed(b"second")
+    for start in range(0, len(body), 16384):
+        line.data(1, body[start : start + 16384], end=start + 16384 >= len(body))
+    [talk] = line.echo.talks
+    talk.call.hold()
+    while not talk.call.waiting:  # noqa: ASYNC110 - the first answer is larger than the window
+        await asyncio.sleep(0)
+    line.window(0, 2**30)
+    line.window(1, 2**30)
+    assert [len(message) for message in line.answer(1).messages] == [2**16 + 1]
+    talk.call.resume()
+    answer = line.answer(1)
+    assert (answer.messages, answer.status) == ([b"second"], 0)
+
+
 @pytest.mark.parametrize("timeout", ["1", "S", "1x", "123456789S", "-1S", "1.5S"])
 def test_a_timeout_that_is_none(timeout: str) -> None:
     line = Line()
