@@ -137,7 +137,20 @@ def test_what_asks_for_more_has_no_plan(parameters: dict[str, object]) -> None:
     quick.keep_plan(metadata, text, len(text) + 8, request, (False, None))
     assert metadata.memo == {}
     quick.keep_plan(metadata, text, len(text) + 8, InferRequest(request.inputs), (False, None))
-    assert text in metadata.memo
+    plan = quick.plan_for(metadata, text, text + b"x" * 8)
+    assert plan is not None
+    assert plan.inputs[0][0] == "in_FP32"
+
+
+def test_a_header_may_say_that_the_json_ends_where_a_known_beginning_does() -> None:
+    served = Served()
+    text = orjson.dumps({"inputs": [{key: ITEM[key] for key in ("name", "shape", "datatype", "data")}]})
+    for _ in range(2):
+        assert served.infer(orjson.loads(text)).status == 200
+    start = text[: text.index(b'"data":') + 7]
+    headers = {b"Inference-Header-Content-Length": b"%d" % len(start)}
+    reply = served.ask("POST", "/v2/models/echo/infer", start + b"12345678", headers)
+    assert (reply.status, b"the body is not JSON" in reply.body[0]) == (400, True)
 
 
 def test_what_clients_choose_does_not_fill_the_memory() -> None:

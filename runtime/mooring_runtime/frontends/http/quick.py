@@ -192,9 +192,13 @@ class Plan(NamedTuple):
     """Which outputs are wanted as bytes, as the front end keeps it."""
 
 
+_PLAN = "plan"
+"""Of the keys of plans: the JSON of one request may be the beginning of another, which is kept too."""
+
+
 def plan_for(metadata: ModelMetadata, text: bytes, body: bytes) -> Plan | None:
     """The plan for bodies that begin with the JSON `text`, if there is one and `body` has the size that it tells."""
-    plan: Plan | None = metadata.memo.get(text)
+    plan: Plan | None = metadata.memo.get((_PLAN, text))
     return plan if plan is not None and plan.total == len(body) else None
 
 
@@ -236,4 +240,4 @@ def keep_plan(
         fitted = check(metadata, request)
     except InvalidRequest:
         return
-    _keep(metadata, text, Plan(total, tuple(inputs), *fitted[1:], choice))
+    _keep(metadata, (_PLAN, text), Plan(total, tuple(inputs), *fitted[1:], choice))
