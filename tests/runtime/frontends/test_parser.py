@@ -1,5 +1,6 @@
 import gzip
 import itertools
+import tracemalloc
 import zlib
 from collections.abc import Sequence
 
@@ -261,6 +262,23 @@ def test_a_long_body_in_small_chunks_and_pieces_is_no_long_trailer() -> None:
     seen, error = parse([stream[i : i + 1] for i in range(len(stream))], Limits(header_bytes=60))
     assert error is None
     assert [request[3] for request in seen] == [b"a" * 60]
+
+
+def test_a_body_in_tiny_chunks_takes_the_memory_of_the_body() -> None:
+    seen: list[bytes] = []
+    parser = RequestParser(Limits(), lambda request: seen.append(request.body), lambda: None)
+    parser.feed(post(b"", b"Transfer-Encoding: chunked"))
+    piece = b"2\r\nab\r\n" * 1000
+    tracemalloc.start()
+    try:
+        for _ in range(50):
+            parser.feed(piece)
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < 2 * 100_000
+    parser.feed(b"2000\r\n" + b"c" * 0x2000 + b"\r\n" + piece + b"0\r\n\r\n")
+    assert seen == [b"ab" * 50_000 + b"c" * 0x2000 + b"ab" * 1000]
 
 
 KNOWN_STREAM = [

@@ -29,6 +29,9 @@ _KEPT = 1024
 memory, so when there are more all are forgotten."""
 _KEPT_BYTES = 1024
 """Of the largest head that is kept."""
+_SMALL = 4096
+"""Bytes of a piece of a body below which it joins the one before: an object for each chunk of two bytes would take
+twenty times their memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +87,7 @@ class RequestParser:
         self._method = self._target = b""
         self._headers: dict[bytes, bytes] = {}
         self._head_size = 0
-        self._body: list[bytes] = []
+        self._body: list[bytes | bytearray] = []
         self._inflater: Inflater | None = None
 
     def feed(self, data: bytes) -> None:
@@ -237,7 +240,14 @@ class RequestParser:
         self.body_size += len(data)
         if self.body_size > self._limits.body_bytes:
             raise BodyTooLarge(f"the body passes the limit of {self._limits.body_bytes} bytes")
-        self._body.append(data if self._inflater is None else self._inflater.feed(data))
+        piece = data if self._inflater is None else self._inflater.feed(data)
+        pieces = self._body
+        if not pieces or len(piece) >= _SMALL:
+            pieces.append(piece)
+        elif type(pieces[-1]) is bytearray:
+            pieces[-1] += piece
+        else:
+            pieces.append(bytearray(piece))
 
     def on_message_complete(self) -> None:
         """The last byte of a request."""
@@ -245,7 +255,8 @@ class RequestParser:
             return  # _feed hands the same head in again.
         if self._inflater is not None:
             self._inflater.finish()
-        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+        pieces = self._body
+        body = pieces[0] if len(pieces) == 1 and type(pieces[0]) is bytes else b"".join(pieces)
         self._body = []
         self.in_message = self.in_body = self.expecting = False
         keep_alive = self._parser.should_keep_alive()
