@@ -68,6 +68,7 @@ def load_backend(
     try:
         _check_unchanged(file, before)
         _check_labels(source.config, backend)
+        _allow_preferred(source.config, backend)
         if times is not None:
             warm_up(backend, times, source.config, source.directory)
     except BaseException:
@@ -92,6 +93,13 @@ def _check_labels(config: ModelConfig, backend: Backend) -> None:
                 f"mooring.json: labels has '{output}', which is no output of model '{backend.metadata.name}'; its "
                 f"outputs are {', '.join(backend.metadata.outputs)}"
             )
+
+
+def _allow_preferred(config: ModelConfig, backend: Backend) -> None:
+    """Let runs have the largest size that they should have. Our own bound must not forbid what somebody asked for."""
+    metadata = backend.metadata
+    if metadata.max_batch and metadata.batch_limit is None and config.preferred:
+        metadata.max_batch = max(metadata.max_batch, config.preferred[-1])
 
 
 def file_bytes(source: ModelSource) -> int:

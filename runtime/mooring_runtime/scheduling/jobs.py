@@ -16,7 +16,8 @@ class Batching(NamedTuple):
     """How the runs of one model are put together."""
 
     max_size: int | None = None
-    """Most samples of one request and of one run; None: `messages.DEFAULT_MAX_BATCH`, and a larger request runs alone.
+    """Most samples of one request and of one run; None: `messages.DEFAULT_MAX_BATCH`, or the largest preferred
+    size where that is more, and a larger request runs alone.
     The model's metadata carry it (`Traits.max_batch`), for front ends tell it to clients."""
     max_delay: float | None = None
     """Seconds that a request may wait for others although the model is free; None: as long as it pays; 0: never."""

@@ -9,7 +9,7 @@ import pytest
 
 from mooring_runtime.backends.base import Backend, Load, LoadOptions
 from mooring_runtime.errors import DigestMismatch, ModelAsleep, ModelInvalid, ModelNotReady, UnknownModel
-from mooring_runtime.messages import InferRequest, InferResponse, Tensor
+from mooring_runtime.messages import InferRequest, InferResponse, Tensor, Traits
 from mooring_runtime.metrics import ModelStats
 from mooring_runtime.repository import Model, ModelSource, Repository, State, load_backend
 from mooring_runtime.repository.config import ModelConfig
@@ -51,6 +51,27 @@ def test_a_right_digest_is_loaded(file: Path) -> None:
     digest = hashlib.sha256(b"the model").hexdigest()
     assert load_backend(ModelSource(file, None, digest), OPTIONS, lambda _: loads(backend)).backend is backend
     assert backend.runs == 0
+
+
+@pytest.mark.parametrize(
+    ("stated", "preferred", "shape", "most", "limit"),
+    [
+        (None, (64, 128), (-1, 2), 128, None),
+        (None, (8,), (-1, 2), 32, None),
+        (64, (16, 48), (-1, 2), 64, 64),
+        (None, (64,), (4, 2), 0, None),
+    ],
+)
+def test_a_run_may_have_the_largest_preferred_size(
+    file: Path, stated: int | None, preferred: tuple[int, ...], shape: tuple[int, ...], most: int, limit: int | None
+) -> None:
+    config = ModelConfig(max_batch=stated, preferred=preferred)
+    backend = EchoBackend(echo_metadata(shape=shape).with_traits(Traits(stated)))
+    load_backend(ModelSource(file, config=config), OPTIONS, lambda _: loads(backend))
+    assert (backend.metadata.max_batch, backend.metadata.batch_limit) == (most, limit)
+    model = Model("m", ModelStats("m", "1"))
+    model.serve(backend, config)
+    assert model.batcher._preferred == (preferred if most else ())
 
 
 def test_a_wrong_digest_is_not_loaded(file: Path) -> None:
