@@ -1,6 +1,8 @@
 """Programs of torch.export: described by their own graph, run as torch runs them."""
 
 import importlib
+import io
+import json
 import re
 import zipfile
 from pathlib import Path
@@ -152,12 +154,13 @@ def test_it_is_off_unless_it_is_allowed(perceptron: Path) -> None:
         load(perceptron, allow_unsafe=False)
 
 
-def add(source: Path, file: Path, member: str) -> Path:
-    """A copy of an archive with a member more."""
+def add(source: Path, file: Path, member: str, content: bytes = b"") -> Path:
+    """A copy of an archive with another content of a member, which it may have had or not."""
     with zipfile.ZipFile(source) as old, zipfile.ZipFile(file, "w") as new:
         for name in old.namelist():
-            new.writestr(name, old.read(name))
-        new.writestr(f"model/{member}", b"")
+            if name != f"model/{member}":
+                new.writestr(name, old.read(name))
+        new.writestr(f"model/{member}", content)
     return file
 
 
@@ -172,6 +175,48 @@ def add(source: Path, file: Path, member: str) -> Path:
 def test_what_is_more_than_a_graph_is_never_loaded(perceptron: Path, tmp_path: Path, member: str, words: str) -> None:
     with pytest.raises(UnsafeFormat, match=words):
         load(add(perceptron, tmp_path / "m.pt2", member))
+
+
+class Code:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self._file,)
+
+
+@pytest.mark.parametrize(
+    "member",
+    ["data/sample_inputs/model.pt", "data/Sample_Inputs/MODEL.pt", "data/weights/model.pt", "data/constants/model.pt"],
+)
+def test_a_pickle_of_more_than_tensors_is_never_loaded(perceptron: Path, tmp_path: Path, member: str) -> None:
+    pickled = io.BytesIO()
+    torch.save(Code(tmp_path / "ran"), pickled)
+    with pytest.raises(UnsafeFormat, match=r"m\.pt2 holds a pickle of more than tensors, numbers and texts \(data/"):
+        load(add(perceptron, tmp_path / "m.pt2", member, pickled.getvalue()))
+    assert not (tmp_path / "ran").exists()
+
+
+def test_tensors_that_are_pickled_are_never_loaded(perceptron: Path, tmp_path: Path) -> None:
+    pickled = io.BytesIO()
+    torch.save(Code(tmp_path / "ran"), pickled)
+    with_code = add(perceptron, tmp_path / "one.pt2", "data/weights/weight_0", pickled.getvalue())
+    config = {"config": {"w": {"path_name": "weight_0", "is_param": True, "use_pickle": True, "tensor_meta": None}}}
+    member = "data/weights/model_weights_config.json"
+    with pytest.raises(UnsafeFormat, match=rf"m\.pt2 holds tensors that are pickled \({member}\)"):
+        load(add(with_code, tmp_path / "m.pt2", member, json.dumps(config).encode()))
+    assert not (tmp_path / "ran").exists()
+
+
+def test_an_archive_that_is_damaged_is_told(perceptron: Path, tmp_path: Path) -> None:
+    file = add(perceptron, tmp_path / "m.pt2", "data/sample_inputs/model.pt", b"what it was")
+    file.write_bytes(file.read_bytes().replace(b"what it was", b"what it is!"))
+    with pytest.raises(
+        ModelInvalid, match=r"m\.pt2 is no archive that can be read: data/sample_inputs/model\.pt: Bad CRC"
+    ):
+        load(file)
 
 
 def test_other_archives_and_files_are_refused(tmp_path: Path) -> None:
