@@ -31,8 +31,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_UNPACK_APART = 64 * 1024
-"""Bytes of a compressed message from which a thread unpacks it, so that other calls do not wait for it."""
+_UNPACK_APART = 2 * 1024
+"""Bytes of a compressed message from which a thread unpacks it, so that other calls do not wait for it: these may
+become a thousand times as many."""
 
 
 class Conversation(Protocol):
@@ -194,11 +195,12 @@ class Call(Stream):
         bits = WINDOW_BITS.get(self.head.encoding)
         if bits is None:
             raise InvalidRequest("a message is marked as compressed, but grpc-encoding names no compression")
+        limit = min(self.app.max_message, self.connection.limits.unpacked)
         if len(framed) < _UNPACK_APART:
-            self._deliver(unpacked(framed, bits, self.app.max_message))
+            self._deliver(unpacked(framed, bits, limit))
             return
         self._unpacking = self.held = True
-        work = asyncio.get_running_loop().run_in_executor(None, unpacked, framed, bits, self.app.max_message)
+        work = asyncio.get_running_loop().run_in_executor(None, unpacked, framed, bits, limit)
         work.add_done_callback(self._unpacked)
 
     def _unpacked(self, work: "asyncio.Future[bytes]") -> None:

@@ -19,6 +19,10 @@ _LONGEST_TEXT = 2048
 _PLAIN = "".join(map(chr, range(0x20, 0x7F))).replace("%", "")
 WINDOW_BITS = {b"gzip": 31, b"deflate": 15}
 """Compressions that are read, as zlib tells them apart."""
+_UNPACKED_OF = 2**16
+"""Bytes of a compressed message that are unpacked before the next ones."""
+_UNPACKED_AT_ONCE = 2**20
+"""Bytes unpacked between two looks at the limit."""
 _SMALL_PIECE = 4096
 """Bytes below which a piece of a message takes more memory alone than together with others."""
 
@@ -91,14 +95,31 @@ def trailers(error: RequestError) -> bytes:
 
 
 def unpacked(framed_message: bytes, bits: int, limit: int) -> bytes:
-    """A compressed message as if it had come plain. Raises InvalidRequest, and BodyTooLarge before it is unpacked."""
+    """A compressed message as if it had come plain.
+
+    Raises InvalidRequest, and BodyTooLarge as soon as more than `limit` bytes are unpacked.
+    """
     unpacker = zlib.decompressobj(bits)
+    packed = memoryview(framed_message)[5:]
+    pieces = [b""]
+    size = 0
     try:
-        message = unpacker.decompress(memoryview(framed_message)[5:], limit + 1)
+        for start in range(0, len(packed), _UNPACKED_OF):  # In parts, since zlib copies what it leaves of each.
+            rest: bytes | memoryview = packed[start : start + _UNPACKED_OF]
+            piece = b""
+            while not unpacker.eof and (rest or len(piece) == _UNPACKED_AT_ONCE):
+                piece = unpacker.decompress(rest, _UNPACKED_AT_ONCE)
+                rest = unpacker.unconsumed_tail
+                size += len(piece)
+                if size > limit:
+                    raise BodyTooLarge(
+                        f"a message of over {limit} bytes when unpacked, the limit "
+                        "(the lower of MOORING_MAX_BODY_BYTES and MOORING_GRPC_MAX_MESSAGE_BYTES)"
+                    )
+                pieces.append(piece)
     except zlib.error as error:
         raise InvalidRequest(f"a compressed message cannot be unpacked: {error}") from None
-    if len(message) > limit:
-        raise BodyTooLarge(f"a message of over {limit} bytes when unpacked, the limit (MOORING_GRPC_MAX_MESSAGE_BYTES)")
     if not unpacker.eof:
         raise InvalidRequest("a compressed message ends too early")
-    return framed(message)
+    pieces[0] = b"\0" + size.to_bytes(4, "big")
+    return b"".join(pieces)

@@ -32,6 +32,8 @@ class Limits(NamedTuple):
     """Bytes of unfinished messages of all streams, above which only the oldest of them goes on."""
     window: int = 16 * 2**20
     stream_window: int = 4 * 2**20
+    unpacked: int = 64 * 2**20
+    """Bytes of a message that came compressed, when it is unpacked."""
 
 
 class Stream:

@@ -51,7 +51,10 @@ class Connection(H2Connection[Head], asyncio.Protocol):
     def __init__(self, shared: Shared) -> None:
         limits = shared.limits
         super().__init__(
-            H2Limits(header_bytes=limits.header_bytes), shared.app.read_head, shared.app.accept, self._clock
+            H2Limits(header_bytes=limits.header_bytes, unpacked=limits.body_bytes),
+            shared.app.read_head,
+            shared.app.accept,
+            self._clock,
         )
         self._shared = shared
         self._transport: asyncio.Transport | None = None

@@ -2,16 +2,19 @@
 
 import asyncio
 import gzip
+import random
+import tracemalloc
 import zlib
 
 import pytest
 from hpack import Decoder
 
-from mooring_runtime.errors import QueueFull
+from mooring_runtime.errors import BodyTooLarge, InvalidRequest, QueueFull
 from mooring_runtime.errors.codes import GrpcCode
 from mooring_runtime.frontends.grpc import frames
-from mooring_runtime.frontends.grpc.envelopes import Reader, framed, trailers
+from mooring_runtime.frontends.grpc.envelopes import WINDOW_BITS, Reader, framed, trailers, unpacked
 from mooring_runtime.frontends.grpc.frames import Code
+from mooring_runtime.frontends.http.parser import Limits
 from tests.support.grpc_line import Line
 
 WAIT, TALK, FAULT = "/test.Service/Wait", "/test.Service/Talk", "/test.Service/Fault"
@@ -154,6 +157,41 @@ def test_compressed_messages(name: str, pack: "type[bytes]") -> None:
         assert line.answer(stream).status == GrpcCode.INVALID_ARGUMENT
     line.call(9, b"plain", grpc_encoding=name)
     assert line.answer(9).messages == [b"plain"]
+
+
+@pytest.mark.parametrize("size", [0, 1, 2**16, 2**20 - 1, 2**20, 2**20 + 1, 3 * 2**20])
+@pytest.mark.parametrize("level", [0, 9])
+def test_what_was_packed_is_unpacked(size: int, level: int) -> None:
+    message = random.Random(size).randbytes(size) if level == 0 else bytes(size)
+    whole = packed(zlib.compress(message, level))
+    assert unpacked(whole, WINDOW_BITS[b"deflate"], size) == framed(message)
+    if size:
+        with pytest.raises(BodyTooLarge):
+            unpacked(whole, WINDOW_BITS[b"deflate"], size - 1)
+        with pytest.raises(InvalidRequest, match="ends too early"):
+            unpacked(whole[:-1], WINDOW_BITS[b"deflate"], size)
+
+
+def test_a_bomb_takes_no_more_memory_than_the_limit() -> None:
+    bomb = packed(zlib.compress(bytes(2**26), 1))
+    tracemalloc.start()
+    try:
+        with pytest.raises(BodyTooLarge, match="over 4194304 bytes when unpacked"):
+            unpacked(bomb, WINDOW_BITS[b"deflate"], 2**22)
+        assert tracemalloc.get_traced_memory()[1] < 2**23
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("size", [1000, 1001])
+def test_compressed_messages_are_bodies_as_others_are(size: int) -> None:
+    line = Line(limits=Limits(body_bytes=1000))
+    line.open(1, grpc_encoding="deflate")
+    line.data(1, packed(zlib.compress(bytes(size))))
+    answer = line.answer(1)
+    assert answer.status == (GrpcCode.OK if size == 1000 else GrpcCode.RESOURCE_EXHAUSTED)
+    line.call(3, bytes(size))
+    assert line.answer(3).status == GrpcCode.OK
 
 
 async def test_large_compressed_messages_are_unpacked_apart_and_stay_in_order() -> None:
