@@ -68,6 +68,7 @@ def load_backend(
     try:
         _check_unchanged(file, before)
         _check_labels(source.config, backend)
+        _check_batching(source.config, backend)
         _allow_preferred(source.config, backend)
         if times is not None:
             warm_up(backend, times, source.config, source.directory)
@@ -100,6 +101,18 @@ def _allow_preferred(config: ModelConfig, backend: Backend) -> None:
     metadata = backend.metadata
     if metadata.max_batch and metadata.batch_limit is None and config.preferred:
         metadata.max_batch = max(metadata.max_batch, config.preferred[-1])
+
+
+def _check_batching(config: ModelConfig, backend: Backend) -> None:
+    metadata = backend.metadata
+    if (config.max_batch or 0) > 1 and not metadata.max_batch:
+        log.warning(
+            "model '%s' version %s has batching.maxSize %d, which has no effect: requests share a run only where the "
+            "first size of every input and output is free, and of a Python model only with batch = True and one answer",
+            metadata.name,
+            metadata.version,
+            config.max_batch,
+        )
 
 
 def file_bytes(source: ModelSource) -> int:

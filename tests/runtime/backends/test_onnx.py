@@ -1,5 +1,7 @@
 import weakref
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
@@ -8,7 +10,7 @@ import pytest
 from mooring_runtime.backends.base import Backend, LoadOptions, loader
 from mooring_runtime.backends.onnx.backend import OnnxBackend, direct
 from mooring_runtime.errors import InferenceFailed, ModelInvalid, ModelRefused
-from mooring_runtime.messages import DATATYPES, Array
+from mooring_runtime.messages import DATATYPES, Array, TensorSpec
 from tests.support import models
 
 OPTIONS = LoadOptions("m", "1", threads=1, accelerator=False)
@@ -151,6 +153,26 @@ def test_what_the_configuration_says_is_in_the_metadata(tmp_path: Path) -> None:
     options = LoadOptions("m", "1", 1, accelerator=False, max_batch=8, labels={"y": ("a", "b", "c", "d")})
     metadata = loader("onnx")(models.perceptron(tmp_path / "m.onnx"), options).metadata
     assert (metadata.max_batch, metadata.labels) == (8, {"y": ("a", "b", "c", "d")})
+
+
+def test_what_the_configuration_declares_must_be_so(tmp_path: Path) -> None:
+    file = models.echo(tmp_path / "m.onnx", ("FP32",), ("batch", None, 3))
+
+    def declared(role: str, *spec: Any) -> Backend:
+        said: dict[str, Any] = {role: (TensorSpec(*spec),)}
+        return loader("onnx")(file, replace(OPTIONS, **said))
+
+    for shape in [(-1, -1, 3), (8, 5, 3), (-1, -1, -1)]:
+        metadata = declared("inputs", "in_FP32", "FP32", shape).metadata
+        assert metadata.inputs["in_FP32"].shape == (-1, -1, 3)
+    for role, spec, words in [
+        ("inputs", ("x", "FP32", (-1,)), "input 'x' is declared, but the model has in_FP32; correct the declaration"),
+        ("inputs", ("in_FP32", "FP64", (-1, -1, 3)), r"'in_FP32' is declared as FP64 \[-1, -1, 3\], but is FP32 \[-1"),
+        ("inputs", ("in_FP32", "FP32", (-1, 3)), r"declared as FP32 \[-1, 3\], but is FP32 \[-1, -1, 3\] in the model"),
+        ("outputs", ("out_FP32", "FP32", (-1, -1, 4)), r"output 'out_FP32' is declared as FP32 \[-1, -1, 4\], but is"),
+    ]:
+        with pytest.raises(ModelInvalid, match=words):
+            declared(role, *spec)
 
 
 def test_memory_is_the_size_of_the_file(tmp_path: Path) -> None:

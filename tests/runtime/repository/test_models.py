@@ -114,6 +114,20 @@ def test_labels_of_what_is_no_output_are_refused(file: Path) -> None:
         load_backend(source, OPTIONS, lambda _: loads(EchoBackend(echo_metadata())))
 
 
+@pytest.mark.parametrize(
+    ("stated", "shape", "warned"),
+    [(8, (2, 2), True), (8, (-1, 2), False), (1, (2, 2), False), (None, (2, 2), False)],
+)
+def test_a_bound_of_batches_that_has_no_effect_is_told(
+    file: Path, caplog: pytest.LogCaptureFixture, stated: int | None, shape: tuple[int, ...], warned: bool
+) -> None:
+    backend = EchoBackend(echo_metadata(("FP32",), shape).with_traits(Traits(stated)))
+    load_backend(ModelSource(file, config=ModelConfig(max_batch=stated)), OPTIONS, lambda _: loads(backend))
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(warnings) == warned
+    assert all("version 1 has batching.maxSize 8, which has no effect: " in line for line in warnings)
+
+
 # --- the table
 
 

@@ -3,6 +3,7 @@
 import logging
 import mmap
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,16 @@ log = logging.getLogger(__name__)
 
 
 def load(file: Path, options: LoadOptions) -> Backend:
-    """Load an ONNX file, its external data beside it. Raises ModelInvalid with onnxruntime's own words."""
+    """Load an ONNX file, its external data beside it.
+
+    Raises ModelInvalid with onnxruntime's own words, or with what is declared of the model and not so.
+    """
     ort.disable_telemetry_events()
     session, device = _session(file, options)
     inputs = tuple(_spec("input", file, argument) for argument in session.get_inputs())
     outputs = tuple(_spec("output", file, argument) for argument in session.get_outputs())
+    _require_so("input", file, options.inputs, inputs)
+    _require_so("output", file, options.outputs, outputs)
     traits = Traits(options.max_batch, labels=options.labels)
     metadata = ModelMetadata(options.name, options.version, PLATFORM, inputs, outputs, traits)
     return OnnxBackend(session, metadata, device, weights(file), _recorded(session, metadata, device, options))
@@ -89,6 +95,25 @@ def _spec(role: str, file: Path, argument: Any) -> TensorSpec:
         )
     shape = tuple(size if isinstance(size, int) and size >= 0 else -1 for size in argument.shape)
     return TensorSpec(argument.name, datatype.name, shape)
+
+
+def _require_so(role: str, file: Path, declared: Sequence[TensorSpec], own: Sequence[TensorSpec]) -> None:
+    """Raise ModelInvalid for a declaration that the file contradicts; a size that one of them leaves free agrees."""
+    specs = {spec.name: spec for spec in own}
+    for spec in declared:
+        found = specs.get(spec.name)
+        if found is None:
+            raise ModelInvalid(
+                f"{file.name}: {role} '{spec.name}' is declared, but the model has {', '.join(specs) or 'none'}; "
+                "correct the declaration or leave it out"
+            )
+        sizes = zip(spec.shape, found.shape, strict=False)
+        alike = len(spec.shape) == len(found.shape) and all(-1 in pair or pair[0] == pair[1] for pair in sizes)
+        if not alike or spec.datatype != found.datatype:
+            raise ModelInvalid(
+                f"{file.name}: {role} '{spec.name}' is declared as {spec.datatype} {list(spec.shape)}, but is "
+                f"{found.datatype} {list(found.shape)} in the model; correct the declaration or leave it out"
+            )
 
 
 def weights(file: Path) -> int:
