@@ -34,6 +34,8 @@ log = logging.getLogger(__name__)
 _UNPACK_APART = 2 * 1024
 """Bytes of a compressed message from which a thread unpacks it, so that other calls do not wait for it: these may
 become a thousand times as many."""
+_TURN = 64
+"""Messages of one conversation that are handed on before other connections have their turn."""
 
 
 class Conversation(Protocol):
@@ -93,6 +95,8 @@ class Call(Stream):
     _started = False
     _resting = False
     """The conversation takes no more messages for now."""
+    _yielding = False
+    """Others have their turn; the messages behind go on in the event loop's next one."""
     _unpacking = False
     """A thread unpacks a message, and those behind it wait, so that they stay in order."""
 
@@ -174,10 +178,16 @@ class Call(Stream):
         self._take(framed)
 
     def _hand_on(self, reader: Reader) -> None:
-        """Every message that is whole is the conversation's, as long as that takes them."""
+        """Every message that is whole is the conversation's, as long as that takes them, and so many at once."""
+        taken = 0
         while not (self.held or self.done):
+            if taken == _TURN and reader.check():
+                self._yielding = self.held = True
+                asyncio.get_running_loop().call_soon(self._next_turn)
+                return
             framed = reader.next()
             if framed is not None:
+                taken += 1
                 self._take(framed)
                 continue
             if self.peer_ended:
@@ -186,6 +196,10 @@ class Call(Stream):
                 assert self._talk is not None
                 self._talk.ended()
             return
+
+    def _next_turn(self) -> None:
+        self._yielding = False
+        self._try_to_go_on()
 
     def _take(self, framed: bytes) -> None:
         """A whole message, as it came."""
@@ -230,20 +244,29 @@ class Call(Stream):
 
     def resume(self) -> None:
         """Go on taking messages."""
-        if self._resting and not self.done:
+        if self._resting:
             self._resting = False
-            try:
-                self._go_on()
-            except RequestError as error:
-                self.fail(error)
+            self._try_to_go_on()
+
+    def _try_to_go_on(self) -> None:
+        if self.done:
+            return
+        try:
+            self._go_on()
+        except RequestError as error:
+            self.fail(error)
+        except Exception as error:
+            self.fault(error)
 
     def _go_on(self) -> None:
         """A reason to hold messages back is gone; go on unless there is another."""
         reader = self._reader
-        self.held = self._resting or self._unpacking
+        self.held = self._resting or self._unpacking or self._yielding
         if reader is not None and not self.held:
             self.connection.renew(self)
             self._hand_on(reader)
+            if not self.done:
+                self.connection.gather(self, 0 if self.peer_ended else reader.size)
 
     def _answer(self, framed: bytes) -> None:
         """Call the method of one message."""

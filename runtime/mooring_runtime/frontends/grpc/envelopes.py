@@ -1,6 +1,7 @@
 """Messages of gRPC as they travel, and the header blocks around them. Pure."""
 
 import zlib
+from collections import deque
 from urllib.parse import quote_from_bytes
 
 from mooring_runtime.errors import BodyTooLarge, InvalidRequest, RequestError, UnknownEncoding
@@ -30,11 +31,13 @@ _SMALL_PIECE = 4096
 class Reader:
     """Cuts messages out of what arrives: `size` bytes are here, `need` must be for the next one, `total` ever came."""
 
-    __slots__ = ("_limit", "_pieces", "need", "size", "total")
+    __slots__ = ("_at", "_limit", "_pieces", "need", "size", "total")
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._pieces: list[bytes | bytearray] = []
+        self._pieces: deque[bytes | bytearray] = deque()
+        self._at = 0
+        """Bytes of the first piece that were taken: to copy the rest for each message would take for ever."""
         self.size = self.total = 0
         self.need = 5
 
@@ -55,9 +58,11 @@ class Reader:
         if self.size < self.need:
             return False
         if self.need == 5:
-            if len(self._pieces[0]) < 5:
-                self._pieces = [b"".join(self._pieces)]
-            length = int.from_bytes(self._pieces[0][1:5], "big")
+            pieces, at = self._pieces, self._at
+            while len(pieces[0]) - at < 5:
+                pieces.appendleft(pieces.popleft()[at:] + pieces.popleft())
+                self._at = at = 0
+            length = int.from_bytes(pieces[0][at + 1 : at + 5], "big")
             if length > self._limit:
                 raise BodyTooLarge(
                     f"a message of {length} bytes, the limit is {self._limit} (MOORING_GRPC_MAX_MESSAGE_BYTES)"
@@ -69,11 +74,30 @@ class Reader:
         """The next message with its five bytes, when it is whole. Raises BodyTooLarge."""
         if not self.check():
             return None
-        whole = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
         need, self.need = self.need, 5
         self.size -= need
-        self._pieces = [bytes(whole[need:])] if self.size else []
-        return bytes(whole) if not self.size else bytes(whole[:need])
+        pieces, at = self._pieces, self._at
+        first = pieces[0]
+        end = at + need
+        if end < len(first):
+            self._at = end
+            return bytes(first[at:end])
+        self._at = 0
+        if not self.size:
+            whole = bytes(first if len(pieces) == 1 else b"".join(pieces))
+            pieces.clear()
+            return whole[at:]
+        taken = []
+        while need:
+            piece = pieces.popleft()
+            left = len(piece) - at
+            if left > need:
+                pieces.appendleft(piece)
+                self._at = at + need
+            taken.append(memoryview(piece)[at : at + need])
+            need -= min(left, need)
+            at = 0
+        return b"".join(taken)
 
 
 def framed(message: Part) -> bytes:

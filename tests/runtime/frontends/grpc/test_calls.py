@@ -331,6 +331,34 @@ def test_a_conversation_that_is_held_waits_and_goes_on() -> None:
     assert (answer.messages, answer.status) == ([b"two", b"three"], 0)
 
 
+async def test_many_small_messages_leave_others_their_turn() -> None:
+    line = Line()
+    sent = [b"%d" % number for number in range(1000)]
+    line.open(1, TALK)
+    line.data(1, b"".join(map(framed, sent)))
+    found = line.answer(1).messages
+    assert found == sent[:64]
+    await asyncio.sleep(0)
+    line.call(3, b"another's")
+    [call] = line.connection.streams.values()
+    assert call.id == 1
+    await rested(line)
+    answer = line.answer(1)
+    assert answer.messages[:64] == sent[64:128]
+    assert (answer.messages[-1], answer.status) == (sent[-1], 0)
+    assert found + answer.messages == sent
+
+
+async def test_small_messages_whose_turn_has_not_come_are_nobodys_when_the_call_is_over() -> None:
+    line = Line()
+    line.open(1, TALK)
+    line.data(1, framed(b"x") * 1000)
+    line.reset(1)
+    assert len(line.answer(1).messages) == 64
+    await asyncio.sleep(0)
+    assert line.frames() == []
+
+
 def test_a_conversation_that_ends_within_a_message() -> None:
     line = Line()
     line.open(1, TALK)
@@ -347,3 +375,30 @@ def test_small_pieces_are_put_together() -> None:
     assert len(reader._pieces) < 10
     assert reader.next() == message
     assert reader.next() is None
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_any_messages_in_any_pieces(seed: int) -> None:
+    made = random.Random(seed)
+    sent = [framed(made.randbytes(made.choice([0, 1, 5, 100, 5000, 70_000]))) for _ in range(40)]
+    whole, found, start = b"".join(sent), [], 0
+    reader = Reader(2**20)
+    while start < len(whole):
+        size = made.choice([0, 1, 3, 200, 4096, 16384])
+        reader.feed(whole[start : start + size])
+        start += size
+        while made.random() < 0.7 and (message := reader.next()) is not None:
+            found.append(message)
+    while (message := reader.next()) is not None:
+        found.append(message)
+    assert found == sent
+    assert (reader.size, reader.total, len(reader._pieces)) == (0, len(whole), 0)
+
+
+def test_what_is_behind_a_message_is_not_copied_for_it() -> None:
+    reader = Reader(2**20)
+    data = framed(b"x") * 10_000
+    reader.feed(data)
+    for _ in range(9999):
+        assert reader.next() == framed(b"x")
+        assert reader._pieces[0] is data
