@@ -127,6 +127,8 @@ def test_csv_is_answered_in_csv() -> None:
     assert b"".join(ask(b"1\n2\n", "text/csv", echo_metadata(("INT32",), (-1,))).body) == b"1\n2\n"
     assert body(ask(b"1,2", "text/csv", Accept="application/json")) == {"predictions": [[1.0, 2.0]]}
     assert "line 2 of the CSV holds 'x', which is no number" in error(ask(b"1,2\n3,x", "text/csv"))
+    table = ask(b" +1 ,.5\n-2.,1e-1\ninf,NaN\n", "text/csv")
+    assert b"".join(table.body) == b"1.0,0.5\n-2.0,0.1\nInfinity,NaN\n"
     assert "csv[1] has 1 elements, but csv[0] has 2" in error(ask(b"1,2\n3", "text/csv"))
     deep = ModelMetadata(
         "m", "1", "echo", (TensorSpec("in_y", "FP32", (-1, 4)),), (TensorSpec("out_y", "FP32", (-1, 2, 2)),)
@@ -135,6 +137,26 @@ def test_csv_is_answered_in_csv() -> None:
     served.backend.infer = lambda inputs, outputs: [inputs["in_y"].reshape(-1, 2, 2)]  # type: ignore[method-assign]
     reply = served.ask("POST", "/invocations", b"1,2,3,4", {b"Content-Type": b"text/csv"})
     assert "the answer is no table of numbers, which CSV could carry" in error(reply)
+
+
+@pytest.mark.parametrize(
+    ("cell", "words"),
+    [
+        ("1_0", "holds '1_0', which is no number"),
+        ("\N{ARABIC-INDIC DIGIT ONE}", "which is no number"),
+        ("\N{FULLWIDTH DIGIT ONE}.5", "which is no number"),
+        ("0x1", "holds '0x1', which is no number"),
+        ("", "holds '', which is no number"),
+        ("1" * 5000, "which is too large for any datatype"),
+        ("1" * 300, "a number that is too large for it"),
+        ("1e999", "holds '1e999', which is too large for any datatype"),
+        ("1" * 1_000_000 + "x", "which is no number"),
+    ],
+)
+def test_csv_takes_numbers_as_every_program_writes_them(cell: str, words: str) -> None:
+    said = error(ask(f"1,{cell}".encode(), "text/csv"))
+    assert words in said
+    assert len(said) < 250
 
 
 @pytest.mark.parametrize(

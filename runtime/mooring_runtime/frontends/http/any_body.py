@@ -15,6 +15,8 @@ What the body is follows from its Content-Type, of a form that of the field `dat
 Bytes that no Content-Type calls JSON are tried as JSON all the same, unless the model's only input is BYTES or UINT8.
 """
 
+import re
+from math import isinf
 from typing import Any
 
 from mooring_runtime.errors import InvalidRequest, RequestError
@@ -23,10 +25,17 @@ from mooring_runtime.frontends.http.answers import answering, require_single
 from mooring_runtime.frontends.http.infer import HEADER_LENGTH, InferCall
 from mooring_runtime.frontends.http.messages import JSON, OCTETS, Head, Reply, Request, Respond
 from mooring_runtime.frontends.http.predict import Predict, is_predict, only_input, rows_of
+from mooring_runtime.frontends.shown import shown
 from mooring_runtime.messages import Fitted, InferRequest, InferResponse, ModelMetadata
 
 _TRITON = b"application/vnd.sagemaker-triton.binary+json"
 _CSV = b"text/csv"
+_NUMBER = re.compile(
+    r"[+-]?(?:(?P<whole>[0-9]+)|(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:e[+-]?[0-9]+)?|(?P<named>inf(?:inity)?|nan))",
+    re.ASCII | re.IGNORECASE,
+)
+_MOST_DIGITS = 400
+"""More than any number of a datatype has."""
 _FORM = b"multipart/form-data"
 _FORM_FIELDS = ("data", "body")
 _RAW = frozenset({"BYTES", "UINT8"})
@@ -133,14 +142,16 @@ def _form_field(body: bytes, boundary: bytes) -> tuple[bytes, bytes]:
 
 
 def _number(cell: str, line: int) -> int | float:
-    try:
+    cell = cell.strip()
+    form = _NUMBER.fullmatch(cell)  # Python's own rule takes more: `1_0`, and the digits of every script.
+    if form is None:
+        raise InvalidRequest(f"line {line} of the CSV holds {shown(cell)}, which is no number")
+    if form["whole"] and len(cell) <= _MOST_DIGITS:
         return int(cell)
-    except ValueError:
-        pass
-    try:
-        return float(cell)
-    except ValueError:
-        raise InvalidRequest(f"line {line} of the CSV holds {cell.strip()[:100]!r}, which is no number") from None
+    value = float(cell)
+    if isinf(value) and not form["named"]:
+        raise InvalidRequest(f"line {line} of the CSV holds {shown(cell)}, which is too large for any datatype")
+    return value
 
 
 # --- answers
