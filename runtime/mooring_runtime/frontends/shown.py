@@ -27,6 +27,6 @@ def shown(value: object) -> str:
     return cut(_SHORT.repr(value))
 
 
-def cut(text: str) -> str:
-    """A name or a word that a client chose, cut to 100 characters."""
-    return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."
+def cut(text: str, longest: int = _LONGEST) -> str:
+    """A name or a word that a client chose, cut to so many characters."""
+    return text if len(text) <= longest else text[: longest - 3] + "..."

@@ -193,10 +193,6 @@ def without(document: dict[str, Any], key: str) -> dict[str, Any]:
         ({"inputs": [{**BINARY_X, "data": []}]}, "either data or the parameter binary_data_size; it has both"),
         ({"inputs": [BINARY_X]}, "has binary_data_size, but there is no header Inference-Header-Content-Length"),
         ({"inputs": [{**X, "parameters": 1}]}, "input 'in_FP32': parameters must be a JSON object"),
-        (
-            {"inputs": [{**without(X, "data"), "parameters": {"shared_memory_region": "r"}}]},
-            "input 'in_FP32': this server has no shared memory",
-        ),
         ({"inputs": [X], "id": 7}, "id is 7, it must be a string"),
         ({"inputs": [X], "parameters": []}, "parameters must be a JSON object"),
         (
@@ -215,10 +211,6 @@ def without(document: dict[str, Any], key: str) -> dict[str, Any]:
             {"inputs": [X], "outputs": [{"name": "out_FP32", "parameters": {"classification": "3"}}]},
             "output 'out_FP32': parameter classification is '3', it must be a whole number",
         ),
-        (
-            {"inputs": [X], "outputs": [{"name": "out_FP32", "parameters": {"shared_memory_region": "r"}}]},
-            "output 'out_FP32': this server has no shared memory",
-        ),
     ],
 )
 def test_what_is_wrong_is_told(document: object, words: str) -> None:
@@ -226,6 +218,43 @@ def test_what_is_wrong_is_told(document: object, words: str) -> None:
     assert words in error(served.infer(document))
     assert served.stats.rejected["invalid"] == 1
     assert served.backend.runs == 0
+
+
+@pytest.mark.parametrize(
+    ("document", "what"),
+    [
+        ({"inputs": [{**without(X, "data"), "parameters": {"shared_memory_region": "r"}}]}, "input 'in_FP32'"),
+        ({"inputs": [X], "outputs": [{"name": "o", "parameters": {"shared_memory_region": "r"}}]}, "output 'o'"),
+    ],
+)
+def test_tensors_in_shared_memory_are_not_there(document: object, what: str) -> None:
+    served = Served()
+    words = f"{what}: this server has no shared memory; send tensors in the request"
+    assert error(served.infer(document), 501) == words
+    assert served.stats.rejected["unsupported"] == 1
+
+
+LONG = "x" * 10**6
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"inputs": [{**X, "name": LONG}]},
+        {"inputs": [{**X, "name": LONG, "datatype": "FP8"}]},
+        {"inputs": [{**X, "datatype": LONG}]},
+        {"inputs": [{**X, "shape": LONG}]},
+        {"inputs": [X], "id": [LONG]},
+        {"inputs": [X], "outputs": [{"name": LONG}]},
+        {"inputs": [X], "outputs": [{"name": LONG, "parameters": {"binary_data": LONG}}]},
+        {"inputs": [X], "outputs": [{"name": LONG, "parameters": {"classification": LONG}}]},
+        {"inputs": [X], "parameters": {LONG: LONG, "triton_": LONG}},
+        {"inputs": [X], "parameters": {LONG: [LONG]}},
+        {"inputs": [X], "parameters": {"priority": LONG}},
+    ],
+)
+def test_what_is_wrong_is_told_in_few_words(document: object) -> None:
+    assert len(error(Served().infer(document))) <= 4096
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from typing import Any
 from mooring_runtime.errors import InferenceFailed, InvalidRequest, RequestError
 from mooring_runtime.frontends.http import tensors, values
 from mooring_runtime.frontends.http.messages import JSON, Reply, Request, Respond, error_reply
+from mooring_runtime.frontends.shown import shown
 from mooring_runtime.frontends.v2.parameters import requested
 from mooring_runtime.messages import InferRequest, InferResponse, ModelMetadata, Tensor, TensorSpec
 
@@ -44,7 +45,7 @@ class Generate:
             raise InvalidRequest("the body must be a JSON object")
         request_id = document.pop("id", None)
         if request_id is not None and type(request_id) is not str:
-            raise InvalidRequest(f"id is {request_id!r}, it must be a string")
+            raise InvalidRequest(f"id is {shown(request_id)}, it must be a string")
         nested = document.pop("parameters", {})
         if type(nested) is not dict:
             raise InvalidRequest("parameters must be a JSON object")

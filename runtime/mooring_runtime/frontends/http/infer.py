@@ -3,10 +3,11 @@
 import logging
 from typing import Any
 
-from mooring_runtime.errors import InferenceFailed, InvalidRequest, RequestError
+from mooring_runtime.errors import InferenceFailed, InvalidRequest, RequestError, Unsupported
 from mooring_runtime.frontends.http import quick, tensors, texts
 from mooring_runtime.frontends.http.answers import require_single
 from mooring_runtime.frontends.http.messages import OCTETS, Part, Reply, Request, Respond, answer, error_reply
+from mooring_runtime.frontends.shown import cut, shown
 from mooring_runtime.frontends.v2 import classification
 from mooring_runtime.frontends.v2.parameters import Requested, requested
 from mooring_runtime.messages import DATATYPES, Fitted, InferRequest, InferResponse, ModelMetadata, Tensor, TensorSpec
@@ -16,6 +17,7 @@ log = logging.getLogger(__name__)
 HEADER_LENGTH = b"inference-header-content-length"
 """Length of the JSON before the binary data; the header's name as it arrives, in lower case."""
 
+_NO_SHARED_MEMORY = "this server has no shared memory; send tensors in the request"
 _OURS = frozenset({"binary_data_output"})
 _PLAIN = Requested()
 _new = tuple.__new__
@@ -59,9 +61,9 @@ class InferCall:
             return self._document(document, None, numbers=numbers)
         length = int(header) if header.isdigit() and len(header) < 20 else -1
         if not 0 <= length <= len(body):
-            shown = header.decode("latin-1")
+            told = cut(header.decode("latin-1"))
             raise InvalidRequest(
-                f"Inference-Header-Content-Length is '{shown}', it must be from 0 to the body's {len(body)} bytes"
+                f"Inference-Header-Content-Length is '{told}', it must be from 0 to the body's {len(body)} bytes"
             )
         if length == 0:
             return self._raw(memoryview(body))
@@ -98,7 +100,7 @@ class InferCall:
             raise InvalidRequest("the body must be a JSON object")
         request_id = document.get("id")
         if request_id is not None and type(request_id) is not str:
-            raise InvalidRequest(f"id is {request_id!r}, it must be a string")
+            raise InvalidRequest(f"id is {shown(request_id)}, it must be a string")
         parameters = document.get("parameters")
         asked = _PLAIN if parameters is None else self._request_parameters(parameters)
         wanted = document.get("outputs")
@@ -134,7 +136,7 @@ class InferCall:
             if type(item) is not dict or type(item.get("name")) is not str:
                 raise InvalidRequest("each of outputs must be a JSON object with a name")
             name = item["name"]
-            for key, value in _parameters(f"output '{name}'", item).items():
+            for key, value in _parameters(f"output '{cut(name)}'", item).items():
                 self._output_parameter(name, key, value)
             names.append(name)
         return tuple(names)
@@ -143,14 +145,14 @@ class InferCall:
         if key == "binary_data":
             if self._binary is None:
                 self._binary = {}
-            self._binary[name] = _flag(f"output '{name}': parameter binary_data", value)
+            self._binary[name] = _flag(f"output '{cut(name)}': parameter binary_data", value)
         elif key == "classification":
             count = classification.class_count(name, value)
             if count:
                 classification.check(self._metadata, name)
                 self._classes = {**(self._classes or {}), name: count}
         elif key.startswith("shared_memory_"):
-            raise InvalidRequest(f"output '{name}': this server has no shared memory")
+            raise Unsupported(f"output '{cut(name)}': {_NO_SHARED_MEMORY}")
 
     def _check_json_outputs(self, wanted: tuple[str, ...]) -> None:
         """Refuse before the model runs what could not be answered after it."""
@@ -222,7 +224,7 @@ def _input(item: Any, binary: memoryview | None, offset: int) -> tuple[Tensor, i
     if type(item) is not dict or type(item.get("name")) is not str:
         raise InvalidRequest("each of inputs must be a JSON object with a name")
     name = item["name"]
-    what = f"input '{name}'"
+    what = f"input '{cut(name)}'"
     datatype = tensors.datatype_of(what, item.get("datatype"))
     shape = tensors.shape_of(what, item.get("shape"))
     size = None
@@ -230,7 +232,7 @@ def _input(item: Any, binary: memoryview | None, offset: int) -> tuple[Tensor, i
         parameters = _parameters(what, item)
         size = parameters.get("binary_data_size")
         if any(key.startswith("shared_memory_") for key in parameters):
-            raise InvalidRequest(f"{what}: this server has no shared memory")
+            raise Unsupported(f"{what}: {_NO_SHARED_MEMORY}")
     if (size is None) == ("data" not in item):
         found = "neither" if size is None else "both"
         raise InvalidRequest(f"{what} needs either data or the parameter binary_data_size; it has {found}")
@@ -240,7 +242,7 @@ def _input(item: Any, binary: memoryview | None, offset: int) -> tuple[Tensor, i
         raise InvalidRequest(f"{what} has binary_data_size, but there is no header Inference-Header-Content-Length")
     if type(size) is not int or not 0 <= size <= len(binary) - offset:
         raise InvalidRequest(
-            f"{what} has binary_data_size {size!r}, but the body has {len(binary) - offset} bytes left for it"
+            f"{what} has binary_data_size {shown(size)}, but the body has {len(binary) - offset} bytes left for it"
         )
     array = tensors.from_bytes(what, binary[offset : offset + size], datatype, shape)
     return Tensor(name, datatype.name, array), offset + size
@@ -274,5 +276,5 @@ def _parameters(what: str, item: dict[str, Any]) -> dict[str, Any]:
 
 def _flag(what: str, value: Any) -> bool:
     if type(value) is not bool:
-        raise InvalidRequest(f"{what} is {value!r}, it must be true or false")
+        raise InvalidRequest(f"{what} is {shown(value)}, it must be true or false")
     return value

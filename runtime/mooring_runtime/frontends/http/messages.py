@@ -8,6 +8,7 @@ import orjson
 
 from mooring_runtime.dataplane.observer import Watch
 from mooring_runtime.errors import MethodNotAllowed, RequestError
+from mooring_runtime.frontends.shown import cut
 from mooring_runtime.scheduling import Ticket
 
 JSON = b"application/json"
@@ -120,6 +121,10 @@ def json_reply(status: int, document: object, headers: Headers = ()) -> Reply:
     return Reply(status, (orjson.dumps(document),), JSON, headers, as_is=True)
 
 
+_LONGEST_ERROR = 4096
+"""Characters of the sentence that a client is told: it may name what the client itself called by millions of them."""
+
+
 def error_reply(error: RequestError) -> Reply:
     """`{"error": message}` with the code of the error's class."""
     headers: Headers = ()
@@ -127,7 +132,7 @@ def error_reply(error: RequestError) -> Reply:
         headers = ((b"Retry-After", str(error.retry_after).encode()),)
     if isinstance(error, MethodNotAllowed):
         headers = ((b"Allow", error.allowed.encode()),)
-    return json_reply(error.http_status, {"error": str(error)}, headers)
+    return json_reply(error.http_status, {"error": cut(str(error), _LONGEST_ERROR)}, headers)
 
 
 _PHRASES = {status.value: status.phrase.encode() for status in HTTPStatus} | {499: b"Client Closed Request"}

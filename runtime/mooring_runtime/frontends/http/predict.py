@@ -11,6 +11,7 @@ from typing import Any
 
 from mooring_runtime.errors import InvalidRequest
 from mooring_runtime.frontends.http import tensors, values
+from mooring_runtime.frontends.shown import cut, shown
 from mooring_runtime.messages import InferRequest, InferResponse, ModelMetadata, Tensor, TensorSpec
 
 SIGNATURE = "serving_default"
@@ -42,7 +43,9 @@ class Predict:
             raise InvalidRequest("the body must be a JSON object")
         signature = document.get("signature_name") or SIGNATURE
         if signature != SIGNATURE:
-            raise InvalidRequest(f"signature_name is {signature!r}; model '{metadata.name}' has only '{SIGNATURE}'")
+            raise InvalidRequest(
+                f"signature_name is {shown(signature)}; model '{metadata.name}' has only '{SIGNATURE}'"
+            )
         given = [key for key in _KEYS if key in document]
         if len(given) != 1:
             found = "both" if given else "neither"
@@ -129,7 +132,9 @@ def _column_place(name: str) -> values.Place:
 def _input(metadata: ModelMetadata, name: str) -> TensorSpec:
     spec = metadata.inputs.get(name)
     if spec is None:
-        raise InvalidRequest(f"model '{metadata.name}' has no input '{name}'; its inputs are {_names(metadata.inputs)}")
+        raise InvalidRequest(
+            f"model '{metadata.name}' has no input '{cut(name)}'; its inputs are {_names(metadata.inputs)}"
+        )
     return spec
 
 

@@ -10,6 +10,7 @@ from mooring_runtime.frontends.http.answers import Later, json_object
 from mooring_runtime.frontends.http.messages import Reply, Request, Respond, json_reply
 from mooring_runtime.frontends.http.router import Found
 from mooring_runtime.frontends.http.services import Route, Services
+from mooring_runtime.frontends.shown import cut, shown
 
 EXTENSIONS = (
     "model_repository",
@@ -81,7 +82,7 @@ class V2Admin:
     def _index(self, _found: Found[Any], request: Request, respond: Respond) -> None:
         ready = json_object(request).get("ready", False)
         if type(ready) is not bool:
-            raise InvalidRequest(f"ready is {ready!r}, it must be true or false")
+            raise InvalidRequest(f"ready is {shown(ready)}, it must be true or false")
         entries = self._services.control.index(ready_only=ready)
         # An empty field stands for what is not known yet, and Triton leaves it out.
         respond(json_reply(200, [{key: text for key, text in each._asdict().items() if text} for each in entries]))
@@ -99,7 +100,7 @@ class V2Admin:
             if name != "unload_dependents":
                 raise InvalidRequest(f"there is no parameter {name} of unload, only unload_dependents")
             if type(value) is not bool:
-                raise InvalidRequest(f"parameter {name} is {value!r}, it must be true or false")
+                raise InvalidRequest(f"parameter {cut(name)} is {shown(value)}, it must be true or false")
         self._later.answer(respond, self._unloaded(found.name))
 
     async def _unloaded(self, name: str) -> Reply:
@@ -108,7 +109,7 @@ class V2Admin:
 
     def _other_repository(self, found: Found[Any], _request: Request, _respond: Respond) -> None:
         raise Unsupported(
-            f"there is no repository '{found.names['repository']}': this server has one, which is named by nothing"
+            f"there is no repository '{cut(found.names['repository'])}': this server has one, which is named by nothing"
         )
 
     # --- logging and traces
@@ -133,7 +134,7 @@ class V2Admin:
         respond(json_reply(200, []))
 
     def _no_region(self, found: Found[Any], _request: Request, _respond: Respond) -> None:
-        raise UnknownModel(f"there is no shared memory region '{found.names['region']}'")
+        raise UnknownModel(f"there is no shared memory region '{cut(found.names['region'])}'")
 
     def _no_memory(self, _found: Found[Any], _request: Request, _respond: Respond) -> None:
         raise Unsupported("this server has no shared memory; send tensors in the request")

@@ -3,6 +3,7 @@
 import numpy as np
 
 from mooring_runtime.errors import InvalidRequest
+from mooring_runtime.frontends.shown import cut, shown
 from mooring_runtime.messages import DATATYPES, Array, ModelMetadata, Tensor
 
 
@@ -12,7 +13,9 @@ def class_count(output: str, value: object) -> int:
     Raises InvalidRequest for what is no whole number from 0.
     """
     if type(value) is not int or value < 0:
-        raise InvalidRequest(f"output '{output}': parameter classification is {value!r}, it must be a whole number")
+        raise InvalidRequest(
+            f"output '{cut(output)}': parameter classification is {shown(value)}, it must be a whole number"
+        )
     return value
 
 

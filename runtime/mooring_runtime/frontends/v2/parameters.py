@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from mooring_runtime.errors import InvalidRequest
+from mooring_runtime.frontends.shown import cut, shown
 from mooring_runtime.messages import NONE, Parameter
 
 _SEQUENCE = frozenset({"sequence_id", "sequence_start", "sequence_end"})
@@ -39,15 +40,19 @@ def requested(parameters: Mapping[str, Any], ours: frozenset[str] = frozenset())
             timeout = _whole(name, value) * _MICROSECOND or None
         elif name in _SEQUENCE:
             if value not in (0, "", False):
-                raise InvalidRequest(f"parameter {name} cannot be used: this model keeps no state between requests")
+                raise InvalidRequest(
+                    f"parameter {cut(name)} cannot be used: this model keeps no state between requests"
+                )
         elif name == "headers" or name.startswith(_RESERVED):
             raise InvalidRequest(
-                f"parameter {name} cannot be used: `headers` and names that begin with {_RESERVED} are reserved"
+                f"parameter {cut(name)} cannot be used: `headers` and names that begin with {_RESERVED} are reserved"
             )
         elif type(value) in _TYPES:
             own[name] = value
         else:
-            raise InvalidRequest(f"parameter {name} is {value!r}, it must be a string, a number, true or false")
+            raise InvalidRequest(
+                f"parameter {cut(name)} is {shown(value)}, it must be a string, a number, true or false"
+            )
     return Requested(own or NONE, priority, timeout)
 
 
@@ -55,5 +60,5 @@ def _whole(name: str, value: object) -> int:
     if type(value) is str and value.isascii() and value.isdigit() and len(value) < 20:
         value = int(value)  # Over gRPC some clients send every number as a string.
     if type(value) is not int or not 0 <= value < _LONGEST:
-        raise InvalidRequest(f"parameter {name} is {value!r}, it must be a whole number from 0")
+        raise InvalidRequest(f"parameter {cut(name)} is {shown(value)}, it must be a whole number from 0")
     return value
