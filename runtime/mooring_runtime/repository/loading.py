@@ -1,5 +1,6 @@
 """From a source to a backend that is warm: find, check, load, run. All of it blocks, and is called on a thread."""
 
+import ctypes
 import logging
 import os
 import threading
@@ -75,9 +76,17 @@ def load_backend(
     except BaseException:
         backend.close()
         raise
+    _return_memory()
     seconds = time.monotonic() - started
     log.info("model '%s' loaded from %s in %.2f s on %s", options.name, file, seconds, backend.device)
     return Warm(backend, name, seconds)
+
+
+def _return_memory() -> None:
+    """Give the system back what loading needed and the model does not; else glibc keeps it, for half a model's size."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # other C libraries have none
+    if trim is not None:
+        trim(0)
 
 
 def _check_unchanged(file: Path, before: os.stat_result) -> None:
