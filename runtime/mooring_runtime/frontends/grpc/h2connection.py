@@ -167,13 +167,11 @@ class H2Connection(Sender, Generic[Head]):
             self._unknown(number, "DATA")
             return
         if stream.peer_ended:
-            self.reset(stream, Code.STREAM_CLOSED)
-            stream.aborted()
+            self._break(stream, Code.STREAM_CLOSED)
             return
         stream.credit -= length
         if stream.credit < 0:
-            self.reset(stream, Code.FLOW_CONTROL_ERROR)
-            stream.aborted()
+            self._break(stream, Code.FLOW_CONTROL_ERROR)
             return
         if flags & 8:
             payload = frames.unpadded(flags, payload)
@@ -263,8 +261,7 @@ class H2Connection(Sender, Generic[Head]):
     def _trailers(self, stream: Stream, flags: int, block: bytes) -> None:
         self._heads.fields(block)
         if stream.peer_ended or not flags & frames.END_STREAM:
-            self.reset(stream, Code.STREAM_CLOSED if stream.peer_ended else Code.PROTOCOL_ERROR)
-            stream.aborted()
+            self._break(stream, Code.STREAM_CLOSED if stream.peer_ended else Code.PROTOCOL_ERROR)
             return
         stream.peer_ended = True
         stream.received(b"", ended=True)
@@ -353,8 +350,7 @@ class H2Connection(Sender, Generic[Head]):
             return
         stream.window += increment
         if increment == 0 or stream.window > frames.MAX_WINDOW:
-            self.reset(stream, Code.FLOW_CONTROL_ERROR if increment else Code.PROTOCOL_ERROR)
-            stream.aborted()
+            self._break(stream, Code.FLOW_CONTROL_ERROR if increment else Code.PROTOCOL_ERROR)
         elif stream.queue:
             self.pump(stream)
 
@@ -366,6 +362,12 @@ class H2Connection(Sender, Generic[Head]):
             self._unknown(number, "RST_STREAM")
             return
         self._remove(stream)
+        stream.aborted()
+
+    def _break(self, stream: Stream, code: Code) -> None:
+        """Reset a stream by the peer's fault, which costs it as much as a reset of its own."""
+        self._charge(1)
+        self.reset(stream, code)
         stream.aborted()
 
     def _charge(self, cost: float) -> None:

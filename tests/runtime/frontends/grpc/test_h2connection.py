@@ -293,6 +293,30 @@ def test_rapid_resets_end_the_connection() -> None:
     assert 1000 < line.echo.cancelled < 2100
 
 
+@pytest.mark.parametrize("fault", ["data", "trailers", "headers", "window", "no window"])
+def test_making_us_reset_ends_the_connection(fault: str) -> None:
+    """A stream that we reset because its client broke a rule makes room for the next, as its own reset does."""
+    line = Line()
+    line.call(1, b"x")
+    indexed = line.block()
+    line.frames()
+    for number in range(3, 6003, 2):
+        breaks = {
+            "data": frame(frames.DATA, 0, number, b"more"),
+            "trailers": frame(frames.HEADERS, 5, number, indexed),
+            "headers": frame(frames.HEADERS, 4, number, indexed),
+            "window": frames.window_update(number, 2**31 - 1),
+            "no window": frames.window_update(number, 0),
+        }
+        ends = 0 if fault == "headers" else 1
+        line.send(frame(frames.HEADERS, 4, number, line.block(WAIT)))
+        line.send(frame(frames.DATA, ends, number, framed(b"x")) + breaks[fault])
+        if line.transport.closed:
+            break
+    assert line.end == Code.ENHANCE_YOUR_CALM
+    assert number > 1000
+
+
 def test_work_and_time_pay_for_idle_frames() -> None:
     line = Line()
     for number in range(2500):
