@@ -8,7 +8,7 @@ import logging
 import ssl
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mooring_runtime.errors import SettingsInvalid
 
@@ -23,6 +23,20 @@ class TlsFiles(NamedTuple):
     client_ca: Path | None = None
 
 
+class _Changing(ssl.SSLContext):
+    """What a listening socket keeps; each connection begins with the context that is `current` then.
+
+    One context whose certificates change would not do: it would resume sessions of clients whose authority was removed.
+    A new one knows neither the tickets nor the sessions of the one before.
+    """
+
+    current: ssl.SSLContext
+
+    def wrap_bio(self, *arguments: Any, **named: Any) -> ssl.SSLObject:
+        """As for any context; it is what asyncio calls for each connection."""
+        return self.current.wrap_bio(*arguments, **named)
+
+
 class Tls:
     """One port's TLS. `context` is for the listening socket and stays the same when the files change.
 
@@ -34,16 +48,14 @@ class Tls:
         self._files = files
         self._protocols = list(protocols)
         self._seen = self._stamps()
+        self.context = _Changing(ssl.PROTOCOL_TLS_SERVER)
         try:
-            self._current = self._load()
-            self.context = self._load()
+            self.context.current = self._load()
         except (OSError, ssl.SSLError) as error:
             raise SettingsInvalid(
                 f"cannot use the TLS files {self._names()}: {error}; "
                 "look at MOORING_TLS_CERT_FILE, MOORING_TLS_KEY_FILE and MOORING_TLS_CLIENT_CA_FILE"
             ) from error
-        # Asked by each handshake, with or without a server name, before the certificate is chosen.
-        self.context.sni_callback = self._choose
 
     def refresh(self) -> None:
         """Take the files anew if they have changed; while they cannot be used, those before stay."""
@@ -52,14 +64,11 @@ class Tls:
             return
         self._seen = stamps
         try:
-            self._current = self._load()
+            self.context.current = self._load()
         except (OSError, ssl.SSLError) as error:
             log.error("the TLS files %s have changed and cannot be used, the old ones stay: %s", self._names(), error)
         else:
             log.info("TLS files read anew")
-
-    def _choose(self, connection: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
-        connection.context = self._current
 
     def _load(self) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -18,8 +18,15 @@ def handshake(tls: Tls, trusted: Path, shown: Pair | None = None, name: str | No
     context.set_alpn_protocols(["h2", "http/1.1"])
     if shown is not None:
         context.load_cert_chain(shown.certificate, shown.key)
+    return connected(tls, context, name=name)[0]
+
+
+def connected(
+    tls: Tls, context: ssl.SSLContext, session: ssl.SSLSession | None = None, name: str | None = "localhost"
+) -> tuple[ssl.SSLObject, ssl.SSLObject]:
+    """Both ends of a handshake: the client's, of `context`, and the server's, whose sessions end if it is dropped."""
     there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
-    client = context.wrap_bio(back, there, server_hostname=name)
+    client = context.wrap_bio(back, there, server_hostname=name, session=session)
     server = tls.context.wrap_bio(there, back, server_side=True)
     for _ in range(5):
         for end in (client, server):
@@ -29,7 +36,7 @@ def handshake(tls: Tls, trusted: Path, shown: Pair | None = None, name: str | No
                 continue
     server.write(b"ready")
     assert client.read(5) == b"ready"
-    return client
+    return client, server
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +111,28 @@ def test_clients_show_certificates_where_an_authority_is_named(made: tuple[Pair,
     handshake(tls, first.certificate, other)
     with pytest.raises(ssl.SSLError):
         handshake(tls, first.certificate, server)
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_no_session_outlives_the_authority_of_its_client(
+    made: tuple[Pair, ...], tmp_path: Path, version: ssl.TLSVersion
+) -> None:
+    first, second, server, _ = made
+    trusted = tmp_path / "ca.pem"
+    trusted.write_bytes(first.certificate.read_bytes())
+    tls = Tls(TlsFiles(*server, trusted), ["h2"])
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = context.maximum_version = version
+    context.load_verify_locations(first.certificate)
+    context.load_cert_chain(server.certificate, server.key)
+    client, begun = connected(tls, context)
+    again, resumed = connected(tls, context, client.session)
+    assert again.session_reused
+    trusted.write_bytes(second.certificate.read_bytes())
+    tls.refresh()
+    with pytest.raises(ssl.SSLError):
+        connected(tls, context, again.session)
+    assert begun.version() == resumed.version(), "what is open stays open"
 
 
 def test_files_that_are_none_stop_the_start(made: tuple[Pair, ...], tmp_path: Path) -> None:
