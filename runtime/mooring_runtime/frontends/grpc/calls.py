@@ -104,6 +104,8 @@ class Call(Stream):
         super().__init__(connection, number)
         self.app = app
         self.head = head
+        if head.timeout is not None and head.refusal is None:
+            self._timer = asyncio.get_running_loop().call_later(head.timeout, self._too_late)
 
     # --- in
 
@@ -158,7 +160,6 @@ class Call(Stream):
             self._reader = Reader(self.app.max_message)
             if method.converse is not None:
                 self._talk = method.converse(self)
-                self._set_timer()
         self._reader.feed(data)
         if self._talk is not None:
             self._hand_on(self._reader)
@@ -283,11 +284,6 @@ class Call(Stream):
             return
         if not self.done:
             self.ticket = ticket
-            self._set_timer()
-
-    def _set_timer(self) -> None:
-        if self.head.timeout is not None and not self.done:
-            self._timer = asyncio.get_running_loop().call_later(self.head.timeout, self._too_late)
 
     def _too_late(self) -> None:
         self._timer = None

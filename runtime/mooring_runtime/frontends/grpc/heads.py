@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from mooring_runtime.errors import InvalidRequest, RequestError, UnknownEncoding, UnknownPath
+from mooring_runtime.errors import DeadlineExceeded, InvalidRequest, RequestError, UnknownEncoding, UnknownPath
 from mooring_runtime.frontends.grpc import headers
 from mooring_runtime.frontends.grpc.envelopes import WINDOW_BITS
 from mooring_runtime.frontends.grpc.field_table import Fields
@@ -55,5 +55,7 @@ def read(fields: Fields, methods: "Mapping[bytes, Method]") -> Head:
             head.refusal = InvalidRequest(f"grpc-timeout is {timeout.decode('latin-1')}, which is no duration")
         else:
             head.timeout = int(matched[1]) * _TIMEOUT_UNITS[matched[2]]
+            if not head.timeout:
+                head.refusal = DeadlineExceeded("the deadline of the call had passed when it came: grpc-timeout is 0")
     head.quick = head.refusal is None and head.method is not None and head.method.unary is not None
     return head

@@ -275,6 +275,35 @@ async def test_a_deadline_ends_the_call_and_takes_it_back() -> None:
     assert line.frames() == []
 
 
+async def test_a_deadline_runs_from_the_beginning_of_the_call() -> None:
+    line = Line()
+    line.open(1, WAIT, grpc_timeout="1m")
+    line.data(1, framed(b"half")[:6], end=False)
+    await rested(line)
+    answer = line.answer(1)
+    assert (answer.status, answer.reset) == (GrpcCode.DEADLINE_EXCEEDED, Code.NO_ERROR)
+    assert line.echo.waiting == []
+
+
+@pytest.mark.parametrize("path", [WAIT, TALK])
+def test_a_deadline_of_nothing_has_passed(path: str) -> None:
+    line = Line()
+    line.call(1, b"x", path, grpc_timeout="0n")
+    answer = line.answer(1)
+    assert (answer.status, answer.messages) == (GrpcCode.DEADLINE_EXCEEDED, [])
+    assert line.echo.waiting == []
+
+
+async def test_a_deadline_is_forgotten_with_its_call() -> None:
+    line = Line()
+    line.open(1, WAIT, grpc_timeout="1m")
+    line.reset(1)
+    line.call(3, b"x", grpc_timeout="1m")
+    assert line.answer(3).status == GrpcCode.OK
+    await asyncio.sleep(0.01)
+    assert line.frames() == []
+
+
 def test_a_reset_takes_the_call_back() -> None:
     line = Line()
     line.call(1, b"x", WAIT)

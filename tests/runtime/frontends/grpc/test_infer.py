@@ -277,7 +277,9 @@ async def test_reserved_parameters_that_mean_something() -> None:
         (False, 1_000_000, GrpcCode.UNAVAILABLE),
     ],
 )
-def test_who_waited_too_long_is_told_whose_limit_it_was(deadline: bool, timeout: int | None, code: GrpcCode) -> None:
+async def test_who_waited_too_long_is_told_whose_limit_it_was(
+    deadline: bool, timeout: int | None, code: GrpcCode
+) -> None:
     served_ = Served()
     seen: list[Any] = []
 
