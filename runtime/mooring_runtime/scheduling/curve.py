@@ -13,6 +13,9 @@ _STEP = 1.1
 few runs in a hundred are interrupted and take a thousand times as long, and an average would follow them."""
 _FIRST_PROBE, _LAST_PROBE = 16, 4096
 """Suspiciously long runs on the thread before one is tried on the loop; doubled each time it was long there too."""
+_BLOCKING = 0.05
+"""Seconds that no interruption takes: a run on the loop which lasted longer belongs to a model that sleeps or whose
+time hangs on its data, and the next one must not stop the probes again."""
 
 
 class _SizeClass:
@@ -113,11 +116,12 @@ class RunTimes:
 
         On a busy server the thread waits up to 5 ms to get the interpreter back after its run, so that a run of 10 us
         may seem to take 5 ms, and would never return to the loop. Where the thread itself computed for less than the
-        limit the time is therefore only suspect; after enough of those one run is tried on the loop, which knows.
+        limit the time is therefore only suspect; after enough of those one run is tried on the loop, which knows. A run
+        that blocked the loop is believed at once.
         """
         number = size.bit_length()
         known = self._classes.get(number)
-        suspect = cpu is not None and cpu < INLINE_LIMIT <= wall
+        suspect = cpu is not None and cpu < INLINE_LIMIT <= wall < _BLOCKING
         self._skipped += 1
         # Once a try on the loop has shown that the device is really slow, what the thread measures is believed.
         if self._skipped >= _EVERY if cpu is None else not suspect or (known and known.probe_after > _FIRST_PROBE):
@@ -128,6 +132,9 @@ class RunTimes:
             self._classes[number] = _SizeClass(min(wall, self._guess(number)))
         elif suspect:
             known.suspect += 1
+        elif cpu is None and wall >= _BLOCKING:
+            known.seconds = wall
+            known.suspect = 0
         elif cpu is None and known.suspect >= known.probe_after:
             known.seconds = wall
             known.probe_after = _FIRST_PROBE if wall < INLINE_LIMIT else min(2 * known.probe_after, _LAST_PROBE)

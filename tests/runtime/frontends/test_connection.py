@@ -1,4 +1,5 @@
 import re
+import ssl
 from collections.abc import Callable
 
 import pytest
@@ -308,6 +309,13 @@ def test_a_client_that_only_stops_sending_still_gets_what_runs() -> None:
     later.answer(b"/1")
     assert bodies(line.received) == [b"/1"]
     assert line.transport.closed
+
+
+def test_a_client_that_stops_sending_over_tls_is_gone() -> None:
+    line = Line(Later())
+    line.transport._extra = {"sslcontext": ssl.create_default_context()}
+    line.send(get("/1"))
+    assert line.connection.eof_received() is False
 
 
 def test_a_client_that_stops_sending_and_awaits_nothing_is_gone() -> None:

@@ -29,7 +29,7 @@ def test_a_larger_size_is_judged_by_the_smaller_one() -> None:
 
 
 def test_a_few_interrupted_runs_change_nothing() -> None:
-    times = learned(*[(100, SHORT, None)] * 20, *[(100, 1.0, None)] * 5)
+    times = learned(*[(100, SHORT, None)] * 20, *[(100, 0.04, None)] * 5)
     assert times.inline(100)
 
 
@@ -49,6 +49,19 @@ def test_a_thread_that_waits_for_the_interpreter_is_only_suspect() -> None:
         times.observe(100, LONG, SHORT)
     assert times.inline(100)
     times.observe(100, SHORT, None)
+    assert times.inline(100)
+
+
+def test_a_model_that_has_blocked_the_loop_leaves_it_at_once() -> None:
+    times = learned(*[(100, SHORT, None)] * 50, (100, 3.0, None))
+    assert not times.inline(100)
+    # It sleeps: hardly any time of the processor, and yet nothing to try on the loop again.
+    for _ in range(1000):
+        times.observe(100, 3.0, SHORT)
+        assert not times.inline(100)
+    # Short runs bring it back.
+    for _ in range(500):
+        times.observe(100, SHORT, SHORT)
     assert times.inline(100)
 
 
@@ -116,7 +129,7 @@ def test_the_thread_teaches_the_curve_what_it_measures_and_not_what_it_waits() -
     times.observe(100, LONG, LONG, 4)
     assert times.curve.fixed == LONG / 2
     for _ in range(5):
-        times.observe(100, 100 * LONG, SHORT, 4)
+        times.observe(100, 20 * LONG, SHORT, 4)
     assert times.curve.fixed == LONG / 2
 
 

@@ -112,7 +112,9 @@ class Connection(asyncio.Protocol):
         for exchange in list(self._pending):
             if exchange.ticket is not None:
                 exchange.ticket.cancel()
-        return bool(self._pending)
+        # TLS has no half of a connection: asyncio closes it whatever is said here, and complains of True.
+        over_tls = self._transport is not None and self._transport.get_extra_info("sslcontext") is not None
+        return bool(self._pending) and not over_tls
 
     def pause_writing(self) -> None:
         """The client reads more slowly than answers come."""
