@@ -167,7 +167,10 @@ class LimitSettings:
     max_body_bytes: Annotated[int, kinds.size(), "The largest request body, also after decompression."] = 64 * 2**20
     max_header_bytes: Annotated[int, kinds.size(), "The largest request line and headers together."] = 32 * 2**10
     grpc_max_message_bytes: Annotated[
-        int, kinds.size(), "The largest message over gRPC, also after decompression; the protocol's own limit is 2 GiB."
+        int,
+        kinds.size(),
+        "The largest message over gRPC; a compressed one may not unpack to more than MOORING_MAX_BODY_BYTES either. "
+        "The protocol's own limit is 2 GiB.",
     ] = 2**31 - 1
     header_timeout: Annotated[
         float, kinds.seconds(0.05, 3600), "Time for a client to send a request's line and headers."

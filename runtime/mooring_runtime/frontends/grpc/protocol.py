@@ -182,8 +182,11 @@ class Connection(H2Connection[Head], asyncio.Protocol):
         for number, stream in list(self.streams.items()):
             call = cast(Call, stream)
             if call.arriving:
-                since, had = arriving[number] = self._arriving.get(number, (now, call.total))
-                if now - since >= limits.body_timeout + (call.total - had) / _BODY_RATE:
+                ends, had = self._arriving.get(number, (now + limits.body_timeout, call.total))
+                # Never more than the whole time from now, else what came quickly would pay for hours of silence.
+                ends = min(ends + (call.total - had) / _BODY_RATE, now + limits.body_timeout)
+                arriving[number] = (ends, call.total)
+                if now >= ends:
                     call.too_slow(limits.body_timeout)
             if stream.queue:
                 left = stream.waiting

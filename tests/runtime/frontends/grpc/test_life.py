@@ -55,6 +55,19 @@ def test_a_slow_message_that_goes_on_has_time() -> None:
     assert 1 in line.connection.streams
 
 
+def test_what_came_quickly_pays_for_no_long_silence() -> None:
+    line = Line(limits=LIMITS)
+    line.open(1)
+    line.data(1, b"\0\0\1\0\0", end=False)
+    times(line, 0.5)
+    for _ in range(3):
+        line.data(1, bytes(16000), end=False)
+    times(line, 1.5)
+    assert 1 in line.connection.streams
+    times(line, 2.5)
+    assert 1 not in line.connection.streams
+
+
 def test_a_conversation_may_rest_between_messages() -> None:
     line = Line(limits=LIMITS)
     line.open(1, TALK)
