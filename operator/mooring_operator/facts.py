@@ -7,7 +7,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from .api import names
 from .api.v1alpha1 import InferenceServiceSpec, Variant
@@ -154,6 +154,16 @@ class Problem:
     field: str
     message: str
     reason: str = "InvalidSpec"
+
+    @classmethod
+    def name_taken(cls, service: Service, key: ObjectKey, owner: str) -> Self:
+        """Return what is wrong when an object of somebody else has the name that a child would have."""
+        return cls(
+            "metadata.name",
+            f"{key.kind} {key.name!r} exists in namespace {service.namespace!r} and belongs to {owner}: "
+            "delete or rename it, or make this service under another name",
+            "NameTaken",
+        )
 
 
 @dataclass(frozen=True)

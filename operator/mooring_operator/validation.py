@@ -149,15 +149,7 @@ def _missing_classes(observed: Observed) -> list[Problem]:
 
 
 def _foreign_children(service: Service, observed: Observed) -> list[Problem]:
-    return [
-        Problem(
-            "metadata.name",
-            f"{key.kind} {key.name!r} exists in namespace {service.namespace!r} and belongs to {owner}: "
-            "delete or rename it, or make this service under another name",
-            "NameTaken",
-        )
-        for key, owner in sorted(observed.foreign.items())
-    ]
+    return [Problem.name_taken(service, key, owner) for key, owner in sorted(observed.foreign.items())]
 
 
 def _missing_image(service: Service, cluster: Cluster) -> list[Problem]:

@@ -25,16 +25,26 @@ FIRST_BACKOFF = 0.25
 LONGEST_BACKOFF = 300.0
 JITTER = 0.2
 """Part of a wait that varies, so that services that failed or started together do not stay together."""
+PATIENCE = 5.0
+"""Seconds after which a look that was only due has waited long enough to be given every second turn."""
+FEW = 4
+"""Looks that were only due, at once, while news is worked on: their requests would stand before those for the news."""
 GRACE = 5.0
 """Seconds that a stop leaves to the rounds in flight."""
 
 
 class Queue:
-    """Services that wait, those that are worked on, and those that are due later. One task takes; anyone adds."""
+    """Services that wait, those that are worked on, and those that are due later. One task takes; anyone adds.
+
+    News goes before what has become due (a status to write, a resync): with many new services at once each would else
+    wait for the statuses of those before it, and a change of one for the resync of all.
+    """
 
     def __init__(self) -> None:
-        self._waiting: dict[Key, float] = {}
-        self._working: set[Key] = set()
+        self._news: dict[Key, float] = {}
+        self._ripe: dict[Key, float] = {}
+        self._last_was_news = False
+        self._working: dict[Key, bool] = {}
         self._again: set[Key] = set()
         self._due: dict[Key, tuple[float, int]] = {}
         self._timers: list[tuple[float, int, Key]] = []
@@ -45,10 +55,9 @@ class Queue:
         """Let a service be looked at now, or again if a worker is at it."""
         if key in self._working:
             self._again.add(key)
-        elif key not in self._waiting:
-            self._waiting[key] = _now()
-            metrics.QUEUE_DEPTH.set(len(self._waiting))
-            self._arrived.set()
+        elif key not in self._news:
+            self._news[key] = self._ripe.pop(key, _now())
+            self._changed()
 
     def add_after(self, key: Key, seconds: float) -> None:
         """Let a service be looked at in so many seconds, unless it is due earlier anyway."""
@@ -65,11 +74,11 @@ class Queue:
         """Return the next service; it is not given out again before `done`."""
         while True:
             self._ripen()
-            if self._waiting:
-                key = next(iter(self._waiting))
-                metrics.QUEUE_SECONDS.observe(_now() - self._waiting.pop(key))
-                metrics.QUEUE_DEPTH.set(len(self._waiting))
-                self._working.add(key)
+            if lane := self._lane():
+                key = next(iter(lane))
+                metrics.QUEUE_SECONDS.observe(_now() - lane.pop(key))
+                self._working[key] = self._last_was_news = lane is self._news
+                self._changed()
                 self._due.pop(key, None)  # this look stands for the later one; its round says when the next is due
                 return key
             self._arrived.clear()
@@ -82,7 +91,8 @@ class Queue:
 
     def done(self, key: Key) -> None:
         """Give a service back; it is next again if something arrived for it meanwhile."""
-        self._working.discard(key)
+        self._working.pop(key, None)
+        self._changed()
         if key in self._again:
             self._again.discard(key)
             self.add(key)
@@ -92,7 +102,24 @@ class Queue:
             at, number, key = heapq.heappop(self._timers)
             if self._due.get(key) == (at, number):
                 del self._due[key]
-                self.add(key)
+                if key in self._working:
+                    self._again.add(key)
+                elif key not in self._news and key not in self._ripe:
+                    self._ripe[key] = _now()
+                    self._changed()
+
+    def _lane(self) -> dict[Key, float]:
+        """Which of the two gives the next service; an empty one when none is to be given now."""
+        if self._news:
+            starving = self._ripe and _now() - next(iter(self._ripe.values())) >= PATIENCE and self._last_was_news
+            return self._ripe if starving else self._news
+        news = sum(self._working.values())
+        return self._ripe if not news or len(self._working) - news < FEW else {}
+
+    def _changed(self) -> None:
+        metrics.QUEUE_DEPTH.set(len(self._news) + len(self._ripe))
+        if self._news or self._ripe:
+            self._arrived.set()
 
 
 class Workers:

@@ -158,9 +158,13 @@ def _lineage() -> set[int]:
 
 
 def _start_time(pid: int) -> int | None:
-    """Clock ticks from boot to the start of a process; None when it is gone or a zombie."""
+    """Clock ticks from boot to the start of a process; None when it is gone or a zombie.
+
+    A killed process whose first thread has ended is shown as a zombie while its other threads still hold its sockets:
+    an API server that was started then would find its port taken, and end.
+    """
     fields = _stat(pid)
-    return int(fields[19]) if fields and fields[0] != "Z" else None
+    return int(fields[19]) if fields and (fields[0] != "Z" or int(fields[17]) > 1) else None
 
 
 def _stat(pid: int) -> list[str] | None:

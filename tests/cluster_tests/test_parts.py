@@ -2,6 +2,7 @@
 
 import io
 import json
+import sys
 import tarfile
 from pathlib import Path
 
@@ -78,6 +79,22 @@ def test_a_stopped_component_is_gone(tmp_path: Path) -> None:
     processes.forget(tmp_path, component)
     with pytest.raises(ClusterError, match="no component 'sleeper'"):
         processes.find(tmp_path, "sleeper")
+
+
+def test_a_component_lives_while_any_of_its_threads_does(tmp_path: Path) -> None:
+    """A server killed in the middle of its work is shown as a zombie before the last thread lets go of its port."""
+    script = (
+        "import ctypes, threading, time\n"
+        "threading.Thread(target=time.sleep, args=(60,)).start()\n"
+        "ctypes.PyDLL(None).pthread_exit(None)"
+    )
+    component = processes.start(tmp_path, "headless", [sys.executable, "-c", script])
+    state = Path(f"/proc/{component.pid}/stat")
+    processes.wait_until(lambda: state.read_text().rpartition(")")[2].split()[0] == "Z", 10, "its first thread to end")
+    assert component.alive()
+
+    processes.stop(component)
+    assert not component.alive()
 
 
 def test_what_a_verb_cannot_do_is_told_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,13 +2,14 @@
 
 import asyncio
 import itertools
+import math
 from collections.abc import Awaitable, Callable
 
 import pytest
 
 from mooring_operator.cluster.errors import ForbiddenError, OwnerGoneError, UnavailableError
 from mooring_operator.facts import Key
-from mooring_operator.work import GRACE, JITTER, LONGEST_BACKOFF, Queue, Workers, backoff
+from mooring_operator.work import FEW, GRACE, JITTER, LONGEST_BACKOFF, PATIENCE, Queue, Workers, backoff
 from tests.support.clock import now, run
 
 A, B, C = Key("models", "a"), Key("models", "b"), Key("models", "c")
@@ -109,6 +110,60 @@ def test_a_look_stands_for_a_later_one() -> None:
         trial.queue.add_after(A, 5)
         trial.queue.add(A)
         assert await trial.work(20) == [(0, A)]
+
+    trial(scenario)
+
+
+def test_news_goes_before_what_is_due() -> None:
+    async def scenario() -> None:
+        trial = Trial(count=1)
+        trial.queue.add(A)
+        trial.queue.add_after(B, 0.2)
+        asyncio.get_running_loop().call_later(0.5, trial.queue.add, C)
+        assert await trial.work(10) == [(0, A), (1, C), (2, B)]
+
+    trial(scenario)
+
+
+def test_what_is_due_becomes_news_when_something_arrives_for_it() -> None:
+    async def scenario() -> None:
+        trial = Trial(count=1)
+        trial.queue.add(A)
+        trial.queue.add_after(B, 0.2)
+        trial.queue.add_after(C, 0.1)
+        asyncio.get_running_loop().call_later(0.5, trial.queue.add, B)
+        assert await trial.work(10) == [(0, A), (1, B), (2, C)]
+
+    trial(scenario)
+
+
+def test_endless_news_does_not_starve_what_is_due() -> None:
+    async def scenario() -> None:
+        trial = Trial(count=1)
+
+        async def at_once(key: Key) -> None:
+            if key != C:
+                trial.queue.add(A if key == B else B)
+
+        trial.answer = at_once
+        trial.queue.add(A)
+        trial.queue.add_after(C, 0.5)
+        looks = await trial.work(20)
+        assert [at for at, key in looks if key == C] == [math.ceil(0.5 + PATIENCE)]
+
+    trial(scenario)
+
+
+def test_few_looks_that_are_due_run_beside_news() -> None:
+    async def scenario() -> None:
+        trial = Trial(count=16)
+        due = [Key("models", f"due-{number}") for number in range(FEW + 2)]
+        for key in due:
+            trial.queue.add_after(key, 0.5)
+        trial.queue.add(A)
+        looks = await trial.work(10)
+        assert looks[0] == (0, A)
+        assert [at for at, _ in looks[1:]] == [0.5] * FEW + [1.0, 1.0]
 
     trial(scenario)
 

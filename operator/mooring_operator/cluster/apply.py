@@ -80,7 +80,7 @@ class Applier:
         if {key: annotations[key] for key in _MARKS if key in annotations} == dict(marks):
             return False
         body = _head(kinds.DEPLOYMENT, live, annotations=dict(marks))
-        self._cache.put(kinds.DEPLOYMENT, await self._kube.apply(kinds.DEPLOYMENT, body, names.ROLLOUT_FIELD_MANAGER))
+        self._cache.keep(kinds.DEPLOYMENT, await self._kube.apply(kinds.DEPLOYMENT, body, names.ROLLOUT_FIELD_MANAGER))
         return True
 
     async def write_status(self, live: Manifest, status: Manifest) -> bool:
@@ -93,7 +93,7 @@ class Applier:
             written = await self._kube.apply(kind, body, names.STATUS_FIELD_MANAGER, subresource="status")
         except (NotFoundError, ConflictError):
             return False
-        self._cache.put(kind, written)
+        self._cache.keep(kind, written)
         return True
 
     async def _apply(self, service: Service, key: ObjectKey, manifest: Manifest) -> None:
@@ -122,7 +122,7 @@ class Applier:
         if kind is kinds.DEPLOYMENT and "replicas" not in stamped["spec"]:
             await self._hand_over_replicas(entry)
         body = {**stamped, "metadata": {**stamped["metadata"], "uid": entry.uid}}
-        self._cache.put(kind, await self._kube.apply(kind, body, names.FIELD_MANAGER))
+        self._cache.keep(kind, await self._kube.apply(kind, body, names.FIELD_MANAGER))
         metrics.CHILDREN_WRITTEN.labels(kind.kind, "changed").inc()
 
     async def _create(self, service: Service, key: ObjectKey, stamped: Manifest) -> None:
@@ -130,7 +130,7 @@ class Applier:
         kind = kinds.CHILD_BY_KIND[key.kind]
         body = {**stamped, "metadata": {**stamped["metadata"], "resourceVersion": NO_VERSION}}
         try:
-            self._cache.put(kind, await self._kube.apply(kind, body, names.FIELD_MANAGER))
+            self._cache.keep(kind, await self._kube.apply(kind, body, names.FIELD_MANAGER))
             metrics.CHILDREN_WRITTEN.labels(kind.kind, "created").inc()
             return
         except ConflictError as error:
@@ -140,7 +140,7 @@ class Applier:
                 raise LeftoverError(error.status, error.reason, message) from error
         if owner := whose(live, service.uid):
             self._cache.foreign.setdefault(service.uid, {})[key] = owner
-            raise _ObstacleError(_name_taken(service, key, owner))
+            raise _ObstacleError(Problem.name_taken(service, key, owner))
         # Ours after all: it lost our label, which took it from our watch, or the answer to our write was lost.
         self._cache.put(kind, live)
         entry = self._cache.entry(kind, service.namespace, key.name)
@@ -212,15 +212,6 @@ def _contested(key: ObjectKey, managers: str) -> Problem:
         f"{key.kind} {key.name!r} was put back {LIMIT} times within {WINDOW:.0f} s and is changed again and again, "
         f"last by {managers}: let only one of us write these fields",
         "FieldConflict",
-    )
-
-
-def _name_taken(service: Service, key: ObjectKey, owner: str) -> Problem:
-    return Problem(
-        "metadata.name",
-        f"{key.kind} {key.name!r} exists in namespace {service.namespace!r} and belongs to {owner}: "
-        "delete or rename it, or make this service under another name",
-        "NameTaken",
     )
 
 

@@ -13,6 +13,7 @@ from .. import metrics
 from ..api import names
 from ..facts import Key, Manifest, ObjectKey
 from . import kinds
+from .echoes import Echoes
 from .errors import NotFoundError
 from .kinds import Kind
 from .kube import Kube
@@ -34,6 +35,8 @@ class Cache:
         """By uid of the service: objects with the name of a child that are not ours, and whose they are."""
         self.verified: dict[str, tuple[str, int]] = {}
         """By uid of the child: digest of the manifest and hash of the fields that were found to be all ours."""
+        self.echoes = Echoes()
+        """What the watches are about to say once more."""
         self._entries: dict[Kind, dict[Place, Entry]] = {}
         self._owned: dict[str, set[tuple[Kind, Place]]] = {}
         self._pods: dict[Key, set[Place]] = {}
@@ -93,9 +96,14 @@ class Cache:
         before = self._entries[kind].get(_place(obj))
         if not self.put(kind, obj):
             return None
-        if kind is kinds.INFERENCE_SERVICE and before is not None and _asks_the_same(before.manifest, obj):
-            return None  # the echo of our own status
+        if before is not None and _says_the_same(kind, before, self._entries[kind][_place(obj)]):
+            return None
         return key_of(kind, obj)
+
+    def keep(self, kind: Kind, answer: Manifest) -> None:
+        """Take in the answer to a write of ours."""
+        self.put(kind, answer)
+        self.echoes.expect(kind, answer["metadata"]["resourceVersion"])
 
     def put(self, kind: Kind, obj: Manifest) -> bool:
         """Take in an object as the API server gave it; return False for one that is not newer than what is known."""
@@ -210,9 +218,14 @@ def key_of(kind: Kind, obj: Manifest) -> Key | None:
     return Key(meta["namespace"], name) if name and kind.namespaced else None
 
 
-def _asks_the_same(before: Manifest, now: Manifest) -> bool:
-    fields = ("uid", "generation", "deletionTimestamp")
-    return all(before["metadata"].get(field) == now["metadata"].get(field) for field in fields)
+def _says_the_same(kind: Kind, before: Entry, now: Entry) -> bool:
+    """Tell whether nothing changed that a round reads: of a service its spec, of the others what the cache keeps."""
+    was, meta = before.manifest["metadata"], now.manifest["metadata"]
+    if kind is kinds.INFERENCE_SERVICE:
+        # Its status is ours.
+        return all(was.get(field) == meta.get(field) for field in ("uid", "generation", "deletionTimestamp"))
+    manifest = {**now.manifest, "metadata": {**meta, "resourceVersion": was["resourceVersion"]}}
+    return before == now._replace(manifest=manifest, version=before.version)
 
 
 def _discard(index: dict[K, set[V]], key: K, value: V) -> None:

@@ -48,12 +48,13 @@ class Connection:
         host: str = self._configuration.host
         return host.rstrip("/")
 
-    def session(self) -> aiohttp.ClientSession:
+    def session(self, *middlewares: aiohttp.ClientMiddlewareType) -> aiohttp.ClientSession:
         """Return a new HTTP session; whoever asks for it closes it. Its requests always carry the newest token."""
         configuration = self._configuration
         return aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, ssl=self._ssl_context()),  # Kube bounds what is in flight
-            middlewares=(self._authenticate,),
+            middlewares=(*middlewares, self._authenticate),
+            cookie_jar=aiohttp.DummyCookieJar(),  # the usual one is asked for each request
             proxy=configuration.proxy,
             read_bufsize=READ_BUFFER,
             headers={"User-Agent": "mooring-operator"},

@@ -7,6 +7,7 @@ import kopf
 
 from ..cluster.cache import selector_of
 from ..cluster.connection import Connection
+from ..cluster.echoes import Echoes
 from ..cluster.kinds import Kind
 from ..cluster.kube import PAGE
 
@@ -61,10 +62,10 @@ def kopf_settings(watched: Iterable[Kind]) -> kopf.OperatorSettings:
     return settings
 
 
-def register_login(registry: kopf.OperatorRegistry, connection: Connection) -> None:
-    """Let kopf's watches use the same credentials as our own client."""
+def register_login(registry: kopf.OperatorRegistry, connection: Connection, echoes: Echoes) -> None:
+    """Let kopf's watches use the same credentials as our own client, and leave out what our own writes caused."""
 
     @kopf.on.login(registry=registry)
     async def login(**_: Any) -> kopf.AiohttpSession:
         await connection.reload()  # kopf asks again when a token was refused
-        return kopf.AiohttpSession(server=connection.server, aiohttp_session=connection.session())
+        return kopf.AiohttpSession(server=connection.server, aiohttp_session=connection.session(echoes.drop))

@@ -136,7 +136,7 @@ class Leader:
         # Its default asks who runs the process, and our image has no entry for that user.
         identity: Any = self._settings.pod_name
         registry = kopf.OperatorRegistry()
-        register_login(registry, self._connection)
+        register_login(registry, self._connection, self._cache.echoes)
         register(registry, self._cache, self._queue, sweeper.relisted)
         await kopf.operator(
             registry=registry,

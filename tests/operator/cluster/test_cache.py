@@ -99,6 +99,24 @@ def test_the_echo_of_our_own_status_concerns_nobody() -> None:
     assert seen.feed(kind, False, obj(kind, 5, uid="2", meta={"generation": 2})) == KEY
 
 
+def test_a_child_that_says_nothing_new_concerns_nobody() -> None:
+    seen = cache()
+    kind = kinds.DEPLOYMENT
+    assert seen.feed(kind, False, obj(kind, 1, status={"replicas": 1})) == KEY
+    others = [{"manager": "someone", "operation": "Apply", "fieldsV1": {"f:metadata": {"f:labels": {"f:team": {}}}}}]
+    assert seen.feed(kind, False, obj(kind, 2, status={"replicas": 1}, meta={"managedFields": others})) is None
+    assert seen.feed(kind, False, obj(kind, 3, status={"replicas": 2})) == KEY
+    ours = [{"manager": names.FIELD_MANAGER, "operation": "Apply", "fieldsV1": {"f:spec": {"f:replicas": {}}}}]
+    assert seen.feed(kind, False, obj(kind, 4, status={"replicas": 2}, meta={"managedFields": ours})) == KEY
+
+
+def test_the_answer_to_our_write_is_expected_once_more() -> None:
+    seen = cache()
+    seen.keep(kinds.SERVICE, obj(kinds.SERVICE, 7))
+    assert seen.get(kinds.SERVICE, *KEY) is not None
+    assert seen.echoes.take("services", b'{"object":{"metadata":{"resourceVersion":"7"}}}')
+
+
 def test_a_service_is_confirmed_by_what_the_server_says() -> None:
     seen = cache()
     kind = kinds.INFERENCE_SERVICE
