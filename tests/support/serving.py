@@ -166,7 +166,9 @@ class FakeTransport(asyncio.Transport):
     """Keeps what is written; says what was done to it."""
 
     def __init__(self) -> None:
-        super().__init__()
+        self.told: dict[str, object] = {}
+        """What `get_extra_info` tells."""
+        super().__init__(extra=self.told)
         self.written = b""
         self.reading = True
         self.closed = self.aborted = self.eof = False

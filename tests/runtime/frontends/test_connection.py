@@ -313,7 +313,7 @@ def test_a_client_that_only_stops_sending_still_gets_what_runs() -> None:
 
 def test_a_client_that_stops_sending_over_tls_is_gone() -> None:
     line = Line(Later())
-    line.transport._extra = {"sslcontext": ssl.create_default_context()}
+    line.transport.told["sslcontext"] = ssl.create_default_context()
     line.send(get("/1"))
     assert line.connection.eof_received() is False
 
