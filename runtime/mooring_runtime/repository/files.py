@@ -48,8 +48,12 @@ def find_model_file(path: Path, name: str | None = None, model_format: str | Non
     try:
         return _find(path, name, model_format)
     except OSError as error:
-        # A claim whose folders only their owner may enter, or a store that is away.
-        raise ModelNotFound(f"{path} cannot be read by user {os.getuid()}: {error.strerror}") from error
+        raise unreadable(path, error) from error
+
+
+def unreadable(path: Path, error: OSError) -> ModelNotFound:
+    """What to raise where we may not look: a claim whose folders only their owner may enter, a store that is away."""
+    return ModelNotFound(f"{path} cannot be read by user {os.getuid()}: {error.strerror}")
 
 
 def _find(path: Path, name: str | None, model_format: str | None) -> Path:

@@ -18,7 +18,7 @@ from typing import Protocol
 from mooring_runtime.errors import ModelInvalid, ModelNotFound
 from mooring_runtime.repository import config, triton_config
 from mooring_runtime.repository.config import ModelConfig, VersionPolicy
-from mooring_runtime.repository.files import find_model_file
+from mooring_runtime.repository.files import find_model_file, unreadable
 from mooring_runtime.settings import RunSettings, ServeSettings
 from mooring_runtime.settings.kinds import model_name
 
@@ -101,7 +101,10 @@ class SingleModel:
     def read(self, name: str, said: str | None = None) -> list[ModelSource]:
         """The model in its only version; see `Stock.read`."""
         source = self._source
-        own = config.read(source.directory) or ModelConfig()
+        try:
+            own = config.read(source.directory) or ModelConfig()
+        except OSError as error:
+            raise ModelNotFound(f"{source.variable}: {unreadable(source.path, error)}") from error
         own = own if said is None else triton_config.parse(said, name, own)
         own.versions.choose([int(source.version)])
         return [replace(source, config=own)]

@@ -83,6 +83,13 @@ def test_the_stamp_changes_with_the_files_and_with_what_is_said(tmp_path: Path) 
     assert stamp() not in (first, second)
 
 
+def test_one_model_whose_path_the_system_will_not_look_at_is_told(tmp_path: Path) -> None:
+    # Stands for a folder that may not be entered, which tests run by root cannot make.
+    source = ModelSource(tmp_path / ("x" * 300), variable="MOORING_MODEL_PATH")
+    with pytest.raises(ModelNotFound, match=r"^MOORING_MODEL_PATH: .* cannot be read by user \d+: File name too long"):
+        SingleModel("m", source).read("m")
+
+
 def test_faults_of_a_repository(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(
         ModelNotFound, match=r"MOORING_MODEL_REPOSITORY is .*: it cannot be read by user .*: No such file"
