@@ -53,11 +53,8 @@ class Queue:
 
     def add(self, key: Key) -> None:
         """Let a service be looked at now, or again if a worker is at it."""
-        if key in self._working:
-            self._again.add(key)
-        elif key not in self._news:
-            self._news[key] = self._ripe.pop(key, _now())
-            self._changed()
+        since = self._ripe.pop(key, None)
+        self._put(key, self._news, _now() if since is None else since)
 
     def add_after(self, key: Key, seconds: float) -> None:
         """Let a service be looked at in so many seconds, unless it is due earlier anyway."""
@@ -102,11 +99,15 @@ class Queue:
             at, number, key = heapq.heappop(self._timers)
             if self._due.get(key) == (at, number):
                 del self._due[key]
-                if key in self._working:
-                    self._again.add(key)
-                elif key not in self._news and key not in self._ripe:
-                    self._ripe[key] = _now()
-                    self._changed()
+                self._put(key, self._ripe, _now())
+
+    def _put(self, key: Key, lane: dict[Key, float], since: float) -> None:
+        """Let a service wait in a lane, unless it does in one already; one that is worked on comes again after it."""
+        if key in self._working:
+            self._again.add(key)
+        elif key not in self._news and key not in self._ripe:
+            lane[key] = since
+            self._changed()
 
     def _lane(self) -> dict[Key, float]:
         """Which of the two gives the next service; an empty one when none is to be given now."""
