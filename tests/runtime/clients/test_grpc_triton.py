@@ -10,9 +10,9 @@ import tritonclient.grpc as triton
 import tritonclient.grpc.aio as triton_aio
 from tritonclient.utils import InferenceServerException
 
-from mooring_runtime.messages import DATATYPES, Array
 from tests.support import models
 from tests.support.runtime_process import Server
+from tests.support.tensors import sample
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -21,15 +21,6 @@ pytestmark = pytest.mark.timeout(60)
 def client(house: Server) -> Iterator[triton.InferenceServerClient]:
     with triton.InferenceServerClient(f"127.0.0.1:{house.grpc_port}") as client:
         yield client
-
-
-def sample(name: str, shape: tuple[int, ...]) -> Array:
-    count = int(np.prod(shape))
-    if name == "BYTES":
-        array: Array = np.empty(count, dtype=object)
-        array[:] = [f"ä{index}".encode() * (index % 3) for index in range(count)]
-        return array.reshape(shape)
-    return (np.arange(count) % 2).astype(DATATYPES[name].dtype).reshape(shape)
 
 
 def inputs_of(shape: tuple[int, ...], made: Any = triton) -> list[Any]:

@@ -1,28 +1,18 @@
 """The kserve client over gRPC, as it comes, against a real server; it runs in an environment of its own."""
 
-import json
-import subprocess
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support import kserve_client
 from tests.support.runtime_process import Server
 
 pytestmark = pytest.mark.timeout(90)
 
-PYTHON = Path(__file__).parents[3] / ".venv-clients/bin/python"
-
 
 @pytest.fixture(scope="module")
 def found(house: Server) -> Any:
-    assert PYTHON.exists(), "there is no .venv-clients: run `make install`"
-    command = [str(PYTHON), "-W", "ignore", str(Path(__file__).with_name("kserve_grpc.py"))]
-    done = subprocess.run(
-        [*command, f"127.0.0.1:{house.grpc_port}"], capture_output=True, text=True, timeout=80, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+    return kserve_client.run("kserve_grpc.py", f"127.0.0.1:{house.grpc_port}")
 
 
 def test_health_pleases_it(found: Any) -> None:

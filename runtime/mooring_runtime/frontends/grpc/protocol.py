@@ -20,8 +20,6 @@ from mooring_runtime.frontends.tls import Tls
 
 _CHECK = 1.0
 """Seconds between two looks at a connection, or a quarter of the shortest limit."""
-_BODY_RATE = 1024
-"""Bytes a second: a message that arrives faster is given all the time that it needs."""
 _SILENCE = 60.0
 """Seconds after which a client with open calls is asked whether it is there; grpcio's own default is two hours."""
 _ANSWER = 20.0
@@ -183,8 +181,7 @@ class Connection(H2Connection[Head], asyncio.Protocol):
             call = cast(Call, stream)
             if call.arriving:
                 ends, had = self._arriving.get(number, (now + limits.body_timeout, call.total))
-                # Never more than the whole time from now, else what came quickly would pay for hours of silence.
-                ends = min(ends + (call.total - had) / _BODY_RATE, now + limits.body_timeout)
+                ends = limits.body_ends(ends, call.total - had, now)
                 arriving[number] = (ends, call.total)
                 if now >= ends:
                     call.too_slow(limits.body_timeout)

@@ -37,8 +37,6 @@ _COMPRESS_APART = 256 * 1024
 """Bytes from which a thread compresses, so that other connections do not wait for it."""
 _LINGER = 2.0
 """Seconds in which a client may finish sending what will not be read, so that it sees the answer and not a reset."""
-_BODY_RATE = 1024
-"""Bytes that give a body a second more, so that one which goes on arriving faster has all the time that it needs."""
 _MAX_UNREAD = 16 * 2**20
 """Bytes of an answer in pieces that may wait for their reader when the next piece comes."""
 
@@ -325,7 +323,7 @@ class Connection(asyncio.Protocol):
                 self._stage = parser.stage
                 self._ends = now + (limits.body_timeout if parser.in_body else limits.header_timeout)
             elif size != self._arrived:
-                self._ends = min(self._ends + (size - self._arrived) / _BODY_RATE, now + limits.body_timeout)
+                self._ends = limits.body_ends(self._ends, size - self._arrived, now)
             self._arrived = size
             self.deadline = self._ends
         else:

@@ -34,6 +34,10 @@ _SMALL = 4096
 twenty times their memory."""
 
 
+_BODY_RATE = 1024
+"""Bytes that give a body a second more, so that one which goes on arriving faster has all the time that it needs."""
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What a client may ask of the server: sizes in bytes, times in seconds."""
@@ -44,6 +48,13 @@ class Limits:
     body_timeout: float = 30.0
     idle_timeout: float = 620.0
     write_timeout: float = 60.0
+
+    def body_ends(self, ends: float, arrived: int, now: float) -> float:
+        """When a body must be there that had until `ends`, after `arrived` more bytes of it have come.
+
+        Never more than the whole time from now, else what came quickly would pay for hours of silence.
+        """
+        return min(ends + arrived / _BODY_RATE, now + self.body_timeout)
 
 
 class RequestParser:
