@@ -21,6 +21,7 @@
     │   ├── DeadlineExceeded     504 DEADLINE_EXCEEDED:  the deadline that came with the call has passed
     │   ├── UnknownTransferCoding 501 UNIMPLEMENTED:     a Transfer-Encoding other than chunked
     │   ├── ControlDisabled      503 UNAVAILABLE:        the settings let no client load or unload models (as Triton)
+    │   ├── SessionError         `errors.sessions` has this branch of the tree
     │   └── Unavailable          503 UNAVAILABLE:        try again after `retry_after` seconds
     │       ├── ModelNotReady         the model is loading, failed or stopping
     │       │   └── ModelAsleep       it was unloaded to make room and is being loaded again
@@ -66,7 +67,7 @@ class RequestError(MooringError):
 
     http_status: ClassVar[int] = 500
     grpc_code: ClassVar[GrpcCode] = GrpcCode.INTERNAL
-    cause: ClassVar[str] = "internal"
+    cause: str = "internal"
     retry_after: int | None = None
     """Seconds that a client should wait; sent as `Retry-After`."""
 

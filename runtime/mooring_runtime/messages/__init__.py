@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mooring_runtime.messages.datatypes import DATATYPES, FROM_ONNX, Datatype
+from mooring_runtime.messages.state import SessionCall, SessionInfo, StatePair, StateSchema
 
 __all__ = [
     "DATATYPES",
@@ -20,6 +21,10 @@ __all__ = [
     "InferResponse",
     "ModelMetadata",
     "Parameter",
+    "SessionCall",
+    "SessionInfo",
+    "StatePair",
+    "StateSchema",
     "Tensor",
     "TensorSpec",
     "Traits",
@@ -86,6 +91,8 @@ class InferRequest(NamedTuple):
     """1 is the highest; 0 is the model's default level."""
     timeout: float | None = None
     """Seconds from arrival that the request may wait for its run; after them it is answered 503 and does not run."""
+    session: SessionCall | None = None
+    """The session that the request is a step of; None: it names none."""
 
 
 class Fitted(NamedTuple):
@@ -114,6 +121,8 @@ class InferResponse(NamedTuple):
     parameters: Mapping[str, Parameter] = NONE
     final: bool = True
     """False: more answers to the same request follow, which only a decoupled model gives."""
+    session: SessionInfo | None = None
+    """What became of the session; None: the request named none."""
 
 
 class Traits(NamedTuple):

@@ -1,0 +1,107 @@
+"""What a replica has of a session: the copy, its state and its last replies. Immutable."""
+
+import enum
+from typing import NamedTuple
+
+from mooring_runtime.messages import Tensor
+
+State = tuple[Tensor, ...]
+"""The tensors that the last step left, in the order of the model's state pairs."""
+
+KEPT_REPLIES = 4
+"""Replies that are kept of a session, for clients that ask again."""
+KEPT_REPLY_BYTES = 256 * 2**10
+"""Bytes of tensors above which older replies are dropped earlier; the last one always stays."""
+
+
+class Phase(enum.IntEnum):
+    """Where a copy is; the numbers stand on disk."""
+
+    HELD = 1
+    MOVING = 2
+    MOVED = 3
+
+
+class End(NamedTuple):
+    """How a session ended."""
+
+    cause: str
+    """`ended`, `expired`, `evicted` or `restarted`: what a later step is told."""
+    time: int
+    """Milliseconds since 1970, by the holder's clock."""
+    step: int
+    """The last step that was applied."""
+
+
+class Target(NamedTuple):
+    """Where a copy in phase `moving` goes."""
+
+    ordinal: int
+    store: str
+
+
+class Copy(NamedTuple):
+    """What stands on disk about a session, beside its tensors."""
+
+    phase: Phase
+    since: int
+    """The epoch under which this replica created or received it."""
+    incarnation: int = 0
+    """64 random bits of this life of the id."""
+    step: int = 0
+    """The last step that was applied."""
+    end: End | None = None
+    to: Target | None = None
+    """Of `moving` only."""
+    version: str = ""
+    """The model's version that made the state."""
+    fingerprint: str = ""
+    """Of the schema of the state."""
+    created: int = 0
+    """Milliseconds since 1970, by the clock of who created it."""
+    last_used: int = 0
+    """Milliseconds since 1970, by the holder's clock."""
+    size: int = 0
+    """Bytes of the state's arrays."""
+    digest: bytes = b""
+    """BLAKE2b of 16 bytes over the state as it is encoded."""
+
+    @property
+    def live(self) -> bool:
+        """Held here, and not ended."""
+        return self.phase is Phase.HELD and self.end is None
+
+
+class StoredReply(NamedTuple):
+    """The reply to a step that was applied."""
+
+    step: int
+    digest: bytes
+    """Of the step's inputs, see `steps.digest_of`."""
+    outputs: tuple[Tensor, ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes of the arrays."""
+        return sum(tensor.array.nbytes for tensor in self.outputs)
+
+
+class Kept(NamedTuple):
+    """All that a replica has of a session."""
+
+    copy: Copy
+    state: State = ()
+    replies: tuple[StoredReply, ...] = ()
+    """Rising by step."""
+
+
+def kept_replies(replies: tuple[StoredReply, ...], new: StoredReply) -> tuple[StoredReply, ...]:
+    """Those of `replies` and the new one that stay."""
+    kept = [new]
+    size = new.size
+    for reply in reversed(replies):
+        size += reply.size
+        if len(kept) == KEPT_REPLIES or size > KEPT_REPLY_BYTES:
+            break
+        kept.append(reply)
+    return tuple(reversed(kept))
