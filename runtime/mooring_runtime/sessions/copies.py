@@ -65,6 +65,9 @@ class Copy(NamedTuple):
     """Bytes of the state's arrays."""
     digest: bytes = b""
     """BLAKE2b of 16 bytes over the state as it is encoded."""
+    rewound: bool = False
+    """The store that it was moving to is lost, and with it perhaps steps that were acknowledged there: the next step
+    is told so instead of being applied, once, and the commit of that clears this."""
 
     @property
     def live(self) -> bool:
