@@ -175,7 +175,7 @@ class _Flight(Job):
             for name, array in zip(self.outputs, results, strict=True):
                 tensors += (_new(Tensor, (name, specs[name].datatype, array)),)
                 stats.output_bytes += array.nbytes
-        return _new(InferResponse, (metadata.name, metadata.version, tensors, self.id, NONE, final))
+        return _new(InferResponse, (metadata.name, metadata.version, tensors, self.id, NONE, final, None))
 
     def fail(self, error: Exception | None) -> None:
         """There is no answer, or no further one: count it and say why."""

@@ -48,9 +48,12 @@
 
 # ruff: noqa: N818 - a class is named by what happened; thirty names that end in Error tell no more.
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from mooring_runtime.errors.codes import GrpcCode
+
+Applied = Literal["no", "yes", "unknown"]
+"""Whether the step that a request asked for is in the state of its session."""
 
 
 class MooringError(Exception):
@@ -70,6 +73,9 @@ class RequestError(MooringError):
     cause: str = "internal"
     retry_after: int | None = None
     """Seconds that a client should wait; sent as `Retry-After`."""
+    applied: Applied | None = None
+    """Of a request for a step of a session: whether it was applied, where that is known here. All steps that share a
+    run share its error, so nothing that differs between them may be written to it."""
 
 
 class InvalidRequest(RequestError):

@@ -14,12 +14,10 @@ RequestError
 
 # ruff: noqa: N818 - as in the tree that this is a branch of.
 
-from typing import ClassVar, Literal
+from typing import ClassVar
 
-from mooring_runtime.errors import RequestError
+from mooring_runtime.errors import Applied, RequestError
 from mooring_runtime.errors.codes import GrpcCode
-
-Applied = Literal["no", "yes", "unknown"]
 
 
 class SessionError(RequestError):
