@@ -70,6 +70,9 @@ class Table:
         self.warm_bytes = 0
         self.counts: Counter[tuple[str, str]] = Counter()
         """Copies by model and `active`, `ended`, `moving`, `moved`."""
+        self.watch: Callable[[Key, Copy | None, Copy | None], None] | None = None
+        """Told of every copy that comes, goes or changes its phase: what it was and what it is, once that is so in
+        memory. Not of mere steps, which are many."""
         for entry in self._entries.values():
             self._count(entry.key, entry.copy, 1)
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="session-reader")
@@ -237,13 +240,16 @@ class Table:
         return Change(entry.key, kept.copy, kept.state if new_state else None, replies)
 
     def _set(self, entry: Entry, kept: Kept | None) -> None:
-        self._count(entry.key, entry.copy, -1)
+        before = entry.copy
+        self._count(entry.key, before, -1)
         if kept is None:
             entry.copy, entry.state, entry.replies = None, (), ()
         else:
             entry.copy, entry.state, entry.replies = kept
         self._count(entry.key, entry.copy, 1)
         entry.read = True
+        if self.watch is not None and (before is None or kept is None or before.phase is not kept.copy.phase):
+            self.watch(entry.key, before, entry.copy)
 
     def forget(self, entry: Entry) -> None:
         """What is in memory may not be on disk: read it again before the next turn."""
