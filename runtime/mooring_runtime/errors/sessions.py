@@ -2,6 +2,7 @@
 
 RequestError
 ├── BadSession          400 INVALID_ARGUMENT      bad-session, bad-step, reserved-id
+├── SessionsForbidden   403 PERMISSION_DENIED     forbidden: /v2/sessions is not for who asks
 ├── UnknownSession      404 NOT_FOUND             unknown: proved, never guessed
 ├── SessionConflict     409 FAILED_PRECONDITION   gap (with `expected`), mismatch, exists, rewound
 ├── ReplyGone           409 ALREADY_EXISTS        reply-gone: applied earlier, its reply is no longer kept
@@ -54,6 +55,14 @@ class BadSession(SessionError):
     http_status = 400
     grpc_code = GrpcCode.INVALID_ARGUMENT
     causes = ("bad-session", "bad-step", "reserved-id")
+
+
+class SessionsForbidden(SessionError):
+    """The API of sessions is not open to who asks."""
+
+    http_status = 403
+    grpc_code = GrpcCode.PERMISSION_DENIED
+    causes = ("forbidden",)
 
 
 class UnknownSession(SessionError):
