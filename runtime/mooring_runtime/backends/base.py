@@ -5,14 +5,14 @@ format in `MODULES`, in `settings.FORMATS` and its file suffix in `repository.fi
 `pyproject.toml`.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import Protocol, cast
 
 from mooring_runtime.errors import InferenceFailed, ModelInvalid, UnsafeFormat
-from mooring_runtime.messages import Array, ModelMetadata, Parameter, TensorSpec
+from mooring_runtime.messages import Array, ModelMetadata, Parameter, StatePair, Tensor, TensorSpec
 
 MODULES: Mapping[str, str] = {
     "onnx": "mooring_runtime.backends.onnx",
@@ -69,6 +69,11 @@ class Backend(Protocol):
     """Where it really runs (`CPU`, `CUDA`, `TensorRT`, `cuda:0`): a silent fall-back to a CPU must be seen."""
     memory: int
     """Bytes of the loaded weights, or of the file where the framework does not tell; for eviction and statistics."""
+    pairs: tuple[StatePair, ...] = ()
+    """State that the model's own code declares; each stands among the inputs and the outputs of `metadata` as well."""
+    ended: Callable[[str, Sequence[Tensor], str], None] | None = None
+    """What the model's own code does when a session has ended, told its id, its last state and the cause. It is called
+    on any thread, blocks, and raises nothing. None: nothing."""
 
     def infer(self, inputs: Mapping[str, Array], outputs: Sequence[str]) -> list[Array]:
         """Run once. Inputs are by name and complete, in the dtypes of their datatypes; outputs come in the order named.

@@ -51,6 +51,7 @@ class StatePair:
     name: str
     """Of the tensor in a state; the input's, and of a window that with `.window` behind it."""
     input: str
+    """The model's input that takes the state; of a window the one that it goes before."""
     output: str
     """What `outputs` of a run names to be given the next state; of a window its `name`."""
     datatype: str
@@ -68,7 +69,13 @@ class StatePair:
         """The state of a session that has made no step."""
         if self.initial is not None:
             return self.initial
-        return np.zeros([max(size, 0) for size in self.shape], dtype)
+        return np.full([max(size, 0) for size in self.shape], b"" if dtype.kind == "O" else 0, dtype)
+
+    def takes(self, shape: tuple[int, ...]) -> bool:
+        """Whether the state of one session may have this shape."""
+        return len(shape) == len(self.shape) and all(
+            size in (-1, found) for size, found in zip(self.shape, shape, strict=True)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +87,13 @@ class StateSchema:
     """`stateVersion`: changes when the same tensors mean something else."""
     fingerprint: str = field(init=False)
     """Equal for schemas whose states can be exchanged: of 32 hexadecimal digits."""
+    outputs: tuple[str, ...] = field(init=False)
+    """What a run is asked for beside the client's outputs, to be given the next state: one for each pair."""
+    grows: bool = field(init=False)
+    """The states of two sessions may differ in their shapes, and only those with the same ones share a run."""
 
     def __post_init__(self) -> None:
         text = "\n".join([self.version, *(f"{each.name} {each.datatype} {list(each.shape)}" for each in self.pairs)])
         object.__setattr__(self, "fingerprint", blake2b(text.encode(), digest_size=16).hexdigest())
+        object.__setattr__(self, "outputs", tuple(each.output for each in self.pairs))
+        object.__setattr__(self, "grows", any(-1 in each.shape for each in self.pairs))

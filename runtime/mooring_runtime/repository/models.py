@@ -14,6 +14,7 @@ from mooring_runtime.metrics import ModelStats
 from mooring_runtime.repository.config import ModelConfig
 from mooring_runtime.repository.layout import VERSION, ModelSource
 from mooring_runtime.repository.loading import in_thread
+from mooring_runtime.repository.stateful import Stateful
 from mooring_runtime.scheduling import Batcher, Batching, RunTimes
 
 _TOLD = 10
@@ -58,6 +59,8 @@ class Model:
         self.memory = 0
         """Bytes that it holds, or that are kept free for it while it loads."""
         self.device = ""
+        self.stateful: Stateful | None = None
+        """What runs it, where it has state: `stateful.schema`, `.converter`, `.ended`; None before it is loaded too."""
         self.wake: Callable[[], int] | None = None
         """Set where the model was unloaded to make room: begins to load it; in how many seconds to ask again."""
         self._since = 0
@@ -130,6 +133,7 @@ class Model:
         self._since = time.time_ns() // 1_000_000
         self._metadata = backend.metadata
         self._backend = backend
+        self.stateful = backend if isinstance(backend, Stateful) else None
         batching = Batching(self.config.max_batch, self.config.max_delay, self.config.preferred)
         self._batcher = Batcher(backend, backend.metadata, self.stats, batching=batching, times=self.times)
         self.state = State.READY
