@@ -36,6 +36,7 @@ class TokenFile:
         self._path = path
         self._seen: tuple[int, int, int] | None = None
         self._token = b""
+        self._told = False
 
     def matches(self, given: bytes) -> bool:
         """Whether `given` is the token, in a time that tells nothing of it. No token is ever an empty one."""
@@ -50,10 +51,11 @@ class TokenFile:
                 with self._path.open("rb") as file:
                     self._token = file.read(_LARGEST).strip()
                 self._seen = seen
+            self._told = False
         except OSError as error:
-            if self._seen is not None or not self._token:
+            if not self._told:  # Once, not at every request.
                 log.error("cannot read the token of sessions: %s; nobody is let in by it", error)
-            self._seen, self._token = None, b""
+            self._seen, self._token, self._told = None, b"", True
         return self._token
 
 
