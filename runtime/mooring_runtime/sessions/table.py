@@ -4,77 +4,64 @@ Who wants to do something to a session waits for its turn: `enqueue` calls `Turn
 if need be, and nobody else touches that session until `Table.done`. Between the two the turn may `write`. There is no
 lock over sessions: two of them never wait for each other, but for the disk.
 
-States in memory are a cache of the disk, bounded by `budget` bytes; the copies stay, some hundred bytes each.
+States in memory are a cache of the disk, bounded by `budget` bytes; the copies stay, some hundred bytes each. A lazy
+write lets memory go ahead of the disk; when its commit fails, memory is thrown away and read again.
 """
 
 import asyncio
-from collections import Counter, OrderedDict, deque
+from collections import Counter, OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from typing import Protocol
+from functools import partial
+from time import perf_counter
 
 from mooring_runtime.errors import RequestError
-from mooring_runtime.errors.sessions import SessionRefused, SessionUnavailable
-from mooring_runtime.sessions.copies import Copy, Kept, Phase, State, StoredReply
+from mooring_runtime.errors.sessions import SessionUnavailable
+from mooring_runtime.metrics.sessions import SessionStats
+from mooring_runtime.sessions.changes import change_of, last_used, lost, nobody, refusal, until, word
+from mooring_runtime.sessions.copies import Copy, Kept, Phase
+from mooring_runtime.sessions.entries import Entry, Turn, Waiting
 from mooring_runtime.sessions.keys import Key
-from mooring_runtime.sessions.store import Change, Corrupt, Store, StoreFailed, StoreFull
+from mooring_runtime.sessions.store import Change, Corrupt, Store, StoreFailed
 
-
-class Turn(Protocol):
-    """Something that is done to one session while nothing else is."""
-
-    def begin(self, entry: "Entry") -> None:
-        """The turn has come; `Table.done` ends it, at once or later."""
-
-    def refuse(self, error: RequestError) -> None:
-        """It cannot come: what is on disk of the session cannot be read. `done` is not to be called."""
-
-
-class Entry:
-    """One session. Only who has its turn reads `state` and `replies`, or writes."""
-
-    __slots__ = ("busy", "copy", "durable", "key", "queue", "read", "replies", "state")
-
-    def __init__(self, key: Key, copy: Copy | None) -> None:
-        self.key = key
-        self.copy = copy
-        """None: nothing is known of it here."""
-        self.state: State = ()
-        self.replies: tuple[StoredReply, ...] = ()
-        self.read = copy is None
-        """`state` and `replies` are what the disk has; else they are only there."""
-        self.queue: deque[Turn] = deque()
-        self.busy = False
-        self.durable = 0 if copy is None else copy.step
-        """The last step that is surely on disk."""
-
-    @property
-    def cached(self) -> int:
-        """Bytes that it takes in memory beyond the entry itself."""
-        if not self.read or self.copy is None:
-            return 0
-        return self.copy.size + sum(reply.size for reply in self.replies)
+Written = Callable[[RequestError | None], None]
+"""Called when a write is on disk, or with what the client of it is to be told."""
+Changed = Callable[[Key, Copy | None, Copy | None], None]
+"""Called with the copy before and after, where a session came, went, ended, or changed its phase."""
 
 
 class Table:
     """The entries of one store. Every method is called on the event loop."""
 
-    def __init__(self, store: Store, budget: int) -> None:
-        """Reads every copy of the store, so it blocks."""
+    def __init__(self, store: Store, budget: int, stats: SessionStats | None = None, *, unsure: bool = False) -> None:
+        """Reads every copy of the store, so it blocks. `unsure`: the last steps may be lost, and no client was told."""
         self.store = store
-        self._budget = budget
-        self._entries: dict[Key, Entry] = {key: Entry(key, copy) for key, copy in store.copies()}
-        self._warm: OrderedDict[Key, Entry] = OrderedDict()
-        """Those at rest whose states are in memory, the one that was used last at the end."""
+        self.stats = SessionStats() if stats is None else stats
+        self.watch: Changed | None = None
+        """Told, once it is so in memory. Not of mere steps, which are many."""
+        self.quarantined = store.quarantined()
+        """Sessions that are not served, and why."""
         self.warm_bytes = 0
         self.counts: Counter[tuple[str, str]] = Counter()
         """Copies by model and `active`, `ended`, `moving`, `moved`."""
-        self.watch: Callable[[Key, Copy | None, Copy | None], None] | None = None
-        """Told of every copy that comes, goes or changes its phase: what it was and what it is, once that is so in
-        memory. Not of mere steps, which are many."""
-        for entry in self._entries.values():
-            self._count(entry.key, entry.copy, 1)
+        self.schemas: Counter[tuple[str, str, str]] = Counter()
+        """Sessions that have not ended and are not away, by model, fingerprint and version of their state."""
+        self.idle: OrderedDict[Key, Entry] = OrderedDict()
+        """Those that are held and have not ended; the one that has rested for longest first."""
+        self.ended: OrderedDict[Key, Entry] = OrderedDict()
+        """Those that have ended and are still known; the one that ended first comes first."""
+        self._budget = budget
+        self._closed = False
+        self._awaited: dict[Key, asyncio.Future[None]] = {}
+        """Sessions whose next change of phase somebody waits for."""
+        self._entries: dict[Key, Entry] = {}
+        self._warm: OrderedDict[Key, Entry] = OrderedDict()
+        """Those at rest whose states are in memory, the one that was used last at the end."""
+        for key, copy in sorted(store.copies(), key=last_used):
+            entry = self._entries[key] = Entry(key, copy)
+            entry.rewound = copy.rewound or (unsure and copy.live)
+            self._recount(entry, None, copy)
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="session-reader")
 
     # --- looking
@@ -89,6 +76,15 @@ class Table:
     def __len__(self) -> int:
         return len(self._entries)
 
+    async def change(self, key: Key, seconds: float) -> None:
+        """Return when the session comes, goes, or changes its phase; or after so many seconds."""
+        if key not in self._awaited:
+            self._awaited[key] = asyncio.get_running_loop().create_future()
+        change = self._awaited[key]
+        await asyncio.wait((change,), timeout=seconds)
+        if not change.done() and self._awaited.get(key) is change:
+            del self._awaited[key]
+
     # --- turns
 
     def enqueue(self, key: Key, turn: Turn) -> None:
@@ -100,7 +96,7 @@ class Table:
             entry.queue.append(turn)
         else:
             entry.busy = True
-            self._begin(entry, turn)
+            self._serve(entry, turn)
 
     def withdraw(self, key: Key, turn: Turn) -> bool:
         """Take back a turn that has not begun; whether it was still waiting."""
@@ -111,16 +107,16 @@ class Table:
         return True
 
     @asynccontextmanager
-    async def turn(self, key: Key) -> AsyncIterator[Entry]:
+    async def turn(self, key: Key, *, needs_state: bool = True) -> AsyncIterator[Entry]:
         """`enqueue` and `done` around a block. Raises what `Turn.refuse` is told."""
-        waiting = _Waiting(self)
+        waiting = Waiting(self.done, needs_state=needs_state)
         self.enqueue(key, waiting)
         try:
             entry = await waiting.future
         except asyncio.CancelledError:
+            waiting.given_up = True
             if not self.withdraw(key, waiting) and waiting.begun is not None:
                 self.done(waiting.begun)
-            waiting.given_up = True
             raise
         try:
             yield entry
@@ -129,98 +125,144 @@ class Table:
 
     def done(self, entry: Entry) -> None:
         """The turn has ended: the next may begin."""
+        if entry.beginning:
+            # It ended before its `begin` returned. `_serve` goes on: a long queue of such turns must not nest.
+            entry.over = True
+            return
         if entry.queue:
-            self._begin(entry, entry.queue.popleft())
-            return
-        entry.busy = False
-        if entry.copy is None:
-            self._entries.pop(entry.key, None)
-            return
-        if entry.read:
-            self._warm[entry.key] = entry
-            self.warm_bytes += entry.cached
-            while self.warm_bytes > self._budget and len(self._warm) > 1:
-                _, coldest = self._warm.popitem(last=False)
-                self._cool(coldest)
+            self._serve(entry, entry.queue.popleft())
+        else:
+            self._rest(entry)
+
+    def _serve(self, entry: Entry, turn: Turn) -> None:
+        """Let a turn begin, and those behind it for as long as each ends at once."""
+        if self._warm.pop(entry.key, None) is not None:
+            self.warm_bytes -= entry.weight
+        while True:
+            entry.over = False
+            entry.beginning = True
+            try:
+                self._begin(entry, turn)
+            finally:
+                entry.beginning = False
+            if not entry.over:
+                return
+            if not entry.queue:
+                self._rest(entry)
+                return
+            turn = entry.queue.popleft()
 
     def _begin(self, entry: Entry, turn: Turn) -> None:
-        if self._warm.pop(entry.key, None) is not None:
-            self.warm_bytes -= entry.cached
-        if entry.read:
+        if self._closed:
+            self._refuse(entry, turn, "owner-down", "this server is stopping")
+        elif entry.key in self.quarantined:
+            self._refuse(entry, turn, "quarantined", f"it was set aside: {self.quarantined[entry.key]}")
+        elif entry.lost:
+            # A commit of this key may still be under way, and the disk is read when there is none.
+            if entry.pending:
+                entry.reading = turn
+            else:
+                self._read(entry, turn)
+        elif entry.read or not turn.needs_state:
             turn.begin(entry)
-            return
-        loop = asyncio.get_running_loop()
-        reading = loop.run_in_executor(self._reader, self.store.read, entry.key)
-        reading.add_done_callback(lambda read: self._was_read(entry, turn, read))
+        else:
+            self._read(entry, turn)
 
-    def _was_read(self, entry: Entry, turn: Turn, read: "asyncio.Future[Kept]") -> None:
-        error = None if read.cancelled() else read.exception()
-        if read.cancelled() or error is not None:
-            told = str(error) if isinstance(error, Corrupt) else f"{type(error).__name__}: {error}"
-            turn.refuse(
-                SessionUnavailable(
-                    f"session '{entry.key.session}' cannot be read: {told}; it was set aside, see the server's log",
-                    "quarantined",
-                    session=entry.key.session,
-                )
-            )
-            self.done(entry)
+    def _rest(self, entry: Entry) -> None:
+        """Nobody wants anything of it any more, for now."""
+        entry.busy = False
+        if entry.copy is None and not entry.pending:
+            self._entries.pop(entry.key, None)
+        elif entry.read and entry.copy is not None:
+            entry.weight = entry.copy.size + sum([reply.size for reply in entry.replies])
+            self._warm[entry.key] = entry
+            self.warm_bytes += entry.weight
+            while self.warm_bytes > self._budget and len(self._warm) > 1:
+                _, coldest = self._warm.popitem(last=False)
+                self.warm_bytes -= coldest.weight
+                coldest.forget()
+
+    # --- reading
+
+    def _read(self, entry: Entry, turn: Turn) -> None:
+        begun = perf_counter()
+        reading = asyncio.get_running_loop().run_in_executor(self._reader, self.store.read, entry.key)
+        reading.add_done_callback(lambda read: self._was_read(entry, turn, read, begun))
+
+    def _was_read(self, entry: Entry, turn: Turn, read: "asyncio.Future[Kept]", begun: float) -> None:
+        try:
+            kept = read.result()
+        except Corrupt as error:
+            self.quarantined[entry.key] = str(error)
+            self._refuse(entry, turn, "quarantined", f"it was set aside: {error}; see the server's log")
             return
-        kept = read.result()
-        entry.state, entry.replies, entry.read = kept.state, kept.replies, True
+        except (Exception, asyncio.CancelledError) as error:
+            self._refuse(entry, turn, "quarantined", f"it cannot be read: {type(error).__name__}: {error}")
+            return
+        self.stats.restore.observe(perf_counter() - begun)
+        if entry.lost:
+            entry.lost = False
+            entry.rewound = entry.rewound or entry.copy is None or kept.copy.step < entry.copy.step
+        self._set(entry, kept)
+        entry.durable = kept.copy.step
         turn.begin(entry)
 
-    def _cool(self, entry: Entry) -> None:
-        self.warm_bytes -= entry.cached
-        entry.state, entry.replies, entry.read = (), (), False
+    def _refuse(self, entry: Entry, turn: Turn, cause: str, why: str) -> None:
+        session = entry.key.session
+        turn.refuse(SessionUnavailable(f"session '{session}': {why}", cause, session=session))
+        self.done(entry)
 
     # --- writing
 
     def write(
-        self,
-        entry: Entry,
-        kept: Kept | None,
-        done: Callable[[RequestError | None], None],
-        *,
-        new_state: bool = True,
-        lazy: bool = False,
+        self, entry: Entry, kept: Kept | None, done: Written, *, new_state: bool = True, lazy: bool = False
     ) -> None:
         """Put what the session is now on disk, then in memory, then call `done`; None: nothing is kept of it.
 
         `new_state` false: the state is the one that is there. `lazy`: memory goes before, and `done` comes at once. If
-        it cannot be written `done` gets the reason, nothing has changed, and memory is read from disk again.
+        it cannot be written `done` gets the reason, and nothing has changed.
         """
-        change = self._change(entry, kept, new_state=new_state)
-
-        def on_disk(failed: StoreFailed | None) -> None:
-            if failed is not None:
-                self.forget(entry)
-                if not lazy:
-                    done(refusal(failed, entry.key.session))
-                return
-            if not lazy:
-                self._set(entry, kept)
-            if entry.copy is not None and kept is not None:
-                entry.durable = max(entry.durable, kept.copy.step) if lazy else kept.copy.step
-            if not lazy:
-                done(None)
-
-        self.store.commit((change,), on_disk, lazy=lazy)
+        if entry.lost:
+            done(lost(entry))
+            return
+        entry.pending += 1
+        on_disk = self._lazy_on_disk if lazy else self._on_disk
+        self.store.commit((change_of(entry, kept, new_state),), partial(on_disk, entry, kept, done), lazy=lazy)
         if lazy:
             self._set(entry, kept)
             done(None)
 
+    def mark(self, entry: Entry, copy: Copy, done: Written, *, drop_state: bool = False) -> None:
+        """`write` what is said of a session, whose state and replies need not be in memory: they stay as they are, but
+        for the state with `drop_state`.
+        """
+        if entry.lost:
+            done(lost(entry))
+            return
+
+        def on_disk(failed: StoreFailed | None) -> None:
+            entry.pending -= 1
+            if failed is None:
+                read = entry.read
+                self._set(entry, Kept(copy, () if drop_state else entry.state, entry.replies))
+                entry.read = read
+                entry.durable = copy.step
+            done(None if failed is None else refusal(failed, entry.key.session))
+            self._read_again(entry)
+
+        entry.pending += 1
+        self.store.commit((Change(entry.key, copy, () if drop_state else None, None),), on_disk)
+
     async def write_all(self, changes: Sequence[tuple[Entry, Kept | None]], *, new_state: bool = True) -> None:
         """`write` for many whose turns the caller has, all or nothing. Raises the reason."""
+        for entry, _ in changes:
+            if entry.lost:
+                raise lost(entry)
         written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         def on_disk(failed: StoreFailed | None) -> None:
             for entry, kept in changes:
-                if failed is not None:
-                    self.forget(entry)
-                else:
-                    self._set(entry, kept)
-                    entry.durable = 0 if kept is None else kept.copy.step
+                self._on_disk(entry, kept, nobody, failed)
             if written.done():
                 return
             if failed is None:
@@ -228,71 +270,84 @@ class Table:
             else:
                 written.set_exception(refusal(failed, changes[0][0].key.session))
 
-        self.store.commit([self._change(entry, kept, new_state=new_state) for entry, kept in changes], on_disk)
+        for entry, _ in changes:
+            entry.pending += 1
+        self.store.commit([change_of(entry, kept, new_state) for entry, kept in changes], on_disk)
         # Who waits may give up; what was begun is on disk or not all the same, and its turn must last until then.
-        await asyncio.shield(written)
+        await until(written)
 
-    @staticmethod
-    def _change(entry: Entry, kept: Kept | None, *, new_state: bool) -> Change:
-        if kept is None:
-            return Change(entry.key, None)
-        replies = None if kept.replies is entry.replies and entry.copy is not None else kept.replies
-        return Change(entry.key, kept.copy, kept.state if new_state else None, replies)
+    def _on_disk(self, entry: Entry, kept: Kept | None, done: Written, failed: StoreFailed | None) -> None:
+        entry.pending -= 1
+        if failed is None:
+            self._set(entry, kept)
+            entry.durable = 0 if kept is None else kept.copy.step
+            done(None)
+        else:
+            done(refusal(failed, entry.key.session))
+        if entry.lost:
+            self._read_again(entry)
+
+    def _lazy_on_disk(self, entry: Entry, kept: Kept | None, _: Written, failed: StoreFailed | None) -> None:
+        entry.pending -= 1
+        if failed is None:
+            entry.durable = 0 if kept is None else kept.copy.step
+        else:
+            entry.lost = True
+            if self._warm.pop(entry.key, None) is not None:
+                self.warm_bytes -= entry.weight
+            entry.forget()
+        if entry.lost:
+            self._read_again(entry)
+
+    def _read_again(self, entry: Entry) -> None:
+        """Whoever waits for the last commit of a lost entry may read it now."""
+        if entry.reading is not None and not entry.pending:
+            turn, entry.reading = entry.reading, None
+            self._read(entry, turn)
 
     def _set(self, entry: Entry, kept: Kept | None) -> None:
         before = entry.copy
-        self._count(entry.key, before, -1)
         if kept is None:
             entry.copy, entry.state, entry.replies = None, (), ()
+            after = None
         else:
-            entry.copy, entry.state, entry.replies = kept
-        self._count(entry.key, entry.copy, 1)
+            after, entry.state, entry.replies = kept
+            entry.copy = after
         entry.read = True
-        if self.watch is not None and (before is None or kept is None or before.phase is not kept.copy.phase):
-            self.watch(entry.key, before, entry.copy)
+        if (
+            before is None
+            or after is None
+            or before.phase is not after.phase
+            or before.end != after.end
+            or before.fingerprint != after.fingerprint
+            or before.version != after.version
+        ):
+            self._recount(entry, before, after)
+        elif entry.key in self.idle:
+            self.idle.move_to_end(entry.key)
 
-    def forget(self, entry: Entry) -> None:
-        """What is in memory may not be on disk: read it again before the next turn."""
-        entry.state, entry.replies = (), ()
-        entry.read = entry.copy is None
-
-    def _count(self, key: Key, copy: Copy | None, by: int) -> None:
-        if copy is not None:
-            ended = copy.phase is Phase.HELD and copy.end is not None
-            self.counts[key.model, "ended" if ended else _WORDS[copy.phase]] += by
+    def _recount(self, entry: Entry, before: Copy | None, after: Copy | None) -> None:
+        key = entry.key
+        for copy, by in ((before, -1), (after, 1)):
+            if copy is None:
+                continue
+            self.counts[key.model, word(copy)] += by
+            if copy.phase is not Phase.MOVED and copy.end is None:
+                schema = (key.model, copy.fingerprint, copy.version)
+                self.schemas[schema] += by
+                if not self.schemas[schema]:
+                    del self.schemas[schema]
+        self.idle.pop(key, None)
+        self.ended.pop(key, None)
+        if after is not None and after.phase is Phase.HELD:
+            (self.idle if after.end is None else self.ended)[key] = entry
+        if self._awaited and (change := self._awaited.pop(key, None)) is not None:
+            change.set_result(None)
+        if self.watch is not None:
+            self.watch(key, before, after)
 
     def close(self) -> None:
-        """Commit what waits and close the store; blocks."""
+        """Let no turn begin any more, commit what waits, and close the store; blocks."""
+        self._closed = True
         self._reader.shutdown()
         self.store.close()
-
-
-_WORDS = {Phase.HELD: "active", Phase.MOVING: "moving", Phase.MOVED: "moved"}
-
-
-def refusal(failed: StoreFailed, session: str) -> RequestError:
-    """What a client is told whose commit did not happen."""
-    if isinstance(failed, StoreFull):
-        return SessionRefused(f"session '{session}': {failed}", "volume-full", session=session)
-    return SessionUnavailable(f"session '{session}': {failed}", "quarantined", session=session)
-
-
-class _Waiting:
-    """The turn of `Table.turn`."""
-
-    def __init__(self, table: Table) -> None:
-        self._table = table
-        self.future: asyncio.Future[Entry] = asyncio.get_running_loop().create_future()
-        self.begun: Entry | None = None
-        self.given_up = False
-
-    def begin(self, entry: Entry) -> None:
-        self.begun = entry
-        if self.given_up:
-            self._table.done(entry)
-        elif not self.future.done():
-            self.future.set_result(entry)
-
-    def refuse(self, error: RequestError) -> None:
-        if not self.future.done():
-            self.future.set_exception(error)

@@ -1,0 +1,218 @@
+"""What is done with a step of a session: run, answered from what is stored, or refused. Pure.
+
+The checks stand in one order, whatever brought the step: the request itself, then which life of the id it means, then
+whether the session is there, then its number.
+"""
+
+import enum
+from collections.abc import Iterable, Sequence
+from hashlib import blake2b
+from typing import Final
+
+from mooring_runtime.errors.sessions import (
+    BadSession,
+    ReplyGone,
+    SessionConflict,
+    SessionGone,
+    UnknownSession,
+)
+from mooring_runtime.messages import Array, SessionCall
+from mooring_runtime.sessions.copies import KEPT_REPLIES, Copy, StoredReply
+from mooring_runtime.sessions.keys import minted_ordinal
+
+LARGEST_STEP = 2**53
+"""A step number is below this: what JSON carries exactly."""
+
+
+class Life(enum.Enum):
+    """How a step that is to run stands to the session that it found."""
+
+    CREATE = "create"
+    """There is none: the step creates it."""
+    GO_ON = "go on"
+    """It is the next step."""
+    AGAIN = "again"
+    """The session before it has ended, or ends by this step: a new life of the id begins."""
+
+
+Verdict = Life | StoredReply
+"""A life to run the step in, or the reply that answers it."""
+
+_BEGINS: Final = (None, 1)
+
+
+def check(call: SessionCall) -> None:
+    """What can be said of a step without looking at its session. Raises BadSession."""
+    step = call.step
+    if step is not None and not 0 < step < LARGEST_STEP:
+        raise BadSession(
+            f"step {step} of {_named(call.id)}: steps are numbered from 1",
+            "bad-step",
+            session=call.id or None,
+            step=step,
+        )
+    if (call.start or call.new) and step not in _BEGINS:
+        raise BadSession(
+            f"step {step} of {_named(call.id)} starts it: it must have the number 1, or none",
+            "bad-step",
+            session=call.id or None,
+            step=step,
+        )
+
+
+def absent(call: SessionCall, *, lost: bool = False) -> Life:
+    """A step for a session of which it is proved that nobody has it; `lost`: but for stores that were given up.
+
+    Raises BadSession, SessionGone, SessionConflict, UnknownSession.
+    """
+    if call.new:
+        return Life.CREATE
+    if call.start:
+        if minted_ordinal(call.id) is not None:
+            raise BadSession(
+                f"{_named(call.id)} does not exist, and ids of this form are made by servers: ask for a new one, "
+                "or choose another",
+                "reserved-id",
+                session=call.id,
+                step=call.step,
+            )
+        return Life.CREATE
+    if lost:
+        raise SessionGone(
+            f"{_named(call.id)} is unknown, and a volume that may have had it was given up",
+            "maybe-lost",
+            session=call.id,
+            step=call.step,
+        )
+    raise UnknownSession(
+        f"{_named(call.id)} is unknown: a session begins with a step that says so", session=call.id, step=call.step
+    )
+
+
+def decide(
+    copy: Copy, replies: Sequence[StoredReply], call: SessionCall, digest: bytes, *, rewound: bool = False
+) -> Verdict:
+    """A step for a session whose copy is held here; `digest` is that of its inputs.
+
+    `rewound`: steps that were acknowledged may be lost, and the client has not been told yet.
+    Raises SessionGone, SessionConflict, ReplyGone.
+    """
+    if call.incarnation is not None and call.incarnation != copy.incarnation:
+        raise SessionGone(
+            f"{_named(call.id)} was started again since: the life of the id that the request means has ended",
+            "restarted",
+            session=call.id,
+            step=call.step,
+        )
+    if call.start:
+        return _start(copy, replies, call, digest)
+    number = call.step
+    if number is not None and number <= copy.step:
+        return _repeat(copy, replies, call, digest)
+    if copy.end is not None:
+        raise SessionGone(
+            f"{_named(call.id)} has {_ENDED.get(copy.end.cause, copy.end.cause)} after step {copy.end.step}",
+            copy.end.cause,
+            session=call.id,
+            step=number,
+        )
+    if number is not None and number > copy.step + 1:
+        raise SessionConflict(
+            f"step {number} of {_named(call.id)}: the next one is {copy.step + 1}",
+            "gap",
+            session=call.id,
+            step=number,
+            expected=copy.step + 1,
+        )
+    if rewound and number is None:
+        raise SessionConflict(
+            f"{_named(call.id)} stands at step {copy.step}: steps after it may have been acknowledged and are lost; "
+            "the next request goes on from there",
+            "rewound",
+            session=call.id,
+            step=copy.step,
+            expected=copy.step + 1,
+        )
+    return Life.GO_ON
+
+
+def _start(copy: Copy, replies: Sequence[StoredReply], call: SessionCall, digest: bytes) -> Verdict:
+    """A start over a copy that is there."""
+    if copy.end is None and copy.step == 0:
+        return Life.GO_ON  # Made by the API, or by a reset, for this step.
+    if call.step is None:
+        return Life.AGAIN
+    for reply in replies:
+        if reply.step == 1 and reply.digest == digest:
+            return reply
+    if copy.end is not None:
+        return Life.AGAIN
+    raise SessionConflict(
+        f"{_named(call.id)} is there already, at step {copy.step}, and its first step had another input or its reply "
+        "is no longer kept; end it first, or start it without a step number",
+        "exists",
+        session=call.id,
+        step=call.step,
+        expected=copy.step + 1,
+    )
+
+
+def _repeat(copy: Copy, replies: Sequence[StoredReply], call: SessionCall, digest: bytes) -> StoredReply:
+    """A step whose number was applied."""
+    for reply in replies:
+        if reply.step == call.step:
+            if reply.digest == digest:
+                return reply
+            raise SessionConflict(
+                f"step {call.step} of {_named(call.id)} was applied with another input",
+                "mismatch",
+                session=call.id,
+                step=call.step,
+                expected=copy.step + 1,
+            )
+    raise ReplyGone(
+        f"step {call.step} of {_named(call.id)} was applied, and its reply is no longer kept: the session stands at "
+        f"step {copy.step}, and at most {KEPT_REPLIES} replies are kept",
+        session=call.id,
+        step=call.step,
+        expected=copy.step + 1,
+    )
+
+
+_ENDED = {
+    "ended": "ended",
+    "expired": "expired",
+    "evicted": "been evicted to make room",
+    "restarted": "been started again",
+}
+
+
+def _named(session: str) -> str:
+    return f"session '{session}'" if session else "a new session"
+
+
+def digest_of(inputs: Iterable[tuple[str, str, Array]]) -> bytes:
+    """16 bytes that stand for the inputs of a step: their names, datatypes, shapes and bytes, in whatever order they
+    came. Two requests with the same digest are taken for the same request.
+    """
+    hashed = blake2b(digest_size=16)
+    for name, datatype, array in sorted(inputs, key=_name):
+        # The lengths keep two tensors from being read as one, or their names as parts of their data.
+        data = _bytes(array)
+        hashed.update(f"{len(name)} {name} {datatype} {array.shape} {len(data)} ".encode(errors="surrogatepass"))
+        hashed.update(data)
+    return hashed.digest()
+
+
+def _name(tensor: tuple[str, str, Array]) -> str:
+    return tensor[0]
+
+
+def _bytes(array: Array) -> bytes:
+    if array.dtype.hasobject:
+        return b"".join(b"%d %b" % (len(item), item) for item in map(_text, array.ravel().tolist()))
+    return array.tobytes()
+
+
+def _text(item: bytes | str) -> bytes:
+    return item if isinstance(item, bytes) else str(item).encode(errors="surrogatepass")
