@@ -9,6 +9,7 @@ import base64
 import binascii
 from bisect import insort
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from heapq import merge as merged
 from itertools import groupby
@@ -49,7 +50,8 @@ class Query(NamedTuple):
         return state is not None and self.state in (None, state)
 
 
-class Row(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Row:
     """A session in the list; the names are those of the JSON."""
 
     model: str
@@ -70,7 +72,7 @@ class Row(NamedTuple):
     """Since its last step."""
     expires_in_seconds: float | None
     """None: never."""
-    cause: str | None = None
+    cause: str | None
     """Of an ended one: how."""
 
     @property
