@@ -41,6 +41,8 @@ class LoadOptions:
     """Whether to record a run on a GPU once and replay it; only for a model whose sizes are all fixed."""
     compile: bool = False
     """Whether to translate a torch model by `torch.compile`: a slow start and quicker runs."""
+    sessions: bool = False
+    """Whether the server keeps the state of models between requests; else clients carry it."""
     max_batch: int | None = None
     """Most samples of one run; None leaves it to the model."""
     inputs: tuple[TensorSpec, ...] = ()

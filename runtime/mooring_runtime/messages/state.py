@@ -60,7 +60,7 @@ class StatePair:
     the model that is; else the model's own shape. -1: a size that changes from step to step."""
     axis: int | None = 0
     """The axis of the model's tensors along which sessions stand beside each other; None: they cannot."""
-    initial: Array | None = None
+    initial: Array | None = field(default=None, compare=False)
     """The first state, in `shape`; None: zeros, where a size of -1 is 0."""
     window: int = 0
     """Elements that are kept of the input; 0: this is no window."""

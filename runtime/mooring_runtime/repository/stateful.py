@@ -83,8 +83,8 @@ class Stateful(Backend):
             window, sent = feeds.pop(pair.name), feeds[pair.input]
             if window.shape[:-1] != sent.shape[:-1]:
                 raise ModelRefused(
-                    f"input '{pair.input}' has shape {list(sent.shape)}: the state keeps the last {pair.window} elements "
-                    f"of what came before in shape {list(window.shape)}, and all sizes but the last must be the same"
+                    f"input '{pair.input}' has shape {list(sent.shape)}: what came before it is kept in shape "
+                    f"{list(window.shape)}, and all sizes but the last must be the same"
                 )
             feeds[pair.input] = fed = np.concatenate((window, sent), axis=-1)
             windows[pair.output] = fed[..., -pair.window :].copy()  # Else all that was sent would stay in memory.

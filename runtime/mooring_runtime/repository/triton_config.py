@@ -18,7 +18,7 @@ from typing import Any
 from mooring_runtime.errors import ModelInvalid
 from mooring_runtime.messages import DATATYPES, ModelMetadata, TensorSpec
 from mooring_runtime.repository import reading
-from mooring_runtime.repository.config import MAX_BATCH, ModelConfig, VersionPolicy, file_name
+from mooring_runtime.repository.config import MAX_BATCH, ModelConfig, VersionPolicy
 from mooring_runtime.repository.reading import Place
 
 IGNORED = (
@@ -150,7 +150,7 @@ def _version_policy(value: object, place: Place) -> dict[str, Any]:
 
 
 def _file(value: object, place: Place) -> dict[str, Any]:
-    return {"file": file_name(value, place)} if value else {}
+    return {"file": reading.file_name(value, place)} if value else {}
 
 
 def _tensors(value: object, place: Place) -> tuple[TensorSpec, ...]:

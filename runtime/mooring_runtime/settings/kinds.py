@@ -195,6 +195,28 @@ def host() -> Kind[str]:
     return Kind(str, "an IPv4 or IPv6 address, or nothing for every address")
 
 
+def version() -> Kind[str]:
+    """A version of the state's meaning, as the custom resource takes it."""
+
+    def parse(text: str) -> str:
+        if not re.fullmatch("[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?", text):
+            raise ValueError
+        return text
+
+    return Kind(parse, "letters, digits, '-', '_' and '.', at most 63, beginning and ending with a letter or digit")
+
+
+def converter() -> Kind[str]:
+    """The name of a file beside the model that converts states."""
+
+    def parse(text: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9_][-A-Za-z0-9_.]{0,249}\.(?:onnx|py)", text):
+            raise ValueError
+        return text
+
+    return Kind(parse, "the name of an .onnx or a .py file, without a folder")
+
+
 _PEER = re.compile(r"https?://[^/?#@]*\{ordinal\}[^/?#@]*")
 
 

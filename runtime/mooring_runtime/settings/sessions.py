@@ -16,6 +16,16 @@ class SessionSettings:
         kinds.path(),
         "Directory on a volume where sessions are kept; without it models keep no state, and clients carry it.",
     ] = None
+    state_version: Annotated[
+        str | None,
+        kinds.version(),
+        "Version of the state's meaning, in place of what a model's mooring.json says; another one needs a converter.",
+    ] = None
+    state_converter: Annotated[
+        str | None,
+        kinds.converter(),
+        "File beside a model that converts states of another version, in place of what its mooring.json says.",
+    ] = None
     session_durability: Annotated[
         str,
         kinds.choice("step", "interval"),
