@@ -40,6 +40,11 @@
         ├── NoSpace              the disk is full
         ├── RedirectRefused      the server sent us where we do not go
         ├── AddressRefused       the host name leads to an address that is not fetched from
+        ├── VolumeRefused        the sessions' directory is on a file system that cannot keep them
+        ├── StoreLocked          another process has the sessions' volume
+        ├── StoreInvalid         what is on the volume is no store of sessions, or is damaged
+        ├── StoreTaken           another process has opened the volume beside us
+        ├── StoreBroken          the volume fails: nobody knows what of the last commit is on disk
         ├── Wedged               the event loop stands still: a model blocks it
         └── WorkersFailed        a worker has ended again and again before it was ready
 
@@ -334,6 +339,36 @@ class AddressRefused(FatalError):
     """The host resolves to an address of this machine, of the cloud's metadata service, or to no single host."""
 
     reason = "AddressRefused"
+
+
+class VolumeRefused(FatalError):
+    """Sessions cannot be kept in this directory."""
+
+    reason = "VolumeRefused"
+
+
+class StoreLocked(FatalError):
+    """Another process has the volume, and we do not wait for it."""
+
+    reason = "StoreLocked"
+
+
+class StoreInvalid(FatalError):
+    """There is something else on the volume, or less, than was put there."""
+
+    reason = "StoreInvalid"
+
+
+class StoreTaken(FatalError):
+    """Another process has opened the volume while we had it: from now on it alone writes."""
+
+    reason = "StoreTaken"
+
+
+class StoreBroken(FatalError):
+    """The volume failed in the middle of a commit; only reading it anew tells what is on it."""
+
+    reason = "StoreBroken"
 
 
 class Wedged(FatalError):
