@@ -1,0 +1,304 @@
+"""Handing sessions to the replica that should have them. Every point of it has a name, and either side may die at each.
+
+    0 OFFER      N is asked whether it would take sessions like these: advice only
+    1 QUIET      the running step has ended and is committed; the handoff has the session's turn
+    2 FROZEN     `moving` is on disk here: from now on nothing is applied here, and only N's word can change that
+    3 SENT       `take` is on its way, again and again until it is answered
+    4 KEPT       `held` is on disk at N: from now on N applies
+    5 ANSWERED   N says `taken`
+    6 FORGOTTEN  `moved` is on disk here, the state is gone
+
+H (this side) thaws a session only when N has refused it under H's own epoch. A newer record alone never thaws, not even
+one that gives the session back: N may have it on disk, and be stepping it. One thing stands in for N's word: that its
+store was given up for lost. Then everybody who may have got it from N is asked, as before a creation; and since N may
+have acknowledged steps, the next request hears that the session was rewound.
+
+Sessions leave at their own pace: each that is quiet goes with the next message, few enough are frozen at a time that
+one message carries them, and one that runs holds up nobody.
+"""
+
+import asyncio
+import enum
+import logging
+from collections import defaultdict
+from collections.abc import Awaitable, Callable
+
+from mooring_runtime.errors import RequestError
+from mooring_runtime.metrics.sessions import SessionStats
+from mooring_runtime.sessions.copies import Copy, Kept, Phase, Target
+from mooring_runtime.sessions.elsewhere import At
+from mooring_runtime.sessions.encoding import Packed
+from mooring_runtime.sessions.keys import Key
+from mooring_runtime.sessions.membership import Membership
+from mooring_runtime.sessions.messages import Offer, Offered, Take, Verdict, Verdicts, Word
+from mooring_runtime.sessions.peers import PeerFailed, Talk
+from mooring_runtime.sessions.placement import place
+from mooring_runtime.sessions.record import Record
+from mooring_runtime.sessions.table import Entry, Table
+
+log = logging.getLogger(__name__)
+
+_MOST_SESSIONS = 64
+"""That are frozen at a time for one receiver."""
+_MOST_BYTES = 8 * 2**20
+"""Of states that are frozen at a time for one receiver; one session may be larger."""
+_OFFER_WITHIN = 2.0
+_TAKE_WITHIN = 10.0
+"""Seconds for an answer."""
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 2.0
+"""Seconds before what could not be handed over is tried again."""
+
+
+class Point(enum.Enum):
+    """The points of a handoff, as above."""
+
+    OFFER = 0
+    QUIET = 1
+    FROZEN = 2
+    SENT = 3
+    KEPT = 4
+    ANSWERED = 5
+    FORGOTTEN = 6
+
+
+Reached = Callable[[Point, Key], None]
+"""Called when a handoff has come to a point; SENT is reached in the transport, which tells it nobody but a test."""
+Clock = Callable[[], int]
+"""Tells milliseconds since 1970."""
+Absent = Callable[[Key], Awaitable[At | None]]
+"""`Elsewhere.absent`."""
+
+
+class Handoff:
+    """Hands over what is foreign here. Use: `start()`, and `close()` before the table's."""
+
+    def __init__(self, membership: Membership, table: Table, talk: Talk, absent: Absent, stats: SessionStats) -> None:
+        self._membership = membership
+        self._table = table
+        self._talk = talk
+        self._absent = absent
+        self._stats = stats
+        self.clock: Clock = lambda: 0
+        self.reached: Reached = lambda point, key: None
+        """Called at every point that is this side's."""
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._gone = 0
+        """Sessions that have left, or have been thawed: whether a round was worth its while."""
+        membership.woken = self._wake.set
+
+    def start(self) -> None:
+        """Begin to hand over."""
+        self._wake.set()
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    def close(self) -> None:
+        """Hand over no more; what is frozen stays frozen, on disk too, and is sent again at the next start."""
+        if self._task is not None:
+            self._task.cancel()
+
+    async def _run(self) -> None:
+        pause = _FIRST_PAUSE
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._membership.foreign:
+                gone = self._gone
+                try:
+                    await self._round(self._membership.record())
+                except RequestError as error:  # There is no membership, or it does not want this volume.
+                    log.info("hands over nothing: %s", error)
+                except Exception:  # Else nothing would ever leave again.
+                    log.exception("a fault while sessions were handed over")
+                if self._gone > gone:
+                    pause = _FIRST_PAUSE
+                    continue
+                # Less than the pause where something new wants to leave, or another record may have freed the way.
+                try:
+                    await asyncio.wait_for(self._wake.wait(), pause)
+                    self._wake.clear()
+                except TimeoutError:
+                    pause = min(2 * pause, _LONGEST_PAUSE)
+
+    async def _round(self, record: Record) -> None:
+        """Try once to hand over everything that is foreign."""
+        frozen: dict[Target, list[Key]] = defaultdict(list)
+        held: dict[int, list[Key]] = defaultdict(list)
+        lost: list[Key] = []
+        for index, key in enumerate(list(self._membership.foreign)):
+            if index % 256 == 255:
+                await asyncio.sleep(0)
+            entry = self._table.get(key)
+            copy = None if entry is None else entry.copy
+            if copy is None:
+                continue
+            if copy.phase is Phase.MOVING and copy.to is not None:
+                if copy.to.store in record.lost:
+                    lost.append(key)
+                else:
+                    frozen[copy.to].append(key)
+            elif copy.phase is Phase.HELD:
+                held[place(key, record.size)].append(key)
+        await asyncio.gather(
+            *[self._repeat(target, keys) for target, keys in frozen.items()],
+            *[self._leave(ordinal, keys, record) for ordinal, keys in held.items()],
+            *[self._recover(key, record) for key in lost],
+        )
+
+    # --- what was frozen earlier: by this process and not answered, or by one before it
+
+    async def _repeat(self, target: Target, keys: list[Key]) -> None:
+        for start in range(0, len(keys), _MOST_SESSIONS):
+            batch = [found for key in keys[start : start + _MOST_SESSIONS] if (found := await self._again(key, target))]
+            if batch and not await self._send(target, batch):
+                return
+
+    async def _again(self, key: Key, target: Target) -> Packed | None:
+        try:
+            async with self._table.turn(key) as entry:
+                copy = entry.copy
+                if copy is None or copy.phase is not Phase.MOVING or copy.to != target:
+                    return None
+                return self._handed(entry, copy)
+        except RequestError as error:
+            log.error("cannot read session '%s' of model '%s' to hand it over: %s", key.session, key.model, error)
+            return None
+
+    # --- what is held: points 0 to 3
+
+    async def _leave(self, ordinal: int, keys: list[Key], record: Record) -> None:
+        """Hand over sessions that are held here, those of one kind after those of another."""
+        kinds: dict[tuple[str, str, str], list[tuple[Key, int]]] = defaultdict(list)
+        for key in keys:
+            entry = self._table.get(key)
+            if entry is not None and entry.copy is not None:
+                copy = entry.copy
+                kinds[key.model, copy.version, copy.fingerprint].append((key, copy.size))
+        for kind, leaving in kinds.items():
+            offer = Offer(*kind, len(leaving), sum(size for _, size in leaving))
+            try:
+                answer = await self._talk.tell(ordinal, offer, _OFFER_WITHIN)
+            except (PeerFailed, RequestError) as error:
+                log.info("cannot offer %d sessions to ordinal %d: %s", len(leaving), ordinal, error)
+                return
+            self.reached(Point.OFFER, leaving[0][0])
+            if self._membership.epoch != record.epoch or not isinstance(answer.body, Offered):
+                return  # The record has changed: perhaps they need not leave.
+            if answer.body.cause:
+                log.info("ordinal %d takes no sessions of model '%s': %s", ordinal, kind[0], answer.body.cause)
+            elif not await self._stream(Target(ordinal, answer.body.store), leaving, record):
+                return
+
+    async def _stream(self, target: Target, leaving: list[tuple[Key, int]], record: Record) -> bool:
+        """Freeze and send, a few at a time; whether the receiver goes on answering."""
+        waiting = leaving[::-1]
+        freezing: dict[asyncio.Task[Packed | None], int] = {}
+        loop, answers = asyncio.get_running_loop(), True
+        try:
+            while (waiting and answers) or freezing:
+                while waiting and answers and len(freezing) < _MOST_SESSIONS:
+                    key, size = waiting[-1]
+                    if freezing and sum(freezing.values()) + size > _MOST_BYTES:
+                        break
+                    waiting.pop()
+                    freezing[loop.create_task(self._freeze(key, target, record))] = size
+                done, _ = await asyncio.wait(freezing, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    del freezing[task]
+                batch = [handed for task in done if (handed := task.result()) is not None]
+                if batch:
+                    answers = await self._send(target, batch)
+        finally:
+            for task in freezing:
+                task.cancel()
+        return answers
+
+    async def _freeze(self, key: Key, target: Target, record: Record) -> Packed | None:
+        """Points 1 and 2; None where the session stays after all, or is no longer here."""
+        try:
+            async with self._table.turn(key) as entry:
+                copy = entry.copy
+                if copy is None or copy.phase is not Phase.HELD or self._membership.epoch != record.epoch:
+                    return None
+                self.reached(Point.QUIET, key)
+                moving = copy._replace(phase=Phase.MOVING, to=target, rewound=entry.rewound)
+                await self._table.write_all([(entry, Kept(moving, entry.state, entry.replies))], new_state=False)
+                self.reached(Point.FROZEN, key)
+                return self._handed(entry, moving)
+        except RequestError as error:
+            log.error("cannot freeze session '%s' of model '%s': %s", key.session, key.model, error)
+            return None
+
+    def _handed(self, entry: Entry, copy: Copy) -> Packed:
+        return Packed(entry.key, Kept(copy, entry.state, entry.replies), max(0, self.clock() - copy.last_used))
+
+    async def _send(self, target: Target, batch: list[Packed]) -> bool:
+        """Point 3, once, and what its answer leads to; whether there was one."""
+        try:
+            answer = await self._talk.tell(target.ordinal, Take(tuple(batch)), _TAKE_WITHIN, target.store)
+        except (PeerFailed, RequestError) as error:
+            log.warning("ordinal %d does not take %d sessions, which wait: %s", target.ordinal, len(batch), error)
+            self._stats.handoffs["out", "lost"] += len(batch)
+            return False
+        if not isinstance(answer.body, Verdicts) or len(answer.body.verdicts) != len(batch):
+            log.error("ordinal %d does not answer for each of %d sessions", target.ordinal, len(batch))
+            return False
+        verdicts = zip(batch, answer.body.verdicts, strict=True)
+        await asyncio.gather(*[self._settle(handed, found, answer.epoch) for handed, found in verdicts])
+        return True
+
+    # --- the receiver's word: point 6, or back
+
+    async def _settle(self, handed: Packed, found: Verdict, epoch: int) -> None:
+        key, sent = handed.key, handed.kept.copy
+        self._stats.handoffs["out", found.word.value] += 1
+        if found.word is Word.LATER or found.word is Word.BROKEN:
+            log.warning(
+                "session '%s' of model '%s' is not taken: %s", key.session, key.model, found.cause or found.word
+            )
+            return
+        if found.word is Word.STALE:
+            return  # The newer record has been adopted; it is sent again under that.
+        try:
+            async with self._table.turn(key) as entry:
+                copy = entry.copy
+                if copy is None or copy.phase is not Phase.MOVING or copy.since != sent.since or copy.to != sent.to:
+                    return
+                if found.word is Word.TAKEN:
+                    await self._forget(entry, copy)
+                elif epoch == self._membership.epoch:
+                    await self._thaw(entry, copy)
+        except RequestError as error:
+            log.error("cannot write what became of session '%s' of model '%s': %s", key.session, key.model, error)
+
+    async def _forget(self, entry: Entry, copy: Copy) -> None:
+        await self._table.write_all([(entry, Kept(Copy(Phase.MOVED, copy.since)))])
+        self._gone += 1
+        self.reached(Point.FORGOTTEN, entry.key)
+
+    async def _thaw(self, entry: Entry, copy: Copy, *, rewound: bool = False) -> None:
+        held = copy._replace(phase=Phase.HELD, to=None, rewound=entry.rewound or rewound)
+        await self._table.write_all([(entry, Kept(held, entry.state, entry.replies))], new_state=False)
+        entry.rewound = held.rewound
+        self._gone += 1
+
+    async def _recover(self, key: Key, record: Record) -> None:
+        """The session was on its way to a store that was given up."""
+        try:
+            found = await self._absent(key)
+            async with self._table.turn(key) as entry:
+                copy = entry.copy
+                if self._membership.epoch != record.epoch or copy is None or copy.phase is not Phase.MOVING:
+                    return
+                if copy.to is None or copy.to.store not in record.lost:
+                    return
+                if found is None:
+                    log.warning(
+                        "session '%s' of model '%s' was on its way to the lost store %s, and goes on here from step %d",
+                        *(key.session, key.model, copy.to.store, copy.step),
+                    )
+                    await self._thaw(entry, copy, rewound=True)
+                elif not found.moving:
+                    await self._forget(entry, copy)
+        except RequestError as error:
+            log.warning("cannot take back session '%s' of model '%s' yet: %s", key.session, key.model, error)
