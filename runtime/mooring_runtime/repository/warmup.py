@@ -27,9 +27,9 @@ LIMIT = 256 * 2**20
 def warm_up(backend: Backend, times: RunTimes, config: ModelConfig, directory: Path) -> None:
     """Run the model as often as `config` says, each of its requests in turn; `times` learns from all but the first.
 
-    States are those that a session begins with. Without requests: zeros of the smallest shapes, then each of the preferred batch sizes. Not every model can take
+    Without requests: zeros of the smallest shapes, then each of the preferred batch sizes. Not every model can take
     zeros, or a size of 1: that is said in the log and is no failure. That the model refuses a request which its owner
-    wrote for it is one: raises ModelInvalid.
+    wrote for it is one: raises ModelInvalid. State is always that which a session begins with.
     """
     runs = WARMUP_RUNS if config.warmup is None else config.warmup
     if not runs:

@@ -1,4 +1,4 @@
-"""What a model's class declares: tensors and state as `{"x": ("FP32", [-1, 4])}`, `batch`, the kind of its `predict`."""
+"""What a model's class declares: tensors and state as `{"x": ("FP32", [-1, 4])}`, `batch`, and its `predict`."""
 
 import inspect
 from collections.abc import Mapping, Sequence
