@@ -2,12 +2,15 @@
 
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from mooring_runtime.errors import DeadlineExceeded, InvalidRequest, RequestError, UnknownEncoding, UnknownPath
+from mooring_runtime.errors.sessions import BadSession
 from mooring_runtime.frontends.grpc import headers
 from mooring_runtime.frontends.grpc.envelopes import WINDOW_BITS
 from mooring_runtime.frontends.grpc.field_table import Fields
+from mooring_runtime.frontends.v2 import sessions
+from mooring_runtime.messages import SessionCall
 
 if TYPE_CHECKING:
     from mooring_runtime.frontends.grpc.calls import Method
@@ -18,7 +21,7 @@ _TIMEOUT_UNITS = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b
 class Head:
     """What a request's headers say; made once for many equal ones, so nobody changes it."""
 
-    __slots__ = ("encoding", "metadata", "method", "path", "quick", "refusal", "timeout")
+    __slots__ = ("_session", "encoding", "metadata", "method", "path", "quick", "refusal", "timeout")
 
     def __init__(self, path: bytes, method: "Method | None", metadata: Mapping[bytes, bytes]) -> None:
         self.path = path
@@ -31,6 +34,24 @@ class Head:
         """Why the call cannot be taken: an error of gRPC, or the HTTP status where the client does not speak gRPC."""
         self.quick = False
         """One message in, one out, and nothing speaks against it."""
+        self._session: SessionCall | Literal[False] | None = False
+
+    @property
+    def session(self) -> SessionCall | None:
+        """What the metadata say of a session, found out once. Raises BadSession.
+
+        Of a call of many messages they may say which session is meant, but nothing that is true of one step alone.
+        """
+        found = self._session
+        if found is False:
+            found = sessions.from_headers(self.metadata)
+            if found is not None and not self.quick and found != SessionCall(found.id, incarnation=found.incarnation):
+                raise BadSession(
+                    "the metadata of a stream hold for all of its requests: name a new session, a step, a start or an "
+                    "end in the parameters of the request that is meant"
+                )
+            self._session = found
+        return found
 
 
 def read(fields: Fields, methods: "Mapping[bytes, Method]") -> Head:

@@ -207,7 +207,7 @@ WRONG: list[tuple[Any, GrpcCode, str]] = [
     (
         change(lambda r: setattr(r.parameters["sequence_id"], "int64_param", 5)),
         GrpcCode.INVALID_ARGUMENT,
-        "sequence_id cannot be used",
+        "session '5' cannot be used: model 'echo' keeps no state",
     ),
     (change(lambda r: r.parameters["p"].Clear()), GrpcCode.INVALID_ARGUMENT, "parameter p has no value"),
     (
