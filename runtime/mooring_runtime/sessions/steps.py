@@ -5,9 +5,10 @@ whether the session is there, then its number.
 """
 
 import enum
+import secrets
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
-from typing import Final
+from typing import Final, NamedTuple
 
 from mooring_runtime.errors.sessions import (
     BadSession,
@@ -17,7 +18,7 @@ from mooring_runtime.errors.sessions import (
     UnknownSession,
 )
 from mooring_runtime.messages import Array, SessionCall
-from mooring_runtime.sessions.copies import KEPT_REPLIES, Copy, StoredReply
+from mooring_runtime.sessions.copies import KEPT_REPLIES, Copy, End, Phase, StoredReply
 from mooring_runtime.sessions.keys import minted_ordinal
 
 LARGEST_STEP = 2**53
@@ -177,6 +178,48 @@ def _repeat(copy: Copy, replies: Sequence[StoredReply], call: SessionCall, diges
         step=call.step,
         expected=copy.step + 1,
     )
+
+
+class Made(NamedTuple):
+    """What a step has made of the state of its session."""
+
+    version: str
+    """Of the model that ran."""
+    fingerprint: str
+    size: int
+    """Bytes of the new state."""
+    now: int
+    """Milliseconds since 1970."""
+    ends: bool
+    """The step ends its session."""
+
+
+def advance(copy: Copy | None, life: Life, made: Made, since: int) -> Copy:
+    """The copy after a step; `since` is the epoch under which one is created. An ended session has no state."""
+    version, fingerprint, size, now, ends = made
+    step, incarnation, created = 1, 0, now
+    if copy is not None:
+        since = copy.since
+        if life is Life.GO_ON:
+            step, incarnation, created = copy.step + 1, copy.incarnation, copy.created
+    return Copy(
+        Phase.HELD,
+        since,
+        incarnation or new_incarnation(),
+        step,
+        End("ended", now, step) if ends else None,
+        None,
+        version,
+        fingerprint,
+        created,
+        now,
+        0 if ends else size,
+    )
+
+
+def new_incarnation() -> int:
+    """Tells one life of an id from another. Of 53 bits, since it travels through JSON, which is exact so far."""
+    return secrets.randbits(53) | 1
 
 
 _ENDED = {
