@@ -40,10 +40,11 @@ class TokenFile:
 
     def matches(self, given: bytes) -> bool:
         """Whether `given` is the token, in a time that tells nothing of it. No token is ever an empty one."""
-        token = self._read()
+        token = self.read()
         return bool(token) and hmac.compare_digest(token, given)
 
-    def _read(self) -> bytes:
+    def read(self) -> bytes:
+        """The token as it is now; empty: there is none."""
         try:
             status = self._path.stat()
             seen = (status.st_mtime_ns, status.st_ino, status.st_size)
