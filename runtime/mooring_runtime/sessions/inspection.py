@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from mooring_runtime.sessions.copies import Copy, Kept
+from mooring_runtime.sessions.encoding import state_digest
 from mooring_runtime.sessions.keys import Key
 from mooring_runtime.sessions.listing import Row, instant, row_of
 from mooring_runtime.sessions.trace import LastError, TracedStep
@@ -35,11 +36,14 @@ def row_at(key: Key, copy: Copy, moment: Moment) -> Row:
 
 
 def detail_of(key: Key, kept: Kept, moment: Moment) -> dict[str, Any]:
-    """What `GET /v2/sessions/ID` answers: the row of the list, and what only its holder knows."""
+    """What `GET /v2/sessions/ID` answers: the row of the list, and what only its holder knows.
+
+    It looks at every byte of the state, so call it on a thread.
+    """
     copy, error = kept.copy, moment.error
     return {
         **asdict(row_at(key, copy, moment)),
-        "digest": copy.digest.hex(),
+        "digest": state_digest(kept.state).hex() if kept.state else None,
         "fingerprint": copy.fingerprint,
         "tensors": [
             {"name": each.name, "datatype": each.datatype, "shape": list(each.array.shape)} for each in kept.state

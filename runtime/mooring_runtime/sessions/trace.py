@@ -40,7 +40,7 @@ class TracedStep(NamedTuple):
     size: int
     """Bytes of the state after it."""
     digest: bytes
-    """Of the state after it."""
+    """Of the state after it, as `encoding.state_digest` gives it."""
     outcome: str = "applied"
     """`applied`, `repeat`, or the cause of the error that the client was told."""
 

@@ -8,13 +8,14 @@ from mooring_runtime.frontends.http.messages import Reply, Request, Respond, jso
 from mooring_runtime.frontends.http.router import Found, Router
 from mooring_runtime.frontends.http.sagemaker import SageMaker
 from mooring_runtime.frontends.http.services import Answer, Route, Services
+from mooring_runtime.frontends.http.sessions import Sessions
 from mooring_runtime.frontends.http.torchserve import TorchServe
 from mooring_runtime.frontends.http.v1 import V1
 from mooring_runtime.frontends.http.v2 import V2
 from mooring_runtime.frontends.http.v2_admin import V2Admin
 from mooring_runtime.scheduling import Ticket
 
-PROTOCOLS = (V2Admin, V2, V1, TorchServe, SageMaker)
+PROTOCOLS = (Sessions.of, V2Admin, V2, V1, TorchServe, SageMaker)
 """In the order in which their tables are searched."""
 
 
