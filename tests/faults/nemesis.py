@@ -1,0 +1,130 @@
+"""What goes wrong in a run, and when: a pure function of its seed; and who does it."""
+
+import asyncio
+import contextlib
+import shutil
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from typing import NamedTuple
+
+from tests.faults import ledger
+from tests.faults.fleet import Replica
+from tests.faults.history import Book
+
+ALWAYS = ("kill", "kill", "pause", "stop", "swap", "swap", "back")
+"""Kinds of faults for every run, some more often than others."""
+GAP = (0.3, 2.2)
+"""Seconds from the begin of one fault to that of the next; so some happen at the same time."""
+
+
+class Fault(NamedTuple):
+    """One fault: begins `at` so many seconds into the run and lasts `seconds`."""
+
+    at: float
+    kind: str
+    ordinal: int
+    seconds: float
+
+    def __str__(self) -> str:
+        return f"{self.at:6.2f} s {self.kind} of replica {self.ordinal} for {self.seconds:.2f} s"
+
+
+def schedule(random: Random, seconds: float, kinds: Sequence[str], replicas: int) -> list[Fault]:
+    """The faults of a run: each kind comes up before one comes again, so that short runs have them all."""
+    faults: list[Fault] = []
+    at, bag = 0.5, list[str]()
+    while at < seconds:
+        if not bag:
+            bag = list(kinds)
+            random.shuffle(bag)
+        lasting = random.choice((0.05, 0.3, 1.0, 1.5))
+        faults.append(Fault(round(at, 2), bag.pop(), random.randrange(replicas), lasting))
+        at += random.uniform(*GAP)
+    return faults
+
+
+@dataclass
+class Nemesis:
+    """Does what a schedule says. Each fault is mended at its end."""
+
+    replicas: Sequence[Replica]
+    repository: Path
+    book: Book
+    log: list[str] = field(default_factory=list)
+    """What happened, with the ticks of the book."""
+    done: Counter[str] = field(default_factory=Counter)
+
+    async def run(self, faults: Sequence[Fault]) -> None:
+        """Everything in its time; returns when all is mended."""
+        async with asyncio.TaskGroup() as group:
+            began = asyncio.get_running_loop().time()
+            for fault in faults:
+                await asyncio.sleep(began + fault.at - asyncio.get_running_loop().time())
+                group.create_task(self._do(fault))
+
+    async def _do(self, fault: Fault) -> None:
+        replica = self.replicas[fault.ordinal]
+        self.log.append(f"tick {self.book.tick()}: {fault}")
+        match fault.kind:
+            case "kill":
+                await self.kill(replica, fault.seconds)
+            case "stop":
+                await self._stop(replica, fault.seconds)
+            case "pause":
+                await self._pause(replica, fault.seconds)
+            case "full":
+                await self._full(replica, fault.seconds)
+            case "swap" | "back":
+                await self._swap(back=fault.kind == "back")
+            case _:
+                raise AssertionError(fault.kind)
+        self.done[fault.kind] += 1
+        self.log.append(f"tick {self.book.tick()}: mended {fault}")
+
+    async def kill(self, replica: Replica, seconds: float) -> None:
+        """Kill -9, and back after a while."""
+        async with replica.lock:
+            replica.kill()
+            await asyncio.sleep(seconds)
+            replica.start()
+            await replica.ready()
+
+    async def _stop(self, replica: Replica, seconds: float) -> None:
+        """The end in order, as a rollout has it."""
+        async with replica.lock:
+            replica.stop()
+            await asyncio.to_thread(replica.wait, 20.0)
+            await asyncio.sleep(seconds)
+            replica.start()
+            await replica.ready()
+
+    @staticmethod
+    async def _pause(replica: Replica, seconds: float) -> None:
+        async with replica.lock:
+            replica.pause()
+            await asyncio.sleep(seconds)
+            replica.resume()
+
+    @staticmethod
+    async def _full(replica: Replica, seconds: float) -> None:
+        """No lock: the process may die or be killed meanwhile, and come back on the full volume."""
+        await asyncio.to_thread(replica.volume.fill)
+        await asyncio.sleep(seconds)
+        replica.volume.empty()
+
+    async def _swap(self, *, back: bool) -> None:
+        """The next version of the model, or back to the one before."""
+        folder = self.repository / ledger.NAME
+        async with contextlib.AsyncExitStack() as stack:
+            for replica in self.replicas:  # Else one that starts just now might read half of the change.
+                await stack.enter_async_context(replica.lock)
+            served = max(int(each.name) for each in folder.iterdir() if each.name.isdigit())
+            if not back:
+                ledger.write(self.repository, served + 1)
+            elif served > 1:
+                shutil.rmtree(folder / str(served))
+            for replica in self.replicas:
+                await replica.ask("POST", f"/v2/repository/models/{ledger.NAME}/load")
