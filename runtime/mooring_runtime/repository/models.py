@@ -60,7 +60,7 @@ class Model:
         """Bytes that it holds, or that are kept free for it while it loads."""
         self.device = ""
         self.stateful: Stateful | None = None
-        """What runs it, where it has state: `stateful.schema`, `.converter`, `.ended`; None before it is loaded too."""
+        """What runs it, where it has state, and what it does with states; None without, and before it is loaded."""
         self.wake: Callable[[], int] | None = None
         """Set where the model was unloaded to make room: begins to load it; in how many seconds to ask again."""
         self._since = 0
@@ -79,6 +79,11 @@ class Model:
         """
         if self._metadata is None:
             raise self._away()
+        return self._metadata
+
+    @property
+    def told(self) -> ModelMetadata | None:
+        """`metadata` where the model was loaded once; to ask wakes nobody."""
         return self._metadata
 
     @property

@@ -26,11 +26,11 @@ from mooring_runtime.sessions.copies import Copy, Kept, Phase, State, StoredRepl
 from mooring_runtime.sessions.elsewhere import Elsewhere, NotHere
 from mooring_runtime.sessions.endings import Ending, Hook, tell
 from mooring_runtime.sessions.entries import Entry
+from mooring_runtime.sessions.eviction import Room
 from mooring_runtime.sessions.keys import Key, mint
 from mooring_runtime.sessions.looking import MOVE_WAIT, TRIES, Looking, Step, moving, nowhere
 from mooring_runtime.sessions.placement import place
 from mooring_runtime.sessions.record import Record
-from mooring_runtime.sessions.room import Room
 from mooring_runtime.sessions.sweep import Sweep
 from mooring_runtime.sessions.table import Table, Written
 
@@ -277,6 +277,11 @@ class Holder:
         """A new life of an id has begun over one that had not ended."""
         self.stats.ended[key.model, "restarted"] += 1
         tell(self.hook, key, before, "restarted")
+
+    def ended(self, key: Key, last: Kept) -> None:
+        """A step has ended its session, and left it in this state."""
+        self.stats.ended[key.model, "ended"] += 1
+        tell(self.hook, key, last, "ended")
 
     # --- the end
 

@@ -1,0 +1,25 @@
+"""How front ends hand requests over, and what a failure becomes in words."""
+
+import logging
+from collections.abc import Callable
+
+from mooring_runtime.errors import Cancelled, InferenceFailed, RequestError
+from mooring_runtime.messages import Fitted, InferRequest, InferResponse, ModelMetadata
+
+log = logging.getLogger(__name__)
+
+Decode = Callable[[ModelMetadata], InferRequest | Fitted]
+"""Makes the request for a model out of whatever the protocol brought; raises InvalidRequest."""
+Reply = Callable[[InferResponse | RequestError], None]
+"""Takes the answer. Called once; of a decoupled model again and again, until an error or a response that is `final`,
+which is an empty one."""
+
+
+def failure(model: str, error: Exception | None) -> RequestError:
+    """What the client is told of a run that gave no result."""
+    if error is None:
+        return Cancelled("the client hung up before its request ran")
+    if isinstance(error, RequestError):
+        return error
+    log.error("model '%s' raised what its backend should have translated", model, exc_info=error)
+    return InferenceFailed(f"model '{model}' failed: {type(error).__name__}: {error}")

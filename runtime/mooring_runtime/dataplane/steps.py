@@ -1,0 +1,403 @@
+"""A step of a session on its way: a turn of its session's queue, then a job of its model's.
+
+    submit -> turn of the session -> decided: stored reply | refused | run with its state -> commit -> reply
+
+Whatever happens, a step ends once, by `_end`: its turn is given back and its client is told. Steps of different
+sessions share runs; two of one session never do, for the second has no turn before the first is committed.
+"""
+
+import asyncio
+import logging
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from typing import Protocol
+
+from mooring_runtime.dataplane.carriers import carrier
+from mooring_runtime.dataplane.check import check
+from mooring_runtime.dataplane.observer import Observer, Watch
+from mooring_runtime.dataplane.outcomes import Reply, failure
+from mooring_runtime.dataplane.states import asked, first, owned, places
+from mooring_runtime.errors import Cancelled, InferenceFailed, QueueTimeout, RequestError
+from mooring_runtime.errors.sessions import BadSession, SessionError
+from mooring_runtime.messages import (
+    NONE,
+    Array,
+    Fitted,
+    InferRequest,
+    InferResponse,
+    ModelMetadata,
+    SessionCall,
+    SessionInfo,
+    Tensor,
+)
+from mooring_runtime.repository import Model, Repository
+from mooring_runtime.scheduling import ALONE, Batcher, Job, Run
+from mooring_runtime.sessions import steps
+from mooring_runtime.sessions.copies import Kept, State, StoredReply, kept_replies
+from mooring_runtime.sessions.elsewhere import Passed
+from mooring_runtime.sessions.encoding import state_digest
+from mooring_runtime.sessions.entries import Entry
+from mooring_runtime.sessions.holder import Holder
+from mooring_runtime.sessions.keys import Key
+from mooring_runtime.sessions.trace import TracedStep, Traces
+
+log = logging.getLogger(__name__)
+
+_new = tuple.__new__
+"""See `infer`."""
+_RELEASED = InferRequest(())
+"""Of a step that has ended: its tensors are let go of at once, though its front end may hold it for longer."""
+
+
+class Plane(Protocol):
+    """What steps need of the data plane."""
+
+    pending: int
+    observer: Observer | None
+
+    def clock(self) -> float:
+        """Now, in seconds."""
+
+
+class Sessions:
+    """The steps of one server's sessions."""
+
+    def __init__(self, plane: Plane, repository: Repository, holder: Holder, traces: Traces | None = None) -> None:
+        self.plane = plane
+        self.repository = repository
+        self.holder = holder
+        self.traces = Traces() if traces is None else traces
+        self.converting = ThreadPoolExecutor(1, thread_name_prefix="convert-state")
+
+    def close(self) -> None:
+        """Every step has ended."""
+        self.converting.shutdown()
+
+
+class Step(Job):
+    """One request for a step; see `looking.Step` for what the holder knows of it."""
+
+    needs_state = True
+    passed_on = False
+    proved = 0
+    rows = 1
+    timeout: float | None = None
+    watch: Watch | None = None
+    version: str | None = None
+    """The one that the request names."""
+    entry: Entry | None = None
+    """Of its session, while it has its turn."""
+    life: steps.Life = steps.Life.GO_ON
+    epoch = 0
+    """Under which it creates its session; 0: it does not."""
+    before: Kept | None = None
+    """The life that ends by it."""
+    model: Model
+    metadata: ModelMetadata
+    kept: Kept
+    """What it makes of its session."""
+    own_outputs: int
+    """How many of `outputs` are the client's."""
+    begun = ran = 0.0
+    """When its turn came, and when its run ended, by the data plane's clock."""
+    run: Run | None = None
+    last: State = ()
+    """The state with which it has ended its session."""
+    _digest: bytes | None = None
+
+    def __init__(self, sessions: Sessions, name: str, request: InferRequest, call: SessionCall, reply: Reply) -> None:
+        """Raises BadSession for a call that cannot be meant."""
+        steps.check(call)
+        self.sessions = sessions
+        self.name = name
+        self.request = request
+        self.call = call
+        self.key = Key(name, call.id)
+        self.reply: Reply | None = reply
+        self.id = request.id
+        if request.priority:
+            self.level = request.priority
+
+    def submit(self) -> None:
+        """Have it applied."""
+        self.sessions.holder.submit(self)
+
+    # --- what the holder asks and tells
+
+    @property
+    def digest(self) -> bytes:
+        """See `steps.digest_of`."""
+        if self._digest is None:
+            self._digest = steps.digest_of(self.request.inputs)
+        return self._digest
+
+    def passed(self) -> Passed:
+        """The request, for another replica."""
+        deadline = None
+        if self.timeout is not None:
+            deadline = asyncio.get_running_loop().time() + self.deadline - self.sessions.plane.clock()
+        return Passed(self.name, self.version, self.request, deadline)
+
+    def answer(self, response: InferResponse) -> None:
+        """Another replica has answered."""
+        self._end(response)
+
+    def refuse(self, error: RequestError) -> None:
+        """There is no answer, and the step has no turn."""
+        self._end(error)
+
+    def begin(self, entry: Entry) -> None:
+        """Its turn has come."""
+        holder = self.sessions.holder
+        if self.cancelled:
+            holder.table.done(entry)
+            self._end(Cancelled("the client hung up before its request ran"))
+            return
+        self.entry = entry
+        self.begun = self.sessions.plane.clock()
+        try:
+            decided = holder.decide(entry, self)
+            if decided is None:
+                self._look_again()
+                return
+            verdict, self.epoch = decided
+            if type(verdict) is StoredReply:
+                self._repeat(entry, verdict)
+                return
+            assert isinstance(verdict, steps.Life)
+            self.life = verdict
+            self._prepare(entry)
+        except RequestError as error:
+            if entry.rewound and isinstance(error, SessionError) and error.cause == "rewound":
+                holder.told_rewound(entry, partial(self._end, error))
+            else:
+                self._end(error)
+        except Exception as error:  # Its turn must not stay taken: nobody could use the session again.
+            log.exception("a step of model '%s' has failed before its run", self.name)
+            self._end(InferenceFailed(f"model '{self.name}': {type(error).__name__}: {error}"))
+
+    def _look_again(self) -> None:
+        entry, self.entry = self.entry, None
+        assert entry is not None
+        holder = self.sessions.holder
+        holder.table.done(entry)
+        holder.seek(self)
+
+    # --- running
+
+    def _prepare(self, entry: Entry) -> None:
+        """Choose who runs it, and hand it over."""
+        copy = entry.copy if self.life is steps.Life.GO_ON and entry.state else None
+        model, converter = carrier(self.sessions.repository, self.name, self.version, copy)
+        batcher = model.batcher
+        metadata = batcher.metadata
+        fitted = check(metadata, self.request)
+        if metadata.batched and fitted.rows != 1:
+            raise BadSession(
+                f"model '{self.name}' keeps state: a step takes one sample, and this request has {fitted.rows}",
+                session=self.call.id or None,
+                step=self.call.step,
+            )
+        self.model, self.metadata = model, metadata
+        if copy is None:
+            self._launch(batcher, fitted, ())
+        elif converter is None:
+            self._launch(batcher, fitted, entry.state)
+        else:
+            work = self.sessions.converting.submit(converter, entry.state, copy.fingerprint, copy.version)
+            loop = asyncio.get_running_loop()
+            work.add_done_callback(lambda done: loop.call_soon_threadsafe(self._converted, batcher, fitted, done))
+
+    def _converted(self, batcher: Batcher, fitted: Fitted, done: "Future[State]") -> None:
+        """The state of another version was made into one of this version's."""
+        error = done.exception()
+        if error is None:
+            try:
+                self._launch(batcher, fitted, done.result())
+            except Exception as raised:
+                error = raised
+        if error is not None:
+            self.fail(error if isinstance(error, Exception) else InferenceFailed(str(error)))
+
+    def _launch(self, batcher: Batcher, fitted: Fitted, state: State) -> None:
+        metadata = self.metadata
+        schema = metadata.state
+        assert schema is not None
+        feeds = fitted.feeds
+        size = fitted.size
+        self.model.stats.input_bytes += size
+        if state:
+            for name, _, array in state:
+                feeds[name] = array
+                size += array.nbytes
+        else:
+            for name, array in first(metadata).items():
+                feeds[name] = array
+                size += array.nbytes
+        self.feeds, self.size = feeds, size
+        outputs = fitted.outputs
+        self.own_outputs = len(outputs)
+        self.outputs = asked(metadata, outputs)
+        like = fitted.like
+        if like is not ALONE and schema.grows:
+            like = (like, *[feeds[pair.name].shape for pair in schema.pairs])
+        self.like = like
+        if self.request.parameters and metadata.takes_parameters:
+            self.parameters, self.streamed, self.like = self.request.parameters, True, ALONE
+        batcher.submit(self)
+
+    def part(self, results: list[Array]) -> None:
+        """The one answer of a model that takes parameters comes by `land`."""
+        raise InferenceFailed(f"model '{self.name}' keeps state and gave several answers to one step")
+
+    def land(self, results: list[Array], run: Run) -> None:
+        """The run has ended: commit what it has made."""
+        try:
+            self._landed(results, run)
+        except Exception as error:
+            self.fail(error)
+
+    def _landed(self, results: list[Array], run: Run) -> None:
+        self.run = run
+        sessions, entry, metadata = self.sessions, self.entry, self.metadata
+        schema = metadata.state
+        assert entry is not None and schema is not None
+        holder, call = sessions.holder, self.call
+        self.ran = sessions.plane.clock()
+        answered: tuple[Tensor, ...] = ()
+        specs = metadata.askable
+        own = self.own_outputs
+        for name, array in zip(self.outputs[:own], results, strict=False):
+            answered += (_new(Tensor, (name, specs[name].datatype, owned(array))),)
+        state: State = ()
+        size = 0
+        for pair, place in zip(schema.pairs, places(metadata, self.outputs), strict=True):
+            array = owned(results[place])
+            size += array.nbytes
+            state += (_new(Tensor, (pair.name, pair.datatype, array)),)
+        holder.room.check(self.key, size)
+        goes_on = self.life is steps.Life.GO_ON
+        there = entry.copy if not self.epoch else None
+        made = steps.Made(metadata.version, schema.fingerprint, size, holder.now(), call.end)
+        copy = steps.advance(there, self.life, made, self.epoch)
+        stored = _new(StoredReply, (copy.step, self.digest, answered))
+        replies = kept_replies(entry.replies, stored) if goes_on else (stored,)
+        if there is not None and there.end is None and not goes_on:
+            self.before = Kept(there, entry.state, entry.replies)
+        self.kept = Kept(copy, () if call.end else state, replies)
+        self.last = state if call.end else ()
+        if not holder.write(entry, self.kept, self._written, creates=self.epoch):
+            self._look_again()
+
+    def _written(self, error: RequestError | None) -> None:
+        """What it has made is on disk, or is not to be."""
+        if error is not None:
+            self._end(error)
+            return
+        sessions, entry = self.sessions, self.entry
+        assert entry is not None
+        holder, copy, key, name = sessions.holder, self.kept.copy, self.key, self.name
+        entry.rewound = False
+        stats = holder.stats
+        stats.steps[name] += 1
+        if self.life is not steps.Life.GO_ON:
+            stats.created[name] += 1
+            if self.before is not None:
+                holder.restarted(key, self.before)
+        if copy.end is not None:
+            holder.ended(key, self.kept._replace(state=self.last))
+        stored = self.kept.replies[-1]
+        model_stats = self.model.stats
+        model_stats.replies += 1
+        model_stats.output_bytes += stored.size
+        if key in sessions.traces.watched:
+            self._trace(copy.size, "applied", copy.step)
+        self._end(self._response(stored, self.metadata.version, repeat=False))
+
+    def _repeat(self, entry: Entry, stored: StoredReply) -> None:
+        """It was applied before."""
+        assert entry.copy is not None
+        self.kept = Kept(entry.copy)
+        self.sessions.holder.stats.repeats[self.name] += 1
+        if self.key in self.sessions.traces.watched:
+            self._trace(entry.copy.size, "repeat", stored.step)
+        self._end(self._response(stored, entry.copy.version, repeat=True))
+
+    def _response(self, stored: StoredReply, version: str, *, repeat: bool) -> InferResponse:
+        holder, copy, entry = self.sessions.holder, self.kept.copy, self.entry
+        assert entry is not None
+        ended = copy.end is not None and stored.step == copy.step
+        limits = holder.limits
+        durable = entry.durable if limits.lazy else None
+        expires = copy.last_used + limits.ttl if limits.ttl and copy.end is None else None
+        info = _new(SessionInfo, (self.key.session, stored.step, copy.incarnation, repeat, durable, ended, expires))
+        return _new(InferResponse, (self.name, version, stored.outputs, self.id, NONE, True, info))
+
+    def _trace(self, size: int, outcome: str, number: int) -> None:
+        plane, run = self.sessions.plane, self.run
+        now = plane.clock()
+        self.sessions.traces.applied(
+            self.key,
+            TracedStep(
+                number,
+                self.sessions.holder.now(),
+                (self.begun if run is None else run.started) - self.arrived,
+                0.0 if run is None else run.infer,
+                0.0 if run is None else now - self.ran,
+                size,
+                b"" if run is None else state_digest(self.kept.state),
+                outcome,
+            ),
+        )
+
+    # --- ending
+
+    def fail(self, error: Exception | None) -> None:
+        """The run gave nothing that can be kept."""
+        told = failure(self.name, error)
+        failures = self.model.stats.failures
+        if isinstance(told, QueueTimeout):
+            self.model.stats.rejected[told.cause] += 1
+            failures["REJECTED"] += 1
+        else:
+            failures["CANCELED" if isinstance(told, Cancelled) else "BACKEND"] += 1
+        self.model.stats.failed_seconds += self.sessions.plane.clock() - self.arrived
+        self._end(told)
+
+    def cancel(self) -> None:
+        """The client has hung up: what waits is withdrawn; what runs is applied, and nobody is told."""
+        self.cancelled = True
+        if self.batcher is not None:
+            self.batcher.take_back(self)
+        elif self.entry is None and self.sessions.holder.table.withdraw(self.key, self):
+            self._end(Cancelled("the client hung up before its request ran"))
+
+    def _end(self, outcome: InferResponse | RequestError) -> None:
+        """Tell the client, and give the turn back."""
+        reply, self.reply = self.reply, None
+        entry, self.entry = self.entry, None
+        plane = self.sessions.plane
+        if reply is not None:
+            plane.pending -= 1
+            if self.watch is not None and plane.observer is not None:
+                plane.observer.ended(self.watch, self._ran_by(), self.id, self.run)
+            if isinstance(outcome, RequestError):
+                self._count(outcome)
+            try:
+                reply(outcome)
+            except Exception:
+                log.exception("cannot answer a step of model '%s'", self.name)
+        self.feeds, self.request = {}, _RELEASED
+        if entry is not None:
+            self.sessions.holder.table.done(entry)
+
+    def _ran_by(self) -> str:
+        return self.metadata.version if hasattr(self, "metadata") else self.version or ""
+
+    def _count(self, error: RequestError) -> None:
+        if error.applied is None:
+            error.applied = "no"
+        if isinstance(error, SessionError):
+            self.sessions.holder.stats.refused[self.name, error.cause] += 1
+        if self.key.session:
+            self.sessions.traces.failed(self.key, error, self.call.step)

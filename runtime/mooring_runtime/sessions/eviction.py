@@ -1,0 +1,83 @@
+"""Disk blocks ahead of the database, so that a full disk shows before a commit and not in the middle of one.
+
+The database's file is always longer than the database: the blocks behind its end are allocated, and the last `reserve`
+bytes of them are for what must be possible on a full disk too, ends and moves. How far a commit may go is told to LMDB
+as the size of its map, so a full disk and a reached limit look alike to it: MDB_MAP_FULL, and nothing was written.
+"""
+
+import errno
+import logging
+import os
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+RESERVE = 8 * 2**20
+"""Bytes; an end changes some ten pages of 4 KiB, and what it frees can be used by the commit after the next."""
+_CHUNK = 64 * 2**20
+"""The most that is allocated at once."""
+_RETRY = 1.0
+"""Seconds until a full disk is asked again."""
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+class Room:
+    """The blocks of one file. Used by the writer's thread."""
+
+    def __init__(
+        self,
+        file: Path,
+        limit: int,
+        *,
+        allocate: Callable[[int, int, int], None] = os.posix_fallocate,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._handle = os.open(file, os.O_RDWR | os.O_CLOEXEC)
+        self._allocate = allocate
+        self._clock = clock
+        self.reserve = min(RESERVE, max(limit // 8, 2**18))
+        self.limit = limit
+        self.allocated = 0
+        """The end of the blocks that are surely there."""
+        self._sparse = False
+        """The file system cannot allocate ahead: commits then find out for themselves that it is full."""
+        self._refused: float | None = None
+
+    def ceiling(self, end: int, wanted: int) -> int:
+        """How many bytes the file may have after the next commit, when the database ends at `end` now and the commit
+        needs about `wanted`.
+        """
+        needed = min(end + wanted, self.limit) + self.reserve
+        if needed <= self.allocated or self._sparse:
+            return self.limit
+        if self._refused is None or self._clock() - self._refused >= _RETRY:
+            self._grow(needed, min(needed + max(min(end, _CHUNK), self.reserve), self.limit + self.reserve))
+        if needed <= self.allocated or self._sparse:
+            return self.limit
+        return min(self.limit, max(self.allocated - self.reserve, end))
+
+    def _grow(self, needed: int, comfortable: int) -> None:
+        was_refused, self._refused = self._refused, None
+        for target in (comfortable, needed):
+            try:
+                self._allocate(self._handle, self.allocated, target - self.allocated)
+            except OSError as error:
+                if error.errno not in _FULL:
+                    # Not every file system can, and a commit is the better judge of what else may be wrong.
+                    log.warning("cannot allocate blocks of the sessions' volume ahead: %s", error.strerror)
+                    self._sparse = True
+                    return
+            else:
+                self.allocated = target
+                return
+        self._refused = self._clock()
+        if was_refused is None:
+            log.error("the volume of sessions is full: steps are refused, ends and moves go on")
+
+    def close(self) -> None:
+        """Let the file go."""
+        with suppress(OSError):
+            os.close(self._handle)
