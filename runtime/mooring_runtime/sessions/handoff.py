@@ -28,13 +28,14 @@ from mooring_runtime.metrics.sessions import SessionStats
 from mooring_runtime.sessions.copies import Copy, Kept, Phase, Target
 from mooring_runtime.sessions.elsewhere import At
 from mooring_runtime.sessions.encoding import Packed
+from mooring_runtime.sessions.entries import Entry
 from mooring_runtime.sessions.keys import Key
 from mooring_runtime.sessions.membership import Membership
 from mooring_runtime.sessions.messages import Offer, Offered, Take, Verdict, Verdicts, Word
 from mooring_runtime.sessions.peers import PeerFailed, Talk
 from mooring_runtime.sessions.placement import place
 from mooring_runtime.sessions.record import Record
-from mooring_runtime.sessions.table import Entry, Table
+from mooring_runtime.sessions.table import Table
 
 log = logging.getLogger(__name__)
 
@@ -203,9 +204,10 @@ class Handoff:
                     waiting.pop()
                     freezing[loop.create_task(self._freeze(key, target, record))] = size
                 done, _ = await asyncio.wait(freezing, return_when=asyncio.FIRST_COMPLETED)
-                for task in done:
+                ended = [task for task in freezing if task in done]
+                for task in ended:
                     del freezing[task]
-                batch = [handed for task in done if (handed := task.result()) is not None]
+                batch = [handed for task in ended if (handed := task.result()) is not None]
                 if batch:
                     answers = await self._send(target, batch)
         finally:

@@ -114,7 +114,7 @@ class Membership:
         record = self._record
         if record is None:
             raise SessionUnavailable(
-                f"ordinal {self.ordinal} has no membership record yet; the operator, or MOORING_MEMBERSHIP_FILE, brings it",
+                f"ordinal {self.ordinal} has no membership record; the operator or MOORING_MEMBERSHIP_FILE brings it",
                 "no-membership",
             )
         if self._unsaved is not None:

@@ -56,7 +56,7 @@ class Offer(NamedTuple):
     model: str
     version: str
     fingerprint: str
-    count: int
+    sessions: int
     size: int
     """Bytes of their states."""
 

@@ -10,7 +10,7 @@ from mooring_runtime.errors.codes import GrpcCode
 from mooring_runtime.metrics.sessions import SessionStats
 from mooring_runtime.sessions.copies import Copy, Kept, Phase
 from mooring_runtime.sessions.encoding import Packed
-from mooring_runtime.sessions.handoff import Clock, Point, Reached
+from mooring_runtime.sessions.handoff import Point, Reached
 from mooring_runtime.sessions.keys import Key
 from mooring_runtime.sessions.membership import Membership
 from mooring_runtime.sessions.messages import (
@@ -38,6 +38,8 @@ log = logging.getLogger(__name__)
 
 Readable = Callable[[str, str, str], str | None]
 """By model, version and fingerprint of a state: why no model that is served here can go on from it; None: one can."""
+Arrived = Callable[[int], int]
+"""By the milliseconds that a session has rested elsewhere: its last use by our clock, see `budget.arrived`."""
 
 
 class WrongReceiver(RequestError):  # noqa: N818 - named by what happened, as in `errors`
@@ -69,14 +71,13 @@ class Receiver:
     """Answers what other replicas and the operator say."""
 
     def __init__(
-        self, membership: Membership, table: Table, stats: SessionStats, readable: Readable, clock: Clock
+        self, membership: Membership, table: Table, stats: SessionStats, readable: Readable, arrived: Arrived
     ) -> None:
-        """`clock` tells milliseconds since 1970."""
         self._membership = membership
         self._table = table
         self._stats = stats
         self._readable = readable
-        self._clock = clock
+        self._arrived = arrived
         self.reached: Reached = lambda point, key: None
         """Called at every point of a handoff that is this side's."""
 
@@ -154,7 +155,7 @@ class Receiver:
             cause = None if copy.end is not None else self._readable(key.model, copy.version, copy.fingerprint)
             if cause is not None:
                 return Verdict(Word.LATER, cause)
-            held = copy._replace(phase=Phase.HELD, since=record.epoch, to=None, last_used=self._clock() - idle)
+            held = copy._replace(phase=Phase.HELD, since=record.epoch, to=None, last_used=self._arrived(idle))
             await self._table.write_all([(entry, Kept(held, state, replies))])
             entry.rewound = held.rewound
         self.reached(Point.KEPT, key)
