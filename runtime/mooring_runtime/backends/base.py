@@ -73,7 +73,7 @@ class Backend(Protocol):
     """Bytes of the loaded weights, or of the file where the framework does not tell; for eviction and statistics."""
     pairs: tuple[StatePair, ...] = ()
     """State that the model's own code declares; each stands among the inputs and the outputs of `metadata` as well."""
-    ended: Callable[[str, Sequence[Tensor], str], None] | None = None
+    session_ended: Callable[[str, Sequence[Tensor], str], None] | None = None
     """What the model's own code does when a session has ended, told its id, its last state and the cause. It is called
     on any thread, blocks, and raises nothing. None: nothing."""
 

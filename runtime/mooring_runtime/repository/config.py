@@ -104,8 +104,12 @@ class ModelConfig:
     def _state(self, settings: ServeSettings) -> StateConfig | None:
         if self.state is None:
             return None
-        said = {"version": settings.state_version, "converter": settings.state_converter}
-        return replace(self.state, **{name: value for name, value in said.items() if value is not None})
+        own = self.state
+        return replace(
+            own,
+            version=settings.state_version or own.version,
+            converter=settings.state_converter or own.converter,
+        )
 
 
 def read(directory: Path) -> ModelConfig | None:

@@ -49,8 +49,8 @@ def find(metadata: ModelMetadata, said: StateConfig, own: Sequence[StatePair] = 
     if not own:
         named = by_name(metadata, declared=said.declared) if said.pairs is None else said.pairs
     _check_names(metadata, named)
-    taken = {pair.input for pair in (*named, *own)}
-    given = {pair.output for pair in (*named, *own)}
+    taken = {pair.input for pair in named} | {pair.input for pair in own}
+    given = {pair.output for pair in named} | {pair.output for pair in own}
     inputs = tuple(spec for spec in metadata.inputs.values() if spec.name not in taken)
     outputs = tuple(spec for spec in metadata.outputs.values() if spec.name not in given)
     faults: list[str] = []
@@ -91,14 +91,14 @@ def by_name(metadata: ModelMetadata, *, declared: bool) -> tuple[PairConfig, ...
     halves: list[str] = []
     plain = declared
     for name in metadata.inputs:
-        partners = _partners(name)
-        there = [each for each in partners if each in metadata.outputs]
+        possible = partners(name)
+        there = [each for each in possible if each in metadata.outputs]
         if len(there) > 1:
             _wrong(metadata, f"input '{name}' may belong to the outputs {', '.join(there)}: declare state.pairs")
         if there:
             found[name] = there[0]
-        elif partners:
-            halves.append(f"input '{name}' has no output {' or '.join(map(repr, partners))}")
+        elif possible:
+            halves.append(f"input '{name}' has no output {' or '.join(map(repr, possible))}")
             plain = plain or _PLAIN.fullmatch(name) is not None
     outputs = list(found.values())
     if twice := sorted({output for output in outputs if outputs.count(output) > 1}):
@@ -117,7 +117,7 @@ def by_name(metadata: ModelMetadata, *, declared: bool) -> tuple[PairConfig, ...
     return tuple(PairConfig(name, output) for name, output in found.items())
 
 
-def _partners(name: str) -> list[str]:
+def partners(name: str) -> list[str]:
     """Names that the output may have which gives the next state of the input `name`."""
     for pattern, outputs in CONVENTION:
         match = pattern.fullmatch(name)

@@ -31,7 +31,7 @@ class Stateful(Backend):
         self.metadata = metadata
         self.schema: StateSchema = metadata.state
         self.converter = converter
-        self.ended: EndHook | None = backend.ended
+        self.session_ended: EndHook | None = backend.session_ended
         """What the model does when a session has ended; None: nothing."""
         self.device = backend.device
         self.memory = backend.memory

@@ -30,7 +30,7 @@ class PythonBackend(Backend):
         self._batch = bool(getattr(model, "batch", False))
         self.metadata, self.pairs = described
         self._states = [pair.name for pair in self.pairs]
-        self.ended = self._tell_end if self.pairs and callable(getattr(model, "end", None)) else None
+        self.session_ended = self._tell_end if self.pairs and callable(getattr(model, "end", None)) else None
         self.device = str(getattr(model, "device", None) or "CPU")
         self.memory = getattr(model, "memory", memory)
         if not re.fullmatch(r"[A-Za-z]+(:\d+)?", self.device):
@@ -94,7 +94,7 @@ class PythonBackend(Backend):
         return joined(self._model.predict(mine, state, *more), self._states)
 
     def _tell_end(self, session: str, state: Sequence[Tensor], cause: str) -> None:
-        """Call the model's `end`; see `Backend.ended`."""
+        """Call the model's `end`; see `Backend.session_ended`."""
         model = self._model
         if model is None:
             return

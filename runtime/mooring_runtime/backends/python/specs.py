@@ -49,8 +49,8 @@ def describe(cls: type[Any], options: LoadOptions) -> Described:
             if spec.name in [each.name for each in states]:
                 raise ModelInvalid(f"{cls.__name__}: '{spec.name}' stands in state and in {role}: rename one")
     if kind.decoupled and (batch or states):
-        what = "batch is True" if batch else "it has state"
-        raise ModelInvalid(f"{cls.__name__}: {what}, but its predict yields answers of one request: return one answer")
+        what, do = ("batch is True", "remove batch") if batch else ("it has state", "return one answer")
+        raise ModelInvalid(f"{cls.__name__}: {what}, but its predict yields answers of one request: {do}")
     traits = Traits(options.max_batch if batch else 0, kind.decoupled, kind.parameters, options.labels)
     metadata = ModelMetadata(options.name, options.version, PLATFORM, (*inputs, *states), (*outputs, *states), traits)
     return Described(metadata, tuple(_pair(spec, batch) for spec in states))
