@@ -1,83 +1,88 @@
-"""Disk blocks ahead of the database, so that a full disk shows before a commit and not in the middle of one.
+"""Sees to it that there is room for sessions: refuses new ones, or ends those that have rested for longest."""
 
-The database's file is always longer than the database: the blocks behind its end are allocated, and the last `reserve`
-bytes of them are for what must be possible on a full disk too, ends and moves. How far a commit may go is told to LMDB
-as the size of its map, so a full disk and a reached limit look alike to it: MDB_MAP_FULL, and nothing was written.
-"""
-
-import errno
-import logging
-import os
-import time
 from collections.abc import Callable
-from contextlib import suppress
-from pathlib import Path
+from itertools import islice
 
-log = logging.getLogger(__name__)
+from mooring_runtime.errors import RequestError
+from mooring_runtime.errors.sessions import SessionRefused
+from mooring_runtime.sessions.budget import Limits
+from mooring_runtime.sessions.copies import Copy
+from mooring_runtime.sessions.endings import Ending, Holds
+from mooring_runtime.sessions.entries import Entry
+from mooring_runtime.sessions.keys import Key
 
-RESERVE = 8 * 2**20
-"""Bytes; an end changes some ten pages of 4 KiB, and what it frees can be used by the commit after the next."""
-_CHUNK = 64 * 2**20
-"""The most that is allocated at once."""
-_RETRY = 1.0
-"""Seconds until a full disk is asked again."""
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_MOST_VICTIMS = 64
+"""Sessions that are evicted for one step, at most."""
 
 
-class Room:
-    """The blocks of one file. Used by the writer's thread."""
+class Eviction:
+    """Of one replica."""
 
-    def __init__(
-        self,
-        file: Path,
-        limit: int,
-        *,
-        allocate: Callable[[int, int, int], None] = os.posix_fallocate,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._handle = os.open(file, os.O_RDWR | os.O_CLOEXEC)
-        self._allocate = allocate
-        self._clock = clock
-        self.reserve = min(RESERVE, max(limit // 8, 2**18))
-        self.limit = limit
-        self.allocated = 0
-        """The end of the blocks that are surely there."""
-        self._sparse = False
-        """The file system cannot allocate ahead: commits then find out for themselves that it is full."""
-        self._refused: float | None = None
+    def __init__(self, holder: Holds, limits: Limits) -> None:
+        self._holder = holder
+        self._limits = limits
+        self.births = 0
+        """Sessions whose creation is about to be committed."""
+        self._evicting = 0
+        """Sessions that are about to end to make room."""
 
-    def ceiling(self, end: int, wanted: int) -> int:
-        """How many bytes the file may have after the next commit, when the database ends at `end` now and the commit
-        needs about `wanted`.
+    def for_one(self) -> None:
+        """See to it that there may be one session more. Raises SessionRefused."""
+        most = self._limits.sessions
+        if most is None:
+            return
+        idle = self._holder.table.idle
+        missing = len(idle) + self.births - self._evicting + 1 - most
+        if missing <= 0:
+            return
+        victims = list(islice((each for each in idle.values() if not each.busy), missing))
+        if not self._limits.evict or len(victims) < missing:
+            raise SessionRefused(
+                f"this server has {len(idle)} sessions, as many as MOORING_MAX_SESSIONS allows; end some, or let "
+                "MOORING_SESSION_EVICTION be idle",
+                "too-many-sessions",
+            )
+        self._evict(victims, "sessions", lambda: None)
+
+    def for_bytes(self, size: int, then: Callable[[], None]) -> bool:
+        """Begin to end sessions that take as much as `size` bytes, or so, and call `then` when they have ended; false
+        where none may be ended.
         """
-        needed = min(end + wanted, self.limit) + self.reserve
-        if needed <= self.allocated or self._sparse:
-            return self.limit
-        if self._refused is None or self._clock() - self._refused >= _RETRY:
-            self._grow(needed, min(needed + max(min(end, _CHUNK), self.reserve), self.limit + self.reserve))
-        if needed <= self.allocated or self._sparse:
-            return self.limit
-        return min(self.limit, max(self.allocated - self.reserve, end))
+        return self._limits.evict and self._evict(self._oldest(size), "bytes", then)
 
-    def _grow(self, needed: int, comfortable: int) -> None:
-        was_refused, self._refused = self._refused, None
-        for target in (comfortable, needed):
-            try:
-                self._allocate(self._handle, self.allocated, target - self.allocated)
-            except OSError as error:
-                if error.errno not in _FULL:
-                    # Not every file system can, and a commit is the better judge of what else may be wrong.
-                    log.warning("cannot allocate blocks of the sessions' volume ahead: %s", error.strerror)
-                    self._sparse = True
-                    return
-            else:
-                self.allocated = target
-                return
-        self._refused = self._clock()
-        if was_refused is None:
-            log.error("the volume of sessions is full: steps are refused, ends and moves go on")
+    def _oldest(self, size: int) -> list[Entry]:
+        """Sessions that have rested for longest and take as much together as `size` bytes, or so."""
+        found: list[Entry] = []
+        for entry in islice(self._holder.table.idle.values(), _MOST_VICTIMS):
+            if not entry.busy and entry.copy is not None:
+                found.append(entry)
+                size -= entry.copy.size
+                if size <= 0:
+                    break
+        return found
 
-    def close(self) -> None:
-        """Let the file go."""
-        with suppress(OSError):
-            os.close(self._handle)
+    def _evict(self, victims: list[Entry], limit: str, then: Callable[[], None]) -> bool:
+        """End sessions to make room, and call `then` when they have ended; false, where there is none."""
+        left = len(victims)
+
+        def told(_: Copy | RequestError | None) -> None:
+            nonlocal left
+            self._evicting -= 1
+            left -= 1
+            if not left:
+                then()
+
+        self._evicting += left
+        for victim in victims:
+            self._holder.table.enqueue(victim.key, Ending(self._holder, "evicted", told, evicts=limit))
+        return bool(victims)
+
+    def check(self, key: Key, size: int) -> None:
+        """Raise SessionRefused for a state of too many bytes."""
+        most = self._limits.session_bytes
+        if size > most:
+            raise SessionRefused(
+                f"session '{key.session}' would have a state of {size} bytes, and MOORING_MAX_SESSION_BYTES is {most}",
+                "session-too-big",
+                session=key.session,
+            )

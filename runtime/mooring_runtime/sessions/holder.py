@@ -26,7 +26,7 @@ from mooring_runtime.sessions.copies import Copy, Kept, Phase, State, StoredRepl
 from mooring_runtime.sessions.elsewhere import Elsewhere, NotHere
 from mooring_runtime.sessions.endings import Ending, Hook, tell
 from mooring_runtime.sessions.entries import Entry
-from mooring_runtime.sessions.eviction import Room
+from mooring_runtime.sessions.eviction import Eviction
 from mooring_runtime.sessions.keys import Key, mint
 from mooring_runtime.sessions.looking import MOVE_WAIT, TRIES, Looking, Step, moving, nowhere
 from mooring_runtime.sessions.placement import place
@@ -68,7 +68,7 @@ class Holder:
         self.hook: Hook | None = None
         """Told of every session that ends here; None: nobody wants to know, and the states are not read for it."""
         self.sweep = Sweep(self, limits, self.opened, self._settled)
-        self.room = Room(self, limits)
+        self.room = Eviction(self, limits)
         self._looking = Looking(table, elsewhere)
         self._lanes = self._looking.lanes
         self.seek = self._looking.seek
