@@ -166,7 +166,7 @@ async def test_a_deadline_that_passes_during_a_step_leaves_it_unknown() -> None:
     def never(name: str, version: str | None, decode: Decode, reply: Reply) -> None:
         decode(grpc.plane.told)
 
-    grpc.plane.infer = never  # type: ignore[assignment]
+    grpc.plane.infer = never  # type: ignore[method-assign]
     grpc.ask("ModelInfer", step(sequence_id="a", sequence_step=4), grpc_timeout="1m")
     [stream] = grpc.line.connection.streams
     answer = Answer()
