@@ -14,8 +14,9 @@ from mooring_runtime.sessions.copies import Kept, Phase
 from mooring_runtime.sessions.inspection import Moment, detail_of, row_at
 from mooring_runtime.sessions.keys import Key
 from mooring_runtime.sessions.listing import Page, Query, Selection
+from mooring_runtime.sessions.lmdb_reader import LmdbReader
 from mooring_runtime.sessions.lmdb_store import read_only
-from mooring_runtime.sessions.store import Corrupt, Store
+from mooring_runtime.sessions.store import Corrupt
 
 _NOBODY = -1
 
@@ -23,7 +24,7 @@ _NOBODY = -1
 class Volume:
     """A store, opened to be read. Every method blocks, and raises Failed."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: LmdbReader) -> None:
         self._store = store
         self._copies = dict(store.copies())
         self._now = time.time_ns() // 1_000_000

@@ -67,7 +67,7 @@ def test_an_error_is_the_last_one_and_a_step_of_the_trace() -> None:
     assert (error.time, error.cause, error.message, error.step) == (77, "gap", "no", 9)
     steps = traces.steps(KEY)
     assert steps is not None
-    assert [(each.step, each.time, each.outcome) for each in steps] == [(0, 77, "internal"), (9, 77, "gap")]
+    assert [(each.step, each.time, each.outcome) for each in steps] == [(0, 77, "backend"), (9, 77, "gap")]
 
 
 def test_errors_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
