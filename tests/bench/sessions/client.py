@@ -16,7 +16,18 @@ from dataclasses import dataclass
 
 from tests.bench.report import percentile
 
+INPUTS = 16
+"""Numbers of an input; as `models`, which takes long to import."""
+
 _LENGTH = b"ontent-length: "
+_RANDOM = random.Random("bench")
+INPUT = {
+    "name": "x",
+    "shape": [1, INPUTS],
+    "datatype": "FP32",
+    "data": [round(_RANDOM.gauss(0, 1), 6) for _ in range(INPUTS)],
+}
+"""The same in every request."""
 
 
 @dataclass(frozen=True)
@@ -25,19 +36,17 @@ class Spec:
 
     Attributes:
         path: of the POST.
-        body: the JSON text, the same in every request.
-        sessions: the ids are 1 to this; 0: requests name no session.
-        spread: each request takes any of the sessions; else each connection has one of its own.
+        sessions: the ids are 1 to this; 0: requests name no session. No two connections use the same.
+        parameter: the session is named in the JSON, as clients of Triton do; else in a header.
         create: every session's first step once, instead of a timed run.
     """
 
     port: int
     path: str
-    body: str
     sessions: int
-    spread: bool
     connections: int
     seconds: float
+    parameter: bool = False
     warm: float = 0.5
     create: bool = False
     seed: int = 1
@@ -45,12 +54,16 @@ class Spec:
 
 def request(spec: Spec, session: int, *, start: bool = False) -> bytes:
     """The bytes of one step; session 0: of a request without one."""
-    lines = [f"POST {spec.path} HTTP/1.1", "Host: 127.0.0.1", f"Content-Length: {len(spec.body)}"]
-    if session:
+    document: dict[str, object] = {"inputs": [INPUT]}
+    lines = [f"POST {spec.path} HTTP/1.1", "Host: 127.0.0.1"]
+    if session and spec.parameter:
+        document["parameters"] = {"sequence_id": session}
+    elif session:
         lines.append(f"X-Mooring-Session: {session}")
     if start:
         lines.append("X-Mooring-Session-Start: true")
-    return "\r\n".join([*lines, "", ""]).encode() + spec.body.encode()
+    body = json.dumps(document, separators=(",", ":"))
+    return "\r\n".join([*lines, f"Content-Length: {len(body)}", "", body]).encode()
 
 
 def whole(data: bytes) -> bool:
@@ -66,14 +79,18 @@ def whole(data: bytes) -> bool:
 
 def run(spec: Spec) -> dict[str, float]:
     """Send for so many seconds. Raises ValueError, OSError."""
-    choose = random.Random(spec.seed).randrange
     if spec.create:
         starts = iter([request(spec, session, start=True) for session in range(1, spec.sessions + 1)])
         return _loop(spec, lambda _: next(starts, None))
-    ready = [request(spec, session) for session in range(1, spec.sessions + 1)] or [request(spec, 0)]
-    if spec.spread:
-        return _loop(spec, lambda _: ready[choose(len(ready))])
-    return _loop(spec, lambda connection: ready[connection % len(ready)])
+    if not spec.sessions:
+        only = request(spec, 0)
+        return _loop(spec, lambda _: only)
+    own = [
+        [request(spec, session) for session in range(1 + line, spec.sessions + 1, spec.connections)]
+        for line in range(spec.connections)
+    ]
+    choose = random.Random(spec.seed).choice
+    return _loop(spec, lambda line: choose(own[line]))
 
 
 def _loop(spec: Spec, following: Callable[[int], bytes | None]) -> dict[str, float]:
