@@ -39,6 +39,10 @@ class Api:
             else http.client.HTTPSConnection(parts.hostname, port, timeout=TIMEOUT, context=context)
         )
 
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
     def json(self, method: str, path: str, parameters: Mapping[str, str | None], body: object = None) -> Any:
         """The JSON of an answer; parameters that are None are left out."""
         answer = self.bytes(method, path, parameters, None if body is None else orjson.dumps(body))

@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 
@@ -53,7 +54,8 @@ def main(words: Sequence[str], streams: Streams | None = None) -> int:
     try:
         if given.volume is not None:
             return _on_volume(given, streams)
-        return _COMMANDS[given.command](Api(given.server, _token(os.environ), given.ca_file), given, streams)
+        with closing(Api(given.server, _token(os.environ), given.ca_file)) as api:
+            return _COMMANDS[given.command](api, given, streams)
     except Failed as failed:
         streams.warn(f"mooring-runtime sessions {given.command}: {failed}")
         return FAILED
