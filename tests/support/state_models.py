@@ -27,6 +27,18 @@ def accumulator(file: Path, size: int = 1, *, pair: tuple[str, str] = ("state_in
     return save(helper.make_graph(nodes, "accumulator", inputs, outputs), file)
 
 
+def scaled_accumulator(file: Path) -> Path:
+    """`x` [n, 1] FP32 and `factor`, a number, to `sum` [n, 1]: all that was sent, each `factor` times."""
+    nodes = [
+        helper.make_node("Mul", ["x", "factor"], ["part"]),
+        helper.make_node("Add", ["part", "state_in"], ["state_out"]),
+        helper.make_node("Identity", ["state_out"], ["sum"]),
+    ]
+    inputs = [_tensor("x", ["n", 1]), _tensor("factor", []), _tensor("state_in", ["n", 1])]
+    outputs = [_tensor("sum", ["n", 1]), _tensor("state_out", ["n", 1])]
+    return save(helper.make_graph(nodes, "scaled_accumulator", inputs, outputs), file)
+
+
 def layered(file: Path, layers: int = 2, size: int = 3, pair: tuple[str, str] = ("h_in", "h_out")) -> Path:
     """`x` [n, size] FP32 to `y` [n, size], with a state [layers, n, size] as recurrent nets have it: its axis is 1.
 

@@ -6,8 +6,9 @@ that are crossed give wrong answers without a word.
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import NamedTuple, NoReturn
 
 import numpy as np
@@ -36,6 +37,8 @@ class Shown(NamedTuple):
     outputs: tuple[TensorSpec, ...]
     pairs: tuple[StatePair, ...]
     """In the order of their names; none: it has no state."""
+    constants: Mapping[str, Array] = MappingProxyType({})
+    """Inputs that are the same in every run."""
 
 
 def find(metadata: ModelMetadata, said: StateConfig, own: Sequence[StatePair] = ()) -> Shown:
@@ -51,7 +54,9 @@ def find(metadata: ModelMetadata, said: StateConfig, own: Sequence[StatePair] = 
     _check_names(metadata, named)
     taken = {pair.input for pair in named} | {pair.input for pair in own}
     given = {pair.output for pair in named} | {pair.output for pair in own}
-    inputs = tuple(spec for spec in metadata.inputs.values() if spec.name not in taken)
+    constants = _constants(metadata, said, taken)
+    hidden = taken | set(constants)
+    inputs = tuple(spec for spec in metadata.inputs.values() if spec.name not in hidden)
     outputs = tuple(spec for spec in metadata.outputs.values() if spec.name not in given)
     faults: list[str] = []
     pairs = list(own)
@@ -78,7 +83,7 @@ def find(metadata: ModelMetadata, said: StateConfig, own: Sequence[StatePair] = 
     for names in (used, made):
         if twice := sorted({name for name in names if names.count(name) > 1}):
             _wrong(metadata, f"the name '{twice[0]}' stands for a state and for another tensor: rename one")
-    return Shown(tuple(shown.values()), outputs, tuple(sorted(pairs, key=lambda pair: pair.name)))
+    return Shown(tuple(shown.values()), outputs, tuple(sorted(pairs, key=lambda pair: pair.name)), constants)
 
 
 def by_name(metadata: ModelMetadata, *, declared: bool) -> tuple[PairConfig, ...]:
@@ -139,6 +144,31 @@ def _check_names(metadata: ModelMetadata, pairs: Sequence[PairConfig]) -> None:
                 faults.append(f"{role} '{name}' stands in {names.count(name)} pairs")
     if faults:
         _wrong(metadata, f"state.pairs of mooring.json: {'; '.join(faults)}")
+
+
+def _constants(metadata: ModelMetadata, said: StateConfig, taken: Collection[str]) -> dict[str, Array]:
+    """The inputs that have a value for good, as arrays."""
+    found = {}
+    for name, value in said.constants.items():
+        place = f"state.constants of mooring.json: '{name}'"
+        spec = metadata.inputs.get(name)
+        if spec is None or name in taken:
+            _wrong(
+                metadata, f"{place} is no input that clients send; the inputs are {_names(metadata.inputs.values())}"
+            )
+        what = f"{spec.datatype} {list(spec.shape)}"
+        if spec.datatype in ("BYTES", "BF16") or -1 in spec.shape:
+            _wrong(metadata, f"{place} is {what}: a constant is of numbers, and has no size that is free")
+        try:
+            array = np.array(value, DATATYPES[spec.datatype].dtype)
+            exact = array.dtype.kind == "f" or np.array_equal(array, np.array(value))
+        except (ValueError, TypeError, OverflowError):
+            exact = False
+        if not exact or array.shape != spec.shape:
+            _wrong(metadata, f"{place} is {value!r:.80}: the model takes {what}")
+        array.flags.writeable = False
+        found[name] = array
+    return found
 
 
 def _pair(metadata: ModelMetadata, said: PairConfig, others: Sequence[TensorSpec]) -> StatePair:

@@ -9,6 +9,7 @@
          "initial": "h0.npy"}                           a file beside the model; left out: zeros
       ],
       "windows": [{"input": "input", "keep": 64}],      the last elements of an input go before what comes next
+      "constants": {"sr": 16000},                       inputs that are the same in every step; clients do not send them
       "converter": {"file": "convert.onnx",             or convert.py: makes states of another schema into ours;
                     "from": ["1"]}                      of which versions or fingerprints; left out: it tries all
     }
@@ -16,7 +17,8 @@
 `false` in its place says that clients carry the state, whatever the names of the tensors tell.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from mooring_runtime.repository import reading
@@ -54,6 +56,8 @@ class StateConfig:
     pairs: tuple[PairConfig, ...] | None = None
     """None: by the names of the tensors."""
     windows: tuple[WindowConfig, ...] = ()
+    constants: Mapping[str, object] = field(default_factory=dict)
+    """By input: a number, or a list of them as JSON has it."""
     version: str = ""
     converter: str | None = None
     """Name of a file."""
@@ -73,7 +77,7 @@ def read(value: object, place: Place) -> StateConfig | None:
         return None
     if not isinstance(value, dict):
         place.wrong(value, "a JSON object, or false where clients carry the state")
-    keys = reading.mapping(value, place, ("version", "pairs", "windows", "converter"))
+    keys = reading.mapping(value, place, ("version", "pairs", "windows", "constants", "converter"))
     found: dict[str, Any] = {}
     if "version" in keys:
         found["version"] = _version(keys["version"], place / "version")
@@ -87,6 +91,8 @@ def read(value: object, place: Place) -> StateConfig | None:
         found["windows"] = tuple(
             _window(each, here / index) for index, each in enumerate(reading.array(keys["windows"], here, "windows"))
         )
+    if "constants" in keys:
+        found["constants"] = reading.mapping(keys["constants"], place / "constants")
     if "converter" in keys:
         found |= _converter(keys["converter"], place / "converter")
     return StateConfig(**found)

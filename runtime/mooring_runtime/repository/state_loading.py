@@ -57,7 +57,7 @@ def with_state(
     traits = metadata.traits._replace(state=schema)
     told = ModelMetadata(metadata.name, metadata.version, metadata.platform, shown.inputs, shown.outputs, traits)
     log.info("model '%s' has state %s: %s", metadata.name, schema.fingerprint, state.describe(pairs))
-    return Stateful(backend, told, _converter(schema, said, directory, options, load_format))
+    return Stateful(backend, told, _converter(schema, said, directory, options, load_format), shown.constants)
 
 
 def _require_place(

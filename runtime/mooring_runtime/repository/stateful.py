@@ -5,6 +5,7 @@ windows before what clients sent; after it, it moves it back and takes the next 
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 
@@ -25,9 +26,17 @@ class Stateful(Backend):
     behind the other; it gives the client's outputs and the next states by `StatePair.output`, in the same form.
     """
 
-    def __init__(self, backend: Backend, metadata: ModelMetadata, converter: StateConverter | None = None) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        metadata: ModelMetadata,
+        converter: StateConverter | None = None,
+        constants: Mapping[str, Array] = MappingProxyType({}),
+    ) -> None:
+        """`constants` are inputs of the backend that clients do not send."""
         assert metadata.state is not None
         self._backend = backend
+        self._constants = constants
         self.metadata = metadata
         self.schema: StateSchema = metadata.state
         self.converter = converter
@@ -70,7 +79,7 @@ class Stateful(Backend):
 
     def _before(self, inputs: Mapping[str, Array]) -> tuple[dict[str, Array], dict[str, Array]]:
         """(what the model is given, the next window by its output)."""
-        feeds = dict(inputs)
+        feeds = {**inputs, **self._constants}
         for pair in self._pairs.values():
             array = feeds[pair.name]
             # A view that nobody can write to: a model may write into its inputs, and this is what the last step left,

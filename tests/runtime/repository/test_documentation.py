@@ -25,6 +25,7 @@ def test_the_example_of_a_state_is_one_that_is_read() -> None:
     assert found is not None
     assert found.pairs == (PairConfig("state", "stateN", 1, True, "first.npy"),)
     assert found.windows == (WindowConfig("samples", 64),)
+    assert found.constants == {"sr": 16000}
     assert (found.version, found.converter, found.converts) == ("2", "convert.onnx", ("1",))
 
 

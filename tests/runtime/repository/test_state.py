@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mooring_runtime.errors import ModelInvalid
-from mooring_runtime.messages import Array, ModelMetadata, StatePair, StateSchema, TensorSpec, Traits
+from mooring_runtime.messages import DATATYPES, Array, ModelMetadata, StatePair, StateSchema, TensorSpec, Traits
 from mooring_runtime.repository.state import Shown, find, with_initial
 from mooring_runtime.repository.state_config import UNSAID, PairConfig, StateConfig, WindowConfig
 
@@ -238,6 +238,47 @@ def test_windows_are_state_and_clients_send_the_rest() -> None:
     assert [(pair.shape, pair.axis) for pair in alone.pairs] == [((64,), None)]
     with pytest.raises(ModelInvalid, match="only its first and its last size may be free"):
         find(model({"samples": (-1, -1, 100)}, {"y": (4,)}), said)
+
+
+@pytest.mark.parametrize(
+    ("datatype", "shape", "value"),
+    [
+        ("INT64", (), 16000),
+        ("FP32", (2,), [0.5, 0.1]),
+        ("BOOL", (), True),
+        ("FP16", (), 1),
+        ("UINT8", (1, 2), [[1, 2]]),
+    ],
+)
+def test_constants_are_sent_by_nobody(datatype: str, shape: tuple[int, ...], value: object) -> None:
+    metadata = model({"x": (-1, 4), "k": shape, "h_in": (2, -1, 8)}, {"y": (-1, 4), "h_out": (2, -1, 8)}, k=datatype)
+    found = find(metadata, StateConfig(constants={"k": value}))
+    assert [spec.name for spec in found.inputs] == ["x"]
+    constant = found.constants["k"]
+    assert (constant.dtype, constant.shape) == (DATATYPES[datatype].dtype, shape)
+    np.testing.assert_array_equal(constant, np.array(value, constant.dtype))
+    # All that clients send is batch-first now, and so the axis is no question.
+    assert [pair.axis for pair in found.pairs] == [1]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("k", 1.5, "'k' is 1.5: the model takes INT64 []"),
+        ("k", [1], "'k' is [1]: the model takes INT64 []"),
+        ("k", "1", "'k' is '1': the model takes INT64 []"),
+        ("k", None, "'k' is None: the model takes INT64 []"),
+        ("k", {}, "'k' is {}: the model takes INT64 []"),
+        ("k", 2**70, "'k' is 1180591620717411303424: the model takes INT64 []"),
+        ("x", [1], "'x' is FP32 [-1, 4]: a constant is of numbers, and has no size that is free"),
+        ("h_in", 1, "'h_in' is no input that clients send; the inputs are 'x', 'k', 'h_in'"),
+        ("z", 1, "'z' is no input that clients send"),
+    ],
+)
+def test_constants_that_cannot_be_are_told(name: str, value: object, words: str) -> None:
+    metadata = model({"x": (-1, 4), "k": (), "h_in": (-1, 8)}, {"y": (-1, 4), "h_out": (-1, 8)}, k="INT64")
+    with pytest.raises(ModelInvalid, match=re.escape(f"model 'm': state.constants of mooring.json: {words}")):
+        find(metadata, StateConfig(constants={name: value}))
 
 
 def test_names_that_stand_for_two_tensors_are_told() -> None:

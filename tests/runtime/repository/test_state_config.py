@@ -18,6 +18,7 @@ WHOLE = {
         {"input": "s", "output": "sN"},
     ],
     "windows": [{"input": "samples", "keep": 64}],
+    "constants": {"sr": 16000, "window": [0.5, 0.5]},
     "converter": {"file": "convert.onnx", "from": ["1", "0123456789abcdef0123456789abcdef"]},
 }
 
@@ -34,6 +35,7 @@ def test_everything_that_may_be_said() -> None:
             PairConfig("s", "sN"),
         ),
         (WindowConfig("samples", 64),),
+        {"sr": 16000, "window": [0.5, 0.5]},
         "2",
         "convert.onnx",
         ("1", "0123456789abcdef0123456789abcdef"),
@@ -51,7 +53,7 @@ def test_what_is_left_out() -> None:
     ("state", "words"),
     [
         (True, "mooring.json: state is true: it must be a JSON object, or false where clients carry the state"),
-        ({"pair": []}, "state has no key 'pair': it may have version, pairs, windows, converter"),
+        ({"pair": []}, "state has no key 'pair': it may have version, pairs, windows, constants, converter"),
         ({"version": 2}, "state.version is 2: it must be a string of letters, digits"),
         ({"version": "-"}, 'state.version is "-": it must be a string of letters, digits'),
         ({"pairs": {}}, "state.pairs is {}: it must be a list of pairs"),
@@ -68,6 +70,7 @@ def test_what_is_left_out() -> None:
         ({"pairs": [{"input": "a", "output": "b", "initial": "../h.npy"}]}, "without a path"),
         ({"windows": [{"input": "x"}]}, "state.windows[0].keep is null: it must be a whole number from 1"),
         ({"windows": [{"keep": 3}]}, "state.windows[0].input is null: it must be the name of an input"),
+        ({"constants": [16000]}, "state.constants is [16000]: it must be a JSON object"),
         ({"converter": "convert.onnx"}, 'state.converter is "convert.onnx": it must be a JSON object'),
         (
             {"converter": {"file": "c.pt"}},

@@ -199,6 +199,17 @@ def test_a_first_value_from_a_file(tmp_path: Path) -> None:
         loaded(tmp_path, {"pairs": [pair]})
 
 
+def test_a_constant_is_fed_in_every_run(tmp_path: Path) -> None:
+    state_models.scaled_accumulator(tmp_path / "model.onnx")
+    pair = {"input": "state_in", "output": "state_out", "axis": 0}
+    alone = stateful(tmp_path, {"pairs": [pair]})
+    assert (list(alone.metadata.inputs), alone.metadata.max_batch) == (["x", "factor"], 0)
+    backend = stateful(tmp_path, {"constants": {"factor": 3}})
+    assert (list(backend.metadata.inputs), backend.metadata.max_batch) == (["x"], 32)
+    outputs, state = step(backend, x([1], [2]), (np.array([[10], [20]], np.float32),))
+    assert outputs[0].tolist() == state[0].tolist() == [[13], [26]]
+
+
 class Faulty(Backend):
     """Gives as the next state what it is told to; `x` [n, 1] comes back as `y`."""
 
