@@ -180,18 +180,19 @@ class PeerClient:
         except ValueError as error:
             raise Unanswered(str(error)) from error
 
-    async def get(self, ordinal: int, target: str, within: float) -> tuple[int, bytes]:
-        """Ask the peer port for something that is none of the messages; its status and its body.
+    async def ask(self, ordinal: int, method: str, target: str, body: bytes, within: float) -> tuple[int, bool, bytes]:
+        """Ask the peer port for something that is none of the messages; the status, whether the body is bytes and not
+        JSON, and the body.
 
         Raises as `send`, but for statuses.
         """
-        request = self._request(ordinal, Envelope(0, None, ordinal), "GET", target, b"")
+        request = self._request(ordinal, Envelope(0, None, ordinal), method, target, body)
         try:
             async with asyncio.timeout(within):
                 answered = await self._exchange(ordinal, request, whatever=True)
         except TimeoutError:
             raise Unanswered(f"no answer to {target} within {within:g} s") from None
-        return answered.status, answered.body
+        return answered.status, answered.octets, answered.body
 
     # --- one exchange
 
@@ -247,7 +248,7 @@ class PeerClient:
             async with asyncio.timeout(_CONNECT if self._tls is None else _CONNECT_TLS):
                 _, line = await loop.create_connection(
                     _Line,
-                    address.hostname,
+                    address.hostname or "",
                     port,
                     ssl=self._tls,
                     server_hostname=address.hostname if self._tls else None,
