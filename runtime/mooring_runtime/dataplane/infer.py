@@ -51,6 +51,8 @@ class DataPlane:
         """Why the server is not ready although its models are: other workers are not."""
         self.stuck: str | None = None
         """Why the server is not live: a run that does not end."""
+        self.unopened: str | None = None
+        """Why the server is not ready: what it needs beside its models is not there yet."""
         self.sessions: Sessions | None = None
         """The steps of models that keep state; None until their store is open, and where there is none."""
 
@@ -131,7 +133,11 @@ class DataPlane:
 
     def not_ready(self) -> str | None:
         """Why this server is not ready; None when it is."""
-        return "the server is stopping" if self.draining else self.stuck or self._repository.not_ready() or self.held
+        return (
+            "the server is stopping"
+            if self.draining
+            else self.stuck or self._repository.not_ready() or self.unopened or self.held
+        )
 
     def not_live(self) -> str | None:
         """Why this server should be started anew; None when it is live."""

@@ -35,6 +35,7 @@ from mooring_runtime.repository import VERSION, Manager, Repository, stock_of
 from mooring_runtime.server.crew import Crew
 from mooring_runtime.server.fronts import Front, fronts_of, listener, options_of
 from mooring_runtime.server.observation import Observation
+from mooring_runtime.server.sessions import service_of
 from mooring_runtime.server.watchdog import Watchdog
 from mooring_runtime.settings import ServeSettings
 
@@ -65,12 +66,14 @@ class Server:
         self.plane = DataPlane(repository, settings.queue)
         self.control = Control(repository, self._manager)
         self.observation = Observation(settings, self.plane)
+        self._sessions = service_of(settings, self.plane, repository, self.page)
         services = Services(
             self.plane,
             self.control if crew is None else crew.control(self.control),
             self.observation.logs,
             self.observation.traces,
             options_of(settings),
+            None if self._sessions is None else self._sessions.opening,
         )
         self._fronts = dict(fronts_of(settings, services, self.observation))
         if crew is None:
@@ -124,10 +127,14 @@ class Server:
     def stop(self) -> None:
         """Drain and end; called again, end without draining further."""
         self._stop.set()
+        if self._sessions is not None:
+            self._sessions.stop()
 
     async def _load(self) -> bool:
-        """Load and warm the models; false when the process is told to stop before that is done."""
-        loading = asyncio.ensure_future(self._manager.start())
+        """Load and warm the models, and open what else they need; false when the process is told to stop before that
+        is done.
+        """
+        loading = asyncio.ensure_future(self._start())
         stopping = asyncio.ensure_future(self._stop.wait())
         await asyncio.wait((loading, stopping), return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
@@ -136,6 +143,18 @@ class Server:
             return False
         await loading
         return True
+
+    async def _start(self) -> None:
+        """Raises the FatalError that says why this server cannot serve."""
+        await asyncio.gather(self._manager.start(), self._open_sessions())
+
+    async def _open_sessions(self) -> None:
+        if self._sessions is None:
+            return
+        for word, front in (await self._sessions.open()).items():
+            await front.start()
+            self._fronts[word] = front
+            log.info("listening", extra={word: front.port})
 
     async def _drain(self) -> None:
         """Not ready, and still serving; a second signal cuts it short."""
@@ -154,6 +173,8 @@ class Server:
         for front in self._fronts.values():
             front.close()
         await self._last_answers()
+        if self._sessions is not None:
+            await self._sessions.close()
         if self._metrics is not None:
             self._metrics.close()
             await self._metrics.wait_closed()

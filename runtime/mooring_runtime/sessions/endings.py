@@ -33,7 +33,10 @@ class Holds(Protocol):
 
     table: Table
     stats: SessionStats
-    hook: Hook | None
+
+    @property
+    def hook(self) -> Hook | None:
+        """Told of sessions that end; None: nobody wants to know."""
 
     def now(self) -> int:
         """Milliseconds since 1970."""

@@ -65,14 +65,18 @@ class Holder:
         self.stats = table.stats if stats is None else stats
         self.now: Callable[[], int] = Clock() if now is None else now
         self.opened = self.now()
-        self.hook: Hook | None = None
-        """Told of every session that ends here; None: nobody wants to know, and the states are not read for it."""
+        self.hooks: Callable[[], Hook | None] = _no_hook
         self.sweep = Sweep(self, limits, self.opened, self._settled)
         self.room = Eviction(self, limits)
         self._looking = Looking(table, elsewhere)
         self._lanes = self._looking.lanes
         self.seek = self._looking.seek
         """Find out who holds the session of a step, behind those that are being looked for already."""
+
+    @property
+    def hook(self) -> Hook | None:
+        """Told of every session that ends here; None: nobody wants to know, and the states are not read for it."""
+        return self.hooks()
 
     # --- steps
 
@@ -289,6 +293,10 @@ class Holder:
         """Look for no session any more. The table is closed by who opened its store."""
         self.sweep.close()
         await self._looking.close()
+
+
+def _no_hook() -> None:
+    """Nobody wants to know."""
 
 
 def _held(entry: Entry) -> Copy:

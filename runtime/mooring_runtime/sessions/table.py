@@ -9,7 +9,7 @@ write lets memory go ahead of the disk; when its commit fails, memory is thrown 
 """
 
 import asyncio
-from collections import Counter, OrderedDict
+from collections import Counter, OrderedDict, deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -51,6 +51,8 @@ class Table:
         """Those that are held and have not ended; the one that has rested for longest first."""
         self.ended: OrderedDict[Key, Entry] = OrderedDict()
         """Those that have ended and are still known; the one that ended first comes first."""
+        self._ahead: deque[float] = deque()
+        """When the steps that were answered and are not on disk yet were handed to the store."""
         self._budget = budget
         self._closed = False
         self._awaited: dict[Key, asyncio.Future[None]] = {}
@@ -65,6 +67,10 @@ class Table:
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="session-reader")
 
     # --- looking
+
+    def unsynced(self) -> float:
+        """Seconds since the oldest step that was answered and is not on disk yet; 0 when all are."""
+        return perf_counter() - self._ahead[0] if self._ahead else 0.0
 
     def get(self, key: Key) -> Entry | None:
         """The entry of a session that is known here, or about which something is under way."""
@@ -229,6 +235,7 @@ class Table:
         on_disk = self._lazy_on_disk if lazy else self._on_disk
         self.store.commit((change_of(entry, kept, new_state),), partial(on_disk, entry, kept, done), lazy=lazy)
         if lazy:
+            self._ahead.append(perf_counter())
             self._set(entry, kept)
             done(None)
 
@@ -289,6 +296,7 @@ class Table:
 
     def _lazy_on_disk(self, entry: Entry, kept: Kept | None, _: Written, failed: StoreFailed | None) -> None:
         entry.pending -= 1
+        self._ahead.popleft()
         if failed is None:
             entry.durable = 0 if kept is None else kept.copy.step
         else:

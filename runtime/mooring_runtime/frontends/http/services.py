@@ -38,6 +38,14 @@ class Options:
     """Holds the token that allows all of it."""
 
 
+@dataclass(slots=True)
+class Opening:
+    """Sessions whose volume is being opened while the server listens already."""
+
+    administration: SessionAdministration | None = None
+    """None: not yet."""
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
     """The data plane and what administers it."""
@@ -47,7 +55,7 @@ class Services:
     logs: LogSettings
     traces: TraceSettings
     options: Options = Options()
-    sessions: SessionAdministration | None = None
+    sessions: SessionAdministration | Opening | None = None
     """None: this server keeps no sessions."""
 
     def default_model(self) -> str:

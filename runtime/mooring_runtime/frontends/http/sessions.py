@@ -14,12 +14,12 @@ from urllib.parse import quote, urlencode
 
 import orjson
 
-from mooring_runtime.errors import RequestError, Unsupported
+from mooring_runtime.errors import RequestError, Unavailable, Unsupported
 from mooring_runtime.errors.sessions import BadSession, SessionUnavailable
 from mooring_runtime.frontends.http.answers import Later
 from mooring_runtime.frontends.http.messages import JSON, OCTETS, Reply, Request, Respond, json_reply
 from mooring_runtime.frontends.http.router import Found
-from mooring_runtime.frontends.http.services import Route, Services
+from mooring_runtime.frontends.http.services import Opening, Route, Services
 from mooring_runtime.frontends.http.session_access import GIVEN, Access, Right, TokenFile
 from mooring_runtime.frontends.http.session_calls import Asked, asked
 from mooring_runtime.sessions.administration import Call, SessionAdministration, Told, unpacked
@@ -42,7 +42,7 @@ Make = Callable[[SessionAdministration, Asked], Awaitable[Reply]]
 class Sessions:
     """The handlers of one port."""
 
-    def __init__(self, administration: SessionAdministration | None, access: Access) -> None:
+    def __init__(self, administration: SessionAdministration | Opening | None, access: Access) -> None:
         """Without `administration` no sessions are kept here, and every answer says so."""
         self._administration = administration
         self._access = access
@@ -86,7 +86,12 @@ class Sessions:
             if self._administration is None:
                 raise Unsupported("this server keeps no sessions: MOORING_SESSION_PATH is not set")
             self._access.require(request, right)
-            self._later.answer(respond, self._made(make(self._administration, asked(found, request, word))))
+            administration = self._administration
+            if isinstance(administration, Opening):
+                if administration.administration is None:
+                    raise Unavailable("the volume of the sessions is not open yet")
+                administration = administration.administration
+            self._later.answer(respond, self._made(make(administration, asked(found, request, word))))
 
         return answer
 

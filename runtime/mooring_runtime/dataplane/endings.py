@@ -1,0 +1,45 @@
+"""Tells models' own code that sessions have ended, on a thread: it may block, and nobody waits for it."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+from mooring_runtime.dataplane.carriers import fits
+from mooring_runtime.repository import Repository
+from mooring_runtime.repository.stateful import EndHook
+from mooring_runtime.sessions.copies import Kept
+from mooring_runtime.sessions.endings import Hook
+from mooring_runtime.sessions.keys import Key
+
+
+class Endings:
+    """Of the models of one server; one call at a time."""
+
+    def __init__(self, repository: Repository) -> None:
+        self._repository = repository
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="session-end")
+
+    def hook(self) -> Hook | None:
+        """What the holder is to tell; None while no model wants to know, so that no state is read for it."""
+        for entry in self._repository:
+            for model in entry.versions.values():
+                if model.stateful is not None and model.stateful.ended is not None:
+                    return self._tell
+        return None
+
+    def _tell(self, key: Key, kept: Kept, cause: str) -> None:
+        ended = self._of(key.model, kept)
+        if ended is not None:
+            self._thread.submit(ended, key.session, kept.state, cause)
+
+    def _of(self, name: str, kept: Kept) -> EndHook | None:
+        """Of the highest version that knows what the state means; a session without a step has none."""
+        entry = self._repository.get(name)
+        if entry is None or not kept.state:
+            return None
+        for model in reversed(entry.versions.values()):
+            if model.stateful is not None and model.stateful.ended is not None and fits(model, kept.copy.fingerprint):
+                return model.stateful.ended
+        return None
+
+    def close(self) -> None:
+        """Return when the last call has ended."""
+        self._thread.shutdown()
