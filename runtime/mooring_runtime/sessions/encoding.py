@@ -47,19 +47,19 @@ def _head(name: str, datatype: str, shape: tuple[int, ...]) -> bytes:
     return struct.pack(f"<HBB{len(shape)}Q", len(text), len(kind), len(shape), *shape) + text + kind
 
 
-def _parts(tensors: Iterable[Tensor], parts: "list[bytes | Array]") -> None:
+def _parts(tensors: Iterable[Tensor], parts: list[bytes | memoryview]) -> None:
     for name, datatype, array in tensors:
         parts.append(_head(name, datatype, array.shape))
         if array.dtype == object:
             for element in array.ravel().tolist():
                 parts += (_CRC.pack(len(element)), element)
         else:
-            parts.append(array if array.flags.c_contiguous else np.ascontiguousarray(array))
+            parts.append(array.data if array.flags.c_contiguous else np.ascontiguousarray(array).data)
 
 
 def encode_tensors(tensors: Sequence[Tensor]) -> bytes:
     """Their names, datatypes, shapes and elements."""
-    parts: list[bytes | Array] = [_COUNT.pack(len(tensors))]
+    parts: list[bytes | memoryview] = [_COUNT.pack(len(tensors))]
     _parts(tensors, parts)
     return b"".join(parts)
 
@@ -127,6 +127,14 @@ class CopyRecord(NamedTuple):
     """Where its replies are."""
 
 
+class Ties(NamedTuple):
+    """What a change of a session must know of the record that it replaces."""
+
+    incarnation: int
+    state: int | None
+    slots: Slots
+
+
 def encode_copy(name: bytes, record: CopyRecord) -> bytes:
     """The bytes of a copy that stands under `name`. Raises ValueError for a text that is too long."""
     copy, state, slots = record
@@ -150,7 +158,7 @@ def encode_copy(name: bytes, record: CopyRecord) -> bytes:
         copy.size,
         *slots,
     )
-    tail = _texts(copy.version, copy.fingerprint)
+    tail = _made_by(copy.version, copy.fingerprint)
     if copy.end is not None:
         tail += struct.pack("<qQ", copy.end.time, copy.end.step) + _texts(copy.end.cause)
     if copy.to is not None:
@@ -159,17 +167,27 @@ def encode_copy(name: bytes, record: CopyRecord) -> bytes:
     return _CRC.pack(crc32(body, crc32(name))) + body
 
 
-def decode_copy(name: bytes, data: bytes) -> CopyRecord:
-    """What `encode_copy` was given; `digest` of the copy is empty. Raises Corrupt."""
+def _copy_fields(name: bytes, data: bytes) -> tuple[int, ...]:
+    """The fixed part, once it is known to be whole. Raises Corrupt."""
     if len(data) < _COPY.size:
         raise Corrupt(f"its copy has {len(data)} bytes, fewer than any")
-    crc, version, phase, flags, state, since, incarnation, step, created, last_used, size, *slots = _COPY.unpack_from(
-        data
-    )
-    if crc != crc32(memoryview(data)[_CRC.size :], crc32(name)):
+    fields: tuple[int, ...] = _COPY.unpack_from(data)
+    if fields[0] != crc32(memoryview(data)[_CRC.size :], crc32(name)):
         raise Corrupt("the checksum of its copy is wrong")
-    if version != FORMAT:
-        raise Corrupt(f"its copy has format {version}, and this server knows {FORMAT}: a newer one has written it")
+    if fields[1] != FORMAT:
+        raise Corrupt(f"its copy has format {fields[1]}, and this server knows {FORMAT}: a newer one has written it")
+    return fields
+
+
+def ties_of(name: bytes, data: bytes) -> Ties:
+    """The ties of a copy as `encode_copy` has made it, at half the time of `decode_copy`. Raises Corrupt."""
+    fields = _copy_fields(name, data)
+    return Ties(fields[6], fields[4] if fields[3] & _STATE else None, fields[11:])
+
+
+def decode_copy(name: bytes, data: bytes) -> CopyRecord:
+    """What `encode_copy` was given; `digest` of the copy is empty. Raises Corrupt."""
+    _, _, phase, flags, state, since, incarnation, step, created, last_used, size, *slots = _copy_fields(name, data)
     (model_version, fingerprint), at = _texts_from(data, _COPY.size, 2)
     end = to = None
     if flags & _ENDED:
@@ -199,6 +217,11 @@ def decode_copy(name: bytes, data: bytes) -> CopyRecord:
 
 
 _PHASES = {int(phase): phase for phase in Phase}
+
+
+@lru_cache(256)
+def _made_by(version: str, fingerprint: str) -> bytes:
+    return _texts(version, fingerprint)
 
 
 def _texts(*texts: str) -> bytes:
@@ -238,7 +261,7 @@ _REPLY = struct.Struct("<IBBxxQ")
 
 def encode_reply(name: bytes, reply: StoredReply) -> bytes:
     """The bytes of a stored reply that stands under `name`."""
-    parts: list[bytes | Array] = [
+    parts: list[bytes | memoryview] = [
         _REPLY.pack(0, FORMAT, len(reply.digest), reply.step)[_CRC.size :],
         reply.digest,
         _COUNT.pack(len(reply.outputs)),

@@ -1,0 +1,128 @@
+"""What can be read of a store in LMDB, with a server's lock around it or on a volume that no server has open."""
+
+import json
+import secrets
+import struct
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import lmdb
+
+from mooring_runtime.errors import StoreInvalid
+from mooring_runtime.sessions import records
+from mooring_runtime.sessions.copies import Copy, Kept
+from mooring_runtime.sessions.encoding import FORMAT
+from mooring_runtime.sessions.fences import Lock
+from mooring_runtime.sessions.keys import Key
+from mooring_runtime.sessions.record import Record, parse
+from mooring_runtime.sessions.records import Databases
+from mooring_runtime.sessions.store import Corrupt
+
+FILE = "data.mdb"
+"""What LMDB calls its file."""
+BOOT = struct.Struct("<Q")
+"""How the count of openings stands there."""
+
+
+def open_environment(path: Path, map_size: int, *, readonly: bool = False) -> lmdb.Environment:
+    """The environment in `path`, once it is sure that its file is whole. Raises StoreInvalid."""
+    file = path / FILE
+    try:
+        # A server alone has its volume, and its reads never wait; `lock=False` leaves a volume that is read as it was.
+        environment = lmdb.open(
+            str(path),
+            map_size=map_size,
+            readonly=readonly,
+            lock=not readonly,
+            max_dbs=4,
+            mode=0o770,
+            readahead=False,
+        )
+        needed = (environment.info()["last_pgno"] + 1) * environment.stat()["psize"]
+        # Read beyond the file's end, the map gives no error: the process is killed.
+        if file.stat().st_size < needed:
+            raise StoreInvalid(f"{file} is cut: it has {file.stat().st_size} bytes of {needed}. {WHAT_TO_DO}")
+    except lmdb.Error as error:
+        raise StoreInvalid(f"{file} cannot be opened: {error}. {WHAT_TO_DO}") from error
+    return environment
+
+
+WHAT_TO_DO = (
+    "Restore the volume from a snapshot; or, when its sessions are lost for good, remove data.mdb, lock.mdb and LOCK "
+    "there and let the service abandon the store"
+)
+
+
+class LmdbReader:
+    """What can be read of a store; see `Store` for all that has its name."""
+
+    def __init__(self, path: Path, lock: Lock, environment: lmdb.Environment) -> None:
+        self.path = path
+        self._lock = lock
+        self._environment = environment
+        self._map = threading.Lock()
+        """Held by who reads, and by who changes the size of the map: it then lies elsewhere."""
+        self._page = environment.stat()["psize"]
+        try:
+            create = not environment.flags()["readonly"]
+            self._databases = Databases(
+                *(environment.open_db(name, create=create) for name in (b"meta", b"sessions", b"quarantine"))
+            )
+            with environment.begin(db=self._databases.meta) as txn:
+                found, boot, clean = txn.get(b"store"), txn.get(b"boot"), txn.get(b"clean")
+            with environment.begin(buffers=True) as reading:
+                self._aside = records.quarantined(reading, self._databases)
+        except lmdb.Error as error:
+            raise StoreInvalid(f"{path / FILE} cannot be read: {error}. {WHAT_TO_DO}") from error
+        self._new = found is None
+        self.id = secrets.token_hex(16) if found is None else self._id_in(found)
+        self.boot = 0 if boot is None else BOOT.unpack(boot)[0]
+        self.clean = self._new or clean == b"1"
+
+    def _id_in(self, text: bytes) -> str:
+        found = json.loads(text)
+        if found["format"] != FORMAT:
+            raise StoreInvalid(
+                f"{self.path / FILE} has format {found['format']}, and this server knows {FORMAT}: a newer one has "
+                "written it; use its version"
+            )
+        return str(found["id"])
+
+    def record(self) -> Record | None:
+        """See `Store`."""
+        with self._map, self._environment.begin(db=self._databases.meta) as txn:
+            text = txn.get(b"record")
+        return None if text is None else parse(text)
+
+    def copies(self) -> Iterator[tuple[Key, Copy]]:
+        """See `Store`."""
+        with self._map, self._environment.begin(buffers=True) as txn:
+            listed = list(records.copies(txn, self._databases))
+        for key, record, why in listed:
+            if record is None:
+                self._set_aside(key, why)
+        return iter([(key, record.copy) for key, record, _ in listed if record is not None])
+
+    def quarantined(self) -> dict[Key, str]:
+        """See `Store`."""
+        return dict(self._aside)
+
+    def read(self, key: Key) -> Kept:
+        """See `Store`."""
+        if key in self._aside:
+            raise Corrupt(self._aside[key])
+        try:
+            with self._map, self._environment.begin(buffers=True) as txn:
+                return records.read(txn, self._databases, key)
+        except Corrupt as error:
+            self._set_aside(key, str(error))
+            raise
+
+    def _set_aside(self, key: Key, why: str) -> None:
+        self._aside[key] = why
+
+    def close(self) -> None:
+        """See `Store`."""
+        self._environment.close()
+        self._lock.release()
