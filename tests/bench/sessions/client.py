@@ -11,7 +11,8 @@ import select
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 from tests.bench.report import percentile
@@ -19,7 +20,7 @@ from tests.bench.report import percentile
 INPUTS = 16
 """Numbers of an input; as `models`, which takes long to import."""
 
-_LENGTH = b"ontent-length: "
+_LENGTH = b"\r\nContent-Length: "
 _RANDOM = random.Random("bench")
 INPUT = {
     "name": "x",
@@ -72,9 +73,9 @@ def whole(data: bytes) -> bool:
     if end < 0:
         return False
     if not data.startswith(b"HTTP/1.1 200"):
-        raise ValueError(f"an answer that is no success: {data[:600]!r}")
-    at = data.find(_LENGTH, 0, end)
-    return len(data) >= end + 4 + int(data[at + len(_LENGTH) : data.find(b"\r", at)])
+        raise ValueError(f"an answer that is no success: {data[:300]!r}")
+    at = data.index(_LENGTH, 0, end) + len(_LENGTH)
+    return len(data) >= end + 4 + int(data[at : data.index(b"\r", at)])
 
 
 def run(spec: Spec) -> dict[str, float]:
@@ -94,64 +95,81 @@ def run(spec: Spec) -> dict[str, float]:
 
 
 def _loop(spec: Spec, following: Callable[[int], bytes | None]) -> dict[str, float]:
-    lines = _lines(spec)
-    poll = select.epoll()
-    clock = time.perf_counter
-    sent = [0.0] * spec.connections
-    parts = [b""] * spec.connections
-    waited: list[float] = []
-    began = clock()
-    first, end = began + spec.warm, began + spec.warm + spec.seconds
-    cpu = counted = open_still = 0.0
-    for file, (index, line) in lines.items():
-        poll.register(file, select.EPOLLIN)
-        if (data := following(index)) is not None:
-            sent[index] = clock()
-            line.sendall(data)
-            open_still += 1
-    started_counting = False
-    while open_still:
-        for file, _ in poll.poll():
-            index, line = lines[file]
-            data = line.recv(1 << 16)
-            if not data:
-                raise ValueError("the server closed a connection")
-            if parts[index]:
-                data = parts[index] + data
-            if not whole(data):
-                parts[index] = data
-                continue
-            parts[index] = b""
-            now = clock()
-            if not started_counting and now >= first:
-                started_counting, counted, cpu, waited = True, now, time.process_time(), []
-            waited.append(now - sent[index])
-            after = following(index) if spec.create or now < end else None
-            if after is None:
-                open_still -= 1
-                if open_still == spec.connections - 1:
-                    total, used = len(waited), time.process_time() - cpu
-                    ended = now
-                continue
-            sent[index] = now
-            line.send(after)
-    return {
-        "rate": total / (ended - counted),
-        "p50": percentile(waited, 50) * 1000,
-        "p99": percentile(waited, 99) * 1000,
-        "client": 100 * used / (ended - counted),
-    }
+    with ExitStack() as stack:
+        lines = [stack.enter_context(_connect(spec.port)) for _ in range(spec.connections)]
+        return _Load(spec, lines, following).run()
 
 
-def _lines(spec: Spec) -> dict[int, tuple[int, socket.socket]]:
-    return {line.fileno(): (index, line) for index, line in enumerate(_connect(spec))}
+class _Load:
+    """One request at a time on each of the connections, which are known by their place."""
+
+    def __init__(self, spec: Spec, lines: Sequence[socket.socket], following: Callable[[int], bytes | None]) -> None:
+        self._spec = spec
+        self._lines = lines
+        self._following = following
+        self._sent = [0.0] * len(lines)
+        self._parts = [b""] * len(lines)
+        self._waited: list[float] = []
+
+    def run(self) -> dict[str, float]:
+        """Until the time is over, or nothing follows."""
+        clock, poll = time.perf_counter, select.epoll()
+        places = {line.fileno(): place for place, line in enumerate(self._lines)}
+        began = clock()
+        first, end = began + self._spec.warm, began + self._spec.warm + self._spec.seconds
+        running = 0
+        for place, line in enumerate(self._lines):
+            poll.register(line.fileno(), select.EPOLLIN)
+            running += self._send(place)
+        cpu, counted, told = time.process_time(), began, None
+        while running:
+            for file, _ in poll.poll():
+                place = places[file]
+                if not self._receive(place):
+                    continue
+                now = clock()
+                if counted == began and now >= first:
+                    cpu, counted, self._waited = time.process_time(), now, []
+                self._waited.append(now - self._sent[place])
+                if self._spec.create or now < end:
+                    running -= not self._send(place)
+                else:
+                    running -= 1
+                    # What comes after the end comes from ever fewer connections: it is no figure.
+                    told = told or self._figure(now - counted, time.process_time() - cpu)
+        poll.close()
+        return told or self._figure(clock() - counted, time.process_time() - cpu)
+
+    def _send(self, place: int) -> bool:
+        data = self._following(place)
+        if data is None:
+            return False
+        self._sent[place] = time.perf_counter()
+        self._lines[place].sendall(data)
+        return True
+
+    def _receive(self, place: int) -> bool:
+        data = self._lines[place].recv(1 << 16)
+        if not data:
+            raise ValueError("the server closed a connection")
+        data = self._parts[place] + data
+        done = whole(data)
+        self._parts[place] = b"" if done else data
+        return done
+
+    def _figure(self, seconds: float, cpu: float) -> dict[str, float]:
+        return {
+            "rate": len(self._waited) / seconds,
+            "p50": percentile(self._waited, 50) * 1000,
+            "p99": percentile(self._waited, 99) * 1000,
+            "client": 100 * cpu / seconds,
+        }
 
 
-def _connect(spec: Spec) -> Iterator[socket.socket]:
-    for _ in range(spec.connections):
-        line = socket.create_connection(("127.0.0.1", spec.port), 30)
-        line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        yield line
+def _connect(port: int) -> socket.socket:
+    line = socket.create_connection(("127.0.0.1", port), 30)
+    line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return line
 
 
 def main() -> int:

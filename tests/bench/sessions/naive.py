@@ -118,7 +118,7 @@ def application(redis: Redis, run: Run, state_size: int) -> web.Application:
     first = bytes(4 * state_size)
 
     async def step(asked: web.Request) -> web.Response:
-        session = asked.headers["X-Mooring-Session"]
+        session = f"{state_size}:{asked.headers['X-Mooring-Session']}"
         document = await asked.json()
         state = await redis.get(session) or first
         y, after = await run(document["inputs"][0]["data"], state)
