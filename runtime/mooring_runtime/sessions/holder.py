@@ -112,7 +112,7 @@ class Holder:
 
     def _at_home(self, key: Key, record: Record) -> bool:
         """Whether a session that is not here is nowhere, without asking anybody."""
-        return record.settled and (record.size == 1 or place(key, record.size) == self.elsewhere.ordinal)
+        return record.settled and place(key, record.size) == self.elsewhere.ordinal
 
     def _settled(self) -> bool:
         try:
