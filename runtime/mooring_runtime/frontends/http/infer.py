@@ -212,8 +212,8 @@ class InferCall:
         model, version, outputs, request_id, parameters, _, session = response
         extra: Headers = ()
         if session is not None:
-            parameters = {**parameters, **sessions.parameters(session)}
-            response = response._replace(parameters=parameters)
+            told = sessions.parameters(session)
+            parameters = {**parameters, **told} if parameters else told
             extra = sessions.headers(session) if self._naming is None else self._naming.headers(session)
         as_text = self._binary is None and not self._binary_default
         if as_text and len(outputs) == 1 and request_id is None and not parameters:
@@ -235,7 +235,7 @@ class InferCall:
             else:
                 entry = texts.output(name, datatype, array.shape)
                 entries.append(b'%b,"data":%b}' % (entry, tensors.to_json(name, datatype, array)))
-        text = texts.answer(response, entries)
+        text = texts.answer((model, version), request_id, parameters, entries)
         return _binary_answer(text, blobs, extra) if blobs else answer((text,), JSON, extra)
 
 
