@@ -71,7 +71,7 @@ class DataPlane:
         except RequestError as error:
             if self.observer is not None and watch is not None:
                 self.observer.ended(watch, version or "", None, None)
-            reply(error)
+            reply(self._unread(error))
             return None
         stats = model.stats
         stats.received += 1
@@ -91,7 +91,7 @@ class DataPlane:
             stats.failures["REJECTED"] += 1
             if self.observer is not None and watch is not None:
                 self.observer.ended(watch, model.version, None, None)
-            reply(error)
+            reply(self._unread(error))
             return None
         flight.arrived = arrived
         if watch is not None:
@@ -105,6 +105,14 @@ class DataPlane:
         else:
             flight.submit()  # type: ignore[union-attr]
         return flight
+
+    def _unread(self, error: RequestError) -> RequestError:
+        """Nothing was begun. Where sessions are kept every client is told so: the session may be named in a body that
+        nobody has read; one that is not told must take its step for applied perhaps.
+        """
+        if error.applied is None and (self.sessions is not None or self.unopened is not None):
+            error.applied = "no"
+        return error
 
     def _step(self, metadata: ModelMetadata, request: InferRequest | Fitted, reply: Reply) -> Step:
         """The step that a request for a model with state is. Raises BadSession, Unavailable."""
