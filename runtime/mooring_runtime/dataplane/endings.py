@@ -21,7 +21,7 @@ class Endings:
         """What the holder is to tell; None while no model wants to know, so that no state is read for it."""
         for entry in self._repository:
             for model in entry.versions.values():
-                if model.stateful is not None and model.stateful.ended is not None:
+                if model.stateful is not None and model.stateful.session_ended is not None:
                     return self._tell
         return None
 
@@ -36,8 +36,8 @@ class Endings:
         if entry is None or not kept.state:
             return None
         for model in reversed(entry.versions.values()):
-            if model.stateful is not None and model.stateful.ended is not None and fits(model, kept.copy.fingerprint):
-                return model.stateful.ended
+            if model.stateful is not None and model.stateful.session_ended is not None and fits(model, kept.copy.fingerprint):
+                return model.stateful.session_ended
         return None
 
     def close(self) -> None:

@@ -294,25 +294,29 @@ class Step(Job):
         if error is not None:
             self._end(error)
             return
-        sessions, entry = self.sessions, self.entry
-        assert entry is not None
-        holder, copy, key, name = sessions.holder, self.kept.copy, self.key, self.name
-        entry.rewound = False
-        stats = holder.stats
-        stats.steps[name] += 1
+        assert self.entry is not None
+        self.entry.rewound = False
+        try:
+            self._counted()
+        except Exception:  # It is applied: whatever is wrong with the numbers, its client is told so.
+            log.exception("cannot count a step of model '%s'", self.name)
+        self._end(self._response(self.kept.replies[-1], self.metadata.version, repeat=False))
+
+    def _counted(self) -> None:
+        """Tell whom it concerns that it was applied."""
+        sessions, copy, key = self.sessions, self.kept.copy, self.key
+        holder, stats = sessions.holder, self.model.stats
+        holder.stats.steps[self.name] += 1
         if self.life is not steps.Life.GO_ON:
-            stats.created[name] += 1
+            holder.stats.created[self.name] += 1
             if self.before is not None:
                 holder.restarted(key, self.before)
         if copy.end is not None:
             holder.ended(key, self.kept._replace(state=self.last))
-        stored = self.kept.replies[-1]
-        model_stats = self.model.stats
-        model_stats.replies += 1
-        model_stats.output_bytes += stored.size
+        stats.replies += 1
+        stats.output_bytes += self.kept.replies[-1].size
         if key in sessions.traces.watched:
             self._trace(copy.size, "applied", copy.step)
-        self._end(self._response(stored, self.metadata.version, repeat=False))
 
     def _repeat(self, entry: Entry, stored: StoredReply) -> None:
         """It was applied before."""
