@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
@@ -32,8 +33,10 @@ from mooring_runtime.sessions.record import Record
 from mooring_runtime.sessions.table import Table
 from mooring_runtime.sessions.trace import Traces
 from tests.support.memory_store import MemoryStore
+from tests.support.openapi import Document
 from tests.support.serving import Line, Served, http
 
+OPENAPI = Document(Path(__file__).parents[2] / "docs" / "openapi" / "sessions.yaml")
 MODEL = "m"
 FULL = Options(session_api="full")
 
@@ -111,8 +114,10 @@ class Replicas:
     async def ask(
         self, ordinal: int, method: str, target: str, body: bytes = b"", headers: Mapping[bytes, bytes] | None = None
     ) -> Reply:
-        """What the port of HTTP of a replica answers."""
-        return await answered(self[ordinal].app, method, target, body, headers)
+        """What the port of HTTP of a replica answers, which must be as OPENAPI says."""
+        reply = await answered(self[ordinal].app, method, target, body, headers)
+        OPENAPI.check(method, target, reply)
+        return reply
 
     def close(self) -> None:
         """Let go of everything."""

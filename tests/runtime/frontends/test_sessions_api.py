@@ -12,6 +12,7 @@ import pytest
 from mooring_runtime.errors import InferenceFailed
 from mooring_runtime.frontends.http.messages import JSON, OCTETS, Reply
 from mooring_runtime.frontends.http.services import Options
+from mooring_runtime.frontends.http.sessions import Sessions
 from mooring_runtime.sessions.budget import Limits
 from mooring_runtime.sessions.copies import Phase
 from mooring_runtime.sessions.encoding import state_digest, unpack
@@ -21,7 +22,7 @@ from mooring_runtime.sessions.placement import place
 from mooring_runtime.sessions.record import Record
 from mooring_runtime.sessions.trace import TracedStep
 from tests.support.serving import Served
-from tests.support.session_replicas import MODEL, Replicas, replicas, tensor
+from tests.support.session_replicas import MODEL, OPENAPI, Replicas, replicas, tensor
 
 
 @pytest.fixture
@@ -239,14 +240,20 @@ async def test_the_list_page_by_page(alone: Replicas) -> None:
 
 
 async def test_the_list_of_many_gives_others_their_turn(alone: Replicas) -> None:
+    async def turns() -> int:
+        """Turns of the loop that others have meanwhile."""
+        count = 0
+        listing = asyncio.ensure_future(get(alone, "/v2/sessions?limit=1"))
+        while not listing.done():
+            count += 1
+            await asyncio.sleep(0)
+        assert len(body(await listing)["sessions"]) == 1
+        return count
+
+    await alone[0].hold("0")
+    before = await turns()
     await asyncio.gather(*(alone[0].hold(f"{number:04}", Birth()) for number in range(2500)))
-    turns = 0
-    listing = asyncio.ensure_future(get(alone, "/v2/sessions?limit=1"))
-    while not listing.done():
-        turns += 1
-        await asyncio.sleep(0)
-    assert body(await listing)["sessions"][0]["id"] == "0000"
-    assert turns >= 3
+    assert await turns() == before + 2
 
 
 @pytest.mark.parametrize(
@@ -260,6 +267,9 @@ async def test_the_list_of_many_gives_others_their_turn(alone: Replicas) -> None
         ("GET", "/v2/sessions/" + "a" * 201, None, "at most 200 bytes"),
         ("POST", "/v2/sessions", {"name": "a"}, "there is no field 'name' of this call, there are model, id"),
         ("POST", "/v2/sessions", {"id": 7}, "id is 7: it must be a string"),
+        ("POST", "/v2/sessions", {"id": "0"}, "the id '0' means no session; 'new' asks for a new one"),
+        ("POST", "/v2/sessions", {"id": ""}, "the id '' means no session"),
+        ("GET", "/v2/sessions/new", None, "'new' names no session that is there"),
         ("POST", "/v2/sessions", [], "must be a JSON object"),
         ("POST", "/v2/sessions/a/fork", {"to": "b"}, "there is no field 'to'"),
     ],
@@ -470,3 +480,43 @@ async def test_the_list_asks_those_that_were_members(three: Replicas) -> None:
     await three[2].hold("c")
     assert [row["owner"] for row in body(await get(three, "/v2/sessions"))["sessions"]] == [2]
     assert body(await get(three, "/v2/sessions?local=true"))["sessions"] == []
+
+
+# --- docs/openapi/sessions.yaml: every answer above was held against it
+
+
+def test_the_document_has_the_routes_of_the_server() -> None:
+    routes = {(pattern, method.lower()) for method, pattern, _ in Sessions.of(Served().services).routes()}
+    methods = {"get", "put", "post", "delete"}
+    assert {(path, word) for path, said in OPENAPI.paths.items() for word in said if word in methods} == routes
+
+
+@pytest.mark.parametrize(
+    ("method", "target"),
+    [(method.upper(), path) for path, said in OPENAPI.paths.items() for method in ("get", "post") if method in said],
+)
+async def test_the_document_has_the_parameters_of_the_server(alone: Replicas, method: str, target: str) -> None:
+    target = target.replace("{session}", "a")
+    told = b"".join((await alone.ask(0, method, f"{target}?x=1")).body).decode()
+    said = told.partition("of this call, there ")[2].partition(" ")[2].partition('"')[0]
+    assert set(said.removeprefix("only ").split(", ")) == OPENAPI.parameters(method, target)
+
+
+async def test_every_good_answer_of_the_document_is_given(alone: Replicas) -> None:
+    OPENAPI.seen.clear()
+    await alone[0].hold("a")
+    file = b"".join((await get(alone, "/v2/sessions/a/export")).body)
+    await alone.ask(0, "POST", "/v2/sessions/import?id=b", file)
+    for target in ("", "/a", "/a/trace"):
+        await get(alone, f"/v2/sessions{target}")
+    for target in ("", "/a/fork", "/a/reset", "/a/end"):
+        await post(alone, f"/v2/sessions{target}")
+    await post(alone, "/v2/sessions/a/trace", {"keep": 1})
+    good = {
+        (path, method.upper(), status)
+        for path, said in OPENAPI.paths.items()
+        for method in ("get", "post")
+        for status in said.get(method, {"responses": {}})["responses"]
+        if status != "default"
+    }
+    assert OPENAPI.seen == good

@@ -22,15 +22,14 @@ from mooring_runtime.frontends.http.router import Found
 from mooring_runtime.frontends.http.services import Opening, Route, Services
 from mooring_runtime.frontends.http.session_access import GIVEN, Access, Right, TokenFile
 from mooring_runtime.frontends.http.session_calls import Asked, asked
+from mooring_runtime.frontends.v2.sessions import NEW, named
 from mooring_runtime.sessions.administration import Call, SessionAdministration, Told, unpacked
 from mooring_runtime.sessions.copies import Kept
 from mooring_runtime.sessions.elsewhere import NotHere
 from mooring_runtime.sessions.inspection import traced
-from mooring_runtime.sessions.keys import Key, session_id
+from mooring_runtime.sessions.keys import Key
 from mooring_runtime.sessions.listing import Page, Row, joined, query_of
 
-NEW = "new"
-"""As an id: one that the server makes."""
 MISDIRECTED = 421
 _TRIES = 4
 """Replicas that are asked about one session, at most: it may move meanwhile, but not that often."""
@@ -244,9 +243,9 @@ class Sessions:
     @staticmethod
     def _key(administration: SessionAdministration, call: Asked) -> Key:
         call.allow("model")
-        session = session_id(call.session)
+        session = _id(call.session)
         if session is None:
-            raise BadSession(f"'{call.session}' names no session")
+            raise BadSession(f"'{NEW}' names no session that is there")
         return Key(administration.model(call.parameters.get("model")), session)
 
     async def _at_holder(self, administration: SessionAdministration, call: Asked, key: Key, work: Work) -> Reply:
@@ -324,5 +323,10 @@ def _text(document: dict[str, Any], name: str) -> str | None:
 
 
 def _id(wanted: str | None) -> str | None:
-    """The id that is asked for; None: a new one."""
-    return None if wanted is None or wanted == NEW else session_id(wanted)
+    """The id that is asked for; None: a new one. Raises BadSession."""
+    if wanted is None:
+        return None
+    call = named(wanted)
+    if call is None:
+        raise BadSession(f"the id '{wanted}' means no session; '{NEW}' asks for a new one")
+    return None if call.new else call.id
