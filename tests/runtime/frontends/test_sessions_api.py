@@ -132,6 +132,16 @@ async def test_a_session_whose_step_hangs_can_be_looked_at(alone: Replicas) -> N
     assert body(await ending)["state"] == "ended"
 
 
+async def test_nobody_waits_for_a_state_that_is_in_nobodys_memory(alone: Replicas) -> None:
+    key = await alone[0].hold("a")
+    entry = alone[0].table.get(key)
+    assert entry is not None
+    entry.forget()
+    async with alone[0].table.turn(key, needs_state=False):
+        seen = body(await get(alone, "/v2/sessions/a"))
+        assert (seen["step"], seen["digest"]) == (3, None)
+
+
 async def test_what_is_not_there_is_404(alone: Replicas) -> None:
     for method, word in (("GET", ""), ("GET", "/export"), ("POST", "/reset"), ("POST", "/end"), ("GET", "/trace")):
         assert cause(await alone.ask(0, method, f"/v2/sessions/nobody{word}"), 404) == "unknown"
