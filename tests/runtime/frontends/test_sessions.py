@@ -2,6 +2,8 @@
 
 import json
 import re
+import time
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -11,9 +13,10 @@ import pytest
 from mooring_runtime.errors import InferenceFailed, QueueFull, RequestError
 from mooring_runtime.errors.sessions import SessionConflict, SessionUnavailable
 from mooring_runtime.frontends.http.messages import Reply
-from mooring_runtime.frontends.http.sagemaker import meant, spelled
+from mooring_runtime.frontends.http.sagemaker_sessions import meant, spelled
 from mooring_runtime.messages import InferRequest, InferResponse, SessionCall, SessionInfo, Tensor
 from tests.support.serving import Served
+from tests.support.session_replicas import MODEL, answered, replicas
 from tests.support.stateful_plane import INCARNATION, MINTED, StatefulHttp, echoed, stateful_metadata
 
 X = {"name": "in_FP32", "shape": [1, 2], "datatype": "FP32", "data": [1.0, 2.0]}
@@ -460,6 +463,45 @@ def test_sagemaker_in_tritons_binary_form_keeps_the_session() -> None:
     assert headers(reply)["X-Amzn-SageMaker-Closed-Session-Id"] == "a"
     assert "Inference-Header-Content-Length" not in headers(reply)
     assert served.plane.calls == [SessionCall("a", end=True)]
+
+
+async def test_sagemaker_opens_and_closes_sessions_without_a_step() -> None:
+    with replicas(2) as service:
+
+        async def invoke(session: str, wish: object, at: int = 0) -> Reply:
+            told = {b"X-Amzn-SageMaker-Session-Id": session.encode(), b"X-Amzn-SageMaker-Target-Model": MODEL.encode()}
+            return await answered(service[at].app, "POST", "/invocations", orjson.dumps(wish), told)
+
+        opened = await invoke("NEW_SESSION", {"requestType": "NEW_SESSION"})
+        assert opened.status == 200, opened
+        session, _, until = headers(opened)["X-Amzn-SageMaker-New-Session-Id"].partition("; Expires=")
+        assert SAGEMAKER_NEW.fullmatch(f"{session}; Expires={until}")
+        left = datetime.fromisoformat(until).timestamp() - time.time()
+        assert 0 < left <= service.limits.ttl / 1000
+        assert headers(opened)["X-Mooring-Step"] == "0"
+        # Whatever replica the platform asks: the one that has it closes it.
+        closed = await invoke(session, {"requestType": "CLOSE"}, at=1)
+        assert closed.status == 200, closed
+        assert headers(closed)["X-Amzn-SageMaker-Closed-Session-Id"] == session
+        assert headers(closed)["X-Mooring-Session"] == meant(session)
+        [key] = [entry.key for entry in service[0].table]
+        assert key.session == meant(session)
+        assert error(await invoke("1-" + "a" * 26, {"requestType": "CLOSE"}), 404)["cause"] == "unknown"
+        for told, wish in (
+            ("NEW_SESSION", "CLOSE"),
+            (session, "NEW_SESSION"),
+            ("NEW_SESSION", "PAUSE"),
+            ("NEW_SESSION", 7),
+        ):
+            assert error(await invoke(told, {"requestType": wish}))["cause"] == "bad-session"
+
+
+def test_a_body_that_only_looks_like_a_wish_is_a_step() -> None:
+    served = StatefulHttp()
+    told: dict[str, str | bytes] = {"X-Amzn-SageMaker-Session-Id": "a"}
+    for body in (b'{"requestType": "CLOSE", "in_FP32": [1, 2]}', b'["requestType"]', b'{"requestType"'):
+        assert error(served.ask("/invocations", body, told))["applied"] == "no"
+    assert error(served.ask("/invocations", b'{"requestType": "CLOSE"}'))["cause"] == "invalid"
 
 
 def test_several_inputs_come_in_the_order_of_the_request() -> None:
