@@ -280,7 +280,7 @@ class Step(Job):
         there = entry.copy if not self.epoch else None
         made = steps.Made(metadata.version, schema.fingerprint, size, holder.now(), call.end)
         copy = steps.advance(there, self.life, made, self.epoch)
-        stored = _new(StoredReply, (copy.step, self.digest, answered))
+        stored = StoredReply(copy.step, self.digest, answered)
         replies = kept_replies(entry.replies, stored) if goes_on else (stored,)
         if there is not None and there.end is None and not goes_on:
             self.before = Kept(there, entry.state, entry.replies)

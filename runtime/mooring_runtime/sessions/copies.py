@@ -75,18 +75,23 @@ class Copy(NamedTuple):
         return self.phase is Phase.HELD and self.end is None
 
 
-class StoredReply(NamedTuple):
-    """The reply to a step that was applied."""
-
+class _Reply(NamedTuple):
     step: int
     digest: bytes
     """Of the step's inputs, see `steps.digest_of`."""
     outputs: tuple[Tensor, ...]
+    size: int
+    """Bytes of the arrays."""
 
-    @property
-    def size(self) -> int:
-        """Bytes of the arrays."""
-        return sum(tensor.array.nbytes for tensor in self.outputs)
+
+class StoredReply(_Reply):
+    """The reply to a step that was applied."""
+
+    __slots__ = ()
+
+    def __new__(cls, step: int, digest: bytes, outputs: tuple[Tensor, ...]) -> "StoredReply":
+        """Counts the bytes, which are asked for again and again while the reply is kept."""
+        return tuple.__new__(cls, (step, digest, outputs, sum([tensor.array.nbytes for tensor in outputs])))
 
 
 class Kept(NamedTuple):
@@ -100,11 +105,11 @@ class Kept(NamedTuple):
 
 def kept_replies(replies: tuple[StoredReply, ...], new: StoredReply) -> tuple[StoredReply, ...]:
     """Those of `replies` and the new one that stay."""
-    kept = [new]
-    size = new.size
-    for reply in reversed(replies):
-        size += reply.size
-        if len(kept) == KEPT_REPLIES or size > KEPT_REPLY_BYTES:
+    room = KEPT_REPLY_BYTES - new.size
+    kept = 0
+    for reply in reversed(replies[1 - KEPT_REPLIES :]):
+        room -= reply.size
+        if room < 0:
             break
-        kept.append(reply)
-    return tuple(reversed(kept))
+        kept += 1
+    return (*replies[len(replies) - kept :], new)

@@ -7,6 +7,7 @@ whether the session is there, then its number.
 import enum
 import secrets
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Final, NamedTuple
 
@@ -242,9 +243,15 @@ def digest_of(inputs: Iterable[tuple[str, str, Array]]) -> bytes:
     for name, datatype, array in sorted(inputs, key=_name):
         # The lengths keep two tensors from being read as one, or their names as parts of their data.
         data = _bytes(array)
-        hashed.update(f"{len(name)} {name} {datatype} {array.shape} {len(data)} ".encode(errors="surrogatepass"))
+        hashed.update(_head(name, datatype, array.shape, len(data)))
         hashed.update(data)
     return hashed.digest()
+
+
+@lru_cache(4096)
+def _head(name: str, datatype: str, shape: tuple[int, ...], size: int) -> bytes:
+    """What goes before the bytes of a tensor; the same for nearly all steps of a model, so it is made once."""
+    return f"{len(name)} {name} {datatype} {shape} {size} ".encode(errors="surrogatepass")
 
 
 def _name(tensor: tuple[str, str, Array]) -> str:

@@ -180,9 +180,12 @@ class Table:
         if entry.copy is None and not entry.pending:
             self._entries.pop(entry.key, None)
         elif entry.read and entry.copy is not None:
-            entry.weight = entry.copy.size + sum([reply.size for reply in entry.replies])
+            weight = entry.copy.size
+            for reply in entry.replies:
+                weight += reply.size
+            entry.weight = weight
             self._warm[entry.key] = entry
-            self.warm_bytes += entry.weight
+            self.warm_bytes += weight
             while self.warm_bytes > self._budget and len(self._warm) > 1:
                 _, coldest = self._warm.popitem(last=False)
                 self.warm_bytes -= coldest.weight
