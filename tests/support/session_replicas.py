@@ -17,9 +17,8 @@ import numpy as np
 from mooring_runtime.errors.sessions import SessionUnavailable
 from mooring_runtime.frontends.http.app import HttpApp
 from mooring_runtime.frontends.http.messages import Handler, Reply, Request, Respond
-from mooring_runtime.frontends.http.router import Router
 from mooring_runtime.frontends.http.services import Options
-from mooring_runtime.frontends.http.sessions import Sessions
+from mooring_runtime.frontends.http.sessions import PeerSessionsHandler
 from mooring_runtime.messages import InferResponse, Tensor
 from mooring_runtime.scheduling import Ticket
 from mooring_runtime.sessions.administration import Call, Nobody, SessionAdministration, Told
@@ -69,13 +68,7 @@ class Replica:
             readable=lambda *state: service.unreadable,
         )
         self.app: Handler = HttpApp(replace(Served(options=options).services, sessions=self.administration))
-        routes = Router(*Sessions.for_peers(self.administration).routes())
-
-        def peers(request: Request, respond: Respond) -> Ticket | None:
-            found = routes.find(request.method, request.target)
-            return found.handler(found, request, respond)
-
-        self.peers: Handler = peers
+        self.peers: Handler = PeerSessionsHandler(self.administration)
 
     async def hold(self, session: str, made: Birth | None = None) -> Key:
         """Let a session be here, wherever its place is."""

@@ -19,12 +19,14 @@ from mooring_runtime.dataplane.steps import Sessions
 from mooring_runtime.errors import FatalError
 from mooring_runtime.errors.termination import leave_termination_message
 from mooring_runtime.frontends.http.services import Opening
+from mooring_runtime.frontends.http.sessions import PeerSessionsHandler
 from mooring_runtime.metrics import MetricsPage
 from mooring_runtime.metrics.sessions import SessionStats
 from mooring_runtime.repository import Repository
 from mooring_runtime.repository.tasks import on_thread
 from mooring_runtime.server.fronts import Front
 from mooring_runtime.server.replica import Replica
+from mooring_runtime.server.session_peers import PeerSessions
 from mooring_runtime.sessions.administration import SessionAdministration
 from mooring_runtime.sessions.budget import Clock, Limits
 from mooring_runtime.sessions.elsewhere import Alone
@@ -76,13 +78,18 @@ class SessionService:
         holder.hooks = self._endings.hook
         self._holder = holder
         traces = Traces()
-        self.opening.administration = SessionAdministration(holder, traces, self._models, readable=self.readable)
+        replica = self._replica
+        others = None if replica is None else PeerSessions(replica.client, replica.membership)
+        administration = SessionAdministration(holder, traces, self._models, others=others, readable=self.readable)
+        self.opening.administration = administration
         if self._replica is not None:
             await self._replica.start()
         holder.sweep.start()
         self._plane.sessions = Sessions(self._plane, self._repository, holder, traces)
         self._plane.unopened = None
-        return {} if self._replica is None else {"peer_port": self._replica.front(self._plane)}
+        if self._replica is None:
+            return {}
+        return {"peer_port": self._replica.front(self._plane, PeerSessionsHandler(administration))}
 
     def _read(self, loop: asyncio.AbstractEventLoop) -> Table:
         settings, stats = self._settings, self._stats

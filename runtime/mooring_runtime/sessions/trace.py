@@ -89,11 +89,6 @@ class Traces:
         if steps is not None:
             steps.append(TracedStep(step or 0, now, 0.0, 0.0, 0.0, 0, b"", error.cause))
 
-    def forget(self, key: Key) -> None:
-        """The session is no longer here."""
-        self.watched.pop(key, None)
-        self._errors.pop(key, None)
-
     # --- asked
 
     def watch(self, key: Key, steps: int) -> None:

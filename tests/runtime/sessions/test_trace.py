@@ -79,12 +79,3 @@ def test_errors_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert kept["b"] is None
     assert kept["a"] is not None
     assert len(kept["a"].message) == 500
-
-
-def test_what_has_gone_is_forgotten() -> None:
-    traces = Traces()
-    traces.watch(KEY, 2)
-    traces.failed(KEY, InferenceFailed("x"))
-    traces.forget(KEY)
-    assert traces.steps(KEY) is None
-    assert traces.last_error(KEY) is None

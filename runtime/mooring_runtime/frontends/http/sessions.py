@@ -18,11 +18,12 @@ from mooring_runtime.errors import RequestError, Unavailable, Unsupported
 from mooring_runtime.errors.sessions import BadSession, SessionUnavailable
 from mooring_runtime.frontends.http.answers import Later
 from mooring_runtime.frontends.http.messages import JSON, OCTETS, Reply, Request, Respond, json_reply
-from mooring_runtime.frontends.http.router import Found
-from mooring_runtime.frontends.http.services import Opening, Route, Services
+from mooring_runtime.frontends.http.router import Found, Router
+from mooring_runtime.frontends.http.services import Answer, Opening, Route, Services
 from mooring_runtime.frontends.http.session_access import GIVEN, Access, Right, TokenFile
 from mooring_runtime.frontends.http.session_calls import Asked, asked
 from mooring_runtime.frontends.v2.sessions import NEW, named
+from mooring_runtime.scheduling import Ticket
 from mooring_runtime.sessions.administration import Call, SessionAdministration, Told, unpacked
 from mooring_runtime.sessions.copies import Kept
 from mooring_runtime.sessions.elsewhere import NotHere
@@ -53,11 +54,6 @@ class Sessions:
         options = services.options
         token = None if options.session_token_file is None else TokenFile(options.session_token_file)
         return cls(services.sessions, Access(GIVEN[options.session_api], token))
-
-    @classmethod
-    def for_peers(cls, administration: SessionAdministration) -> "Sessions":
-        """Of the peer port, whose own token everybody there has shown."""
-        return cls(administration, Access(Right.FULL, None))
 
     def routes(self) -> list[Route]:
         """The table."""
@@ -278,6 +274,19 @@ class Sessions:
             at, moving = document.get("at"), document.get("moving") is True
         told_ = "is moving to another replica" if moving else "is where nobody says, for members change"
         raise SessionUnavailable(f"this session {told_}; try again", "moving" if moving else "search")
+
+
+class PeerSessionsHandler:
+    """The same API on the peer port, whose own token everybody there has shown."""
+
+    def __init__(self, administration: SessionAdministration) -> None:
+        sessions = Sessions(administration, Access(Right.FULL, None))
+        self._router: Router[Answer] = Router(*sessions.routes())
+
+    def __call__(self, request: Request, respond: Respond) -> Ticket | None:
+        """Answer one request. Raises RequestError."""
+        found = self._router.find(request.method, request.target)
+        return found.handler(found, request, respond)
 
 
 def _trace_of(administration: SessionAdministration, key: Key) -> Reply:
