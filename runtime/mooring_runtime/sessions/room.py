@@ -3,6 +3,10 @@
 The database's file is always longer than the database: the blocks behind its end are allocated, and the last `reserve`
 bytes of them are for what must be possible on a full disk too, ends and moves. How far a commit may go is told to LMDB
 as the size of its map, so a full disk and a reached limit look alike to it: MDB_MAP_FULL, and nothing was written.
+
+The next few MiB of those blocks are filled with zeros. The first write to a block that was only allocated changes the
+file's extents, and then a sync waits for the file system's journal as well: measured on ext4, one commit takes 0.45 ms
+instead of 0.33 ms, and more than 2 ms while others write to the same disk.
 """
 
 import errno
@@ -19,6 +23,9 @@ RESERVE = 8 * 2**20
 """Bytes; an end changes some ten pages of 4 KiB, and what it frees can be used by the commit after the next."""
 _CHUNK = 64 * 2**20
 """The most that is allocated at once."""
+_ZEROS = bytes(4 * 2**20)
+_FEW = 2**20
+"""Bytes of zeros ahead below which there are to be more of them."""
 _RETRY = 1.0
 """Seconds until a full disk is asked again."""
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -42,6 +49,8 @@ class Room:
         self.limit = limit
         self.allocated = 0
         """The end of the blocks that are surely there."""
+        self._zeroed = 0
+        """The end of the blocks that were written to."""
         self._sparse = False
         """The file system cannot allocate ahead: commits then find out for themselves that it is full."""
         self._refused: float | None = None
@@ -51,13 +60,25 @@ class Room:
         needs about `wanted`.
         """
         needed = min(end + wanted, self.limit) + self.reserve
-        if needed <= self.allocated or self._sparse:
-            return self.limit
-        if self._refused is None or self._clock() - self._refused >= _RETRY:
+        if needed > self.allocated and not self._sparse and not self._refused_lately():
             self._grow(needed, min(needed + max(min(end, _CHUNK), self.reserve), self.limit + self.reserve))
+        if self._zeroed - end < _FEW:
+            self._fill(end)
         if needed <= self.allocated or self._sparse:
             return self.limit
         return min(self.limit, max(self.allocated - self.reserve, end))
+
+    def _fill(self, end: int) -> None:
+        """Zeros behind the database, where nothing is; the next commit's sync takes them along."""
+        start = max(end, self._zeroed)
+        self._zeroed = min(end + len(_ZEROS), self.allocated)
+        if self._zeroed > start:
+            # Whatever is wrong with the disk the commit finds out too, and knows what to do.
+            with suppress(OSError):
+                os.pwrite(self._handle, memoryview(_ZEROS)[: self._zeroed - start], start)
+
+    def _refused_lately(self) -> bool:
+        return self._refused is not None and self._clock() - self._refused < _RETRY
 
     def _grow(self, needed: int, comfortable: int) -> None:
         was_refused, self._refused = self._refused, None
