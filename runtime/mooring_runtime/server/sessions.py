@@ -32,6 +32,7 @@ from mooring_runtime.sessions.budget import Clock, Limits
 from mooring_runtime.sessions.elsewhere import Alone
 from mooring_runtime.sessions.holder import Holder
 from mooring_runtime.sessions.lmdb_store import LmdbStore, StoreOptions, open_store
+from mooring_runtime.sessions.record import ALONE
 from mooring_runtime.sessions.store import Usage
 from mooring_runtime.sessions.table import Table
 from mooring_runtime.sessions.trace import Traces
@@ -72,6 +73,7 @@ class SessionService:
         limits = limits_of(settings)
         if settings.stand_alone:
             holder = Holder(table, Alone(), limits, now=clock)
+            self._stats.membership = lambda: {"epoch": ALONE.epoch, "size": ALONE.size, "foreign": 0}
         else:
             self._replica = Replica(settings, table, self, limits, clock)
             holder = Holder(table, self._replica.finding, limits, now=clock)
