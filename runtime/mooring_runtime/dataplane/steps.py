@@ -117,6 +117,8 @@ class Step(Job):
         self.id = request.id
         if request.priority:
             self.level = request.priority
+        if request.timeout:
+            self.timeout = request.timeout
 
     def submit(self) -> None:
         """Have it applied."""
