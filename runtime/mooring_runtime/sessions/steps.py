@@ -147,8 +147,17 @@ def _start(copy: Copy, replies: Sequence[StoredReply], call: SessionCall, digest
     for reply in replies:
         if reply.step == 1 and reply.digest == digest:
             return reply
+        if reply.step == 1 and copy.end is not None:
+            return Life.AGAIN
     if copy.end is not None:
-        return Life.AGAIN
+        # It may be a late repeat of the step that began the life which has ended: a new life would apply it twice.
+        raise SessionGone(
+            f"{_named(call.id)} has {_ENDED.get(copy.end.cause, copy.end.cause)} after step {copy.end.step}, and the "
+            "reply to its first step is no longer kept: to begin again under this id, start it without a step number",
+            copy.end.cause,
+            session=call.id,
+            step=call.step,
+        )
     raise SessionConflict(
         f"{_named(call.id)} is there already, at step {copy.step}, and its first step had another input or its reply "
         "is no longer kept; end it first, or start it without a step number",
