@@ -32,6 +32,8 @@ class World:
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     faultless: bool = False
     """All faults are mended: what is asked now is the last reading."""
+    crowded: int = 0
+    """So many volumes are full: the time of those who want more of them."""
 
 
 @dataclass
@@ -199,6 +201,26 @@ class Client:
         while not self.world.stopped() and dark < DARK // 2:
             answer = await self._once(Step(session, self.world.book.word()))
             dark = dark + 1 if answer.outcome == "unknown" else 0
+
+    async def hoard(self) -> None:
+        """New sessions, as many as go in, while a volume is full; else it would hold out by what it has allocated."""
+        while not self.world.stopped():
+            if not self.world.crowded:
+                await self.world.sleep(0.05)
+                continue
+            mine: list[str] = []
+            while self.world.crowded and not self.world.stopped():
+                session = self.another()
+                answer = await self.ask(Step(session, self.world.book.word(), 1, start=True))
+                if answer.outcome == "ok":
+                    mine.append(session)
+                    self._note(Step(session, 0))
+                else:
+                    await self.rest()
+            for session in mine:
+                step = Step(session, self.world.book.word(), 2, end=True)
+                if (await self.insist(step)).outcome == "ok":
+                    self._note(step)
 
     def _note(self, step: Step) -> None:
         self.sessions[step.session] = step

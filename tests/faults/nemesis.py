@@ -11,13 +11,15 @@ from random import Random
 from typing import NamedTuple
 
 from tests.faults import ledger
+from tests.faults.clients import World
 from tests.faults.fleet import Replica
-from tests.faults.history import Book
 
 ALWAYS = ("kill", "kill", "pause", "stop", "swap", "swap", "back")
 """Kinds of faults for every run, some more often than others."""
 GAP = (0.3, 2.2)
 """Seconds from the begin of one fault to that of the next; so some happen at the same time."""
+FULL_SECONDS = 2.0
+"""A volume is full for so much longer than other faults last: what is allocated ahead must be used up first."""
 
 
 class Fault(NamedTuple):
@@ -52,9 +54,9 @@ class Nemesis:
 
     replicas: Sequence[Replica]
     repository: Path
-    book: Book
+    world: World
     log: list[str] = field(default_factory=list)
-    """What happened, with the ticks of the book."""
+    """What happened, with the ticks of the world's book."""
     done: Counter[str] = field(default_factory=Counter)
 
     async def run(self, faults: Sequence[Fault]) -> None:
@@ -67,7 +69,7 @@ class Nemesis:
 
     async def _do(self, fault: Fault) -> None:
         replica = self.replicas[fault.ordinal]
-        self.log.append(f"tick {self.book.tick()}: {fault}")
+        self.log.append(f"tick {self.world.book.tick()}: {fault}")
         match fault.kind:
             case "kill":
                 await self.kill(replica, fault.seconds)
@@ -82,7 +84,7 @@ class Nemesis:
             case _:
                 raise AssertionError(fault.kind)
         self.done[fault.kind] += 1
-        self.log.append(f"tick {self.book.tick()}: mended {fault}")
+        self.log.append(f"tick {self.world.book.tick()}: mended {fault}")
 
     async def kill(self, replica: Replica, seconds: float) -> None:
         """Kill -9, and back after a while."""
@@ -108,11 +110,12 @@ class Nemesis:
             await asyncio.sleep(seconds)
             replica.resume()
 
-    @staticmethod
-    async def _full(replica: Replica, seconds: float) -> None:
+    async def _full(self, replica: Replica, seconds: float) -> None:
         """No lock: the process may die or be killed meanwhile, and come back on the full volume."""
         await asyncio.to_thread(replica.volume.fill)
-        await asyncio.sleep(seconds)
+        self.world.crowded += 1
+        await asyncio.sleep(FULL_SECONDS + seconds)
+        self.world.crowded -= 1
         replica.volume.empty()
 
     async def _swap(self, *, back: bool) -> None:

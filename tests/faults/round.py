@@ -29,7 +29,7 @@ class Plan:
     seconds: float = 25.0
     """Of faults; starting, mending and reading take some more."""
     replicas: int = 1
-    clients: int = 20
+    clients: int = 24
 
 
 @dataclass
@@ -97,7 +97,7 @@ async def _play(plan: Plan, folder: Path, replicas: list[Replica]) -> Result:
         await clients[0].ask(Step(session, book.word(), start=True))
     kinds = [*nemesis.ALWAYS, *(["full"] if all(replica.volume.can_fill for replica in replicas) else [])]
     faults = nemesis.schedule(Random(f"{plan.seed} nemesis"), plan.seconds, kinds, plan.replicas)
-    evil = nemesis.Nemesis(replicas, folder / "models", book)
+    evil = nemesis.Nemesis(replicas, folder / "models", world)
     began = time.monotonic()
     try:
         async with asyncio.TaskGroup() as group:
@@ -136,7 +136,7 @@ def _door(random: Random, replica: Replica) -> Door:
 
 async def _way(client: Client) -> None:
     """What this client does, by its place among the others."""
-    match client.index % 10:
+    match client.index % 12:
         case 0 | 1:
             session = SHARED[client.index % 2]
             client.sessions[session] = Step(session, 0)
@@ -147,6 +147,8 @@ async def _way(client: Client) -> None:
             await client.pipelined()
         case 6 | 7:
             await client.minted()
+        case 8 | 9:
+            await client.hoard()
         case _:
             await client.plain()
 
