@@ -40,10 +40,12 @@ class Held:
     def __init__(self, then: Callable[[Entry], None] | None = None) -> None:
         self.entry: Entry | None = None
         self.error: RequestError | None = None
+        self.begun = asyncio.Event()
         self._then = then
 
     def begin(self, entry: Entry) -> None:
         self.entry = entry
+        self.begun.set()
         if self._then is not None:
             self._then(entry)
 
@@ -224,8 +226,7 @@ async def test_when_a_lazy_write_fails_memory_is_read_again_and_the_client_is_to
     assert isinstance(outcomes[0], SessionConflict)
     assert (outcomes[0].cause, outcomes[0].applied) == ("rewound", "no")
     table.done(entry)
-    while waiting.entry is None:
-        await asyncio.sleep(0.001)
+    await asyncio.wait_for(waiting.begun.wait(), 1)
     assert entry.copy is not None
     assert (entry.copy.step, entry.durable, entry.state[0].array[0, 0]) == (1, 1, 1)
     assert store.disk.kept[KEY].copy.step == 1
@@ -264,8 +265,7 @@ async def test_a_later_write_that_is_on_disk_makes_up_for_a_lazy_one_that_is_not
     await settle()
     assert turn.entry is None, "the disk is not read while a commit of the session is under way"
     store.release()
-    while turn.entry is None:
-        await asyncio.sleep(0.001)
+    await asyncio.wait_for(turn.begun.wait(), 1)
     assert entry.copy is not None
     assert (entry.copy.step, entry.rewound) == (3, False)
 
