@@ -137,7 +137,7 @@ SESSION_REPEATS = Metric(
 SESSION_REFUSED = Metric(
     "mooring_session_refused_total",
     _C,
-    "Requests about sessions that were refused, by the cause that the client was told.",
+    "Steps that were refused, by the cause that the client was told.",
     ("model", "cause"),
 )
 SESSION_BYTES = Metric(
