@@ -36,8 +36,9 @@ class Endings:
         if entry is None or not kept.state:
             return None
         for model in reversed(entry.versions.values()):
-            if model.stateful is not None and model.stateful.session_ended is not None and fits(model, kept.copy.fingerprint):
-                return model.stateful.session_ended
+            ended = None if model.stateful is None else model.stateful.session_ended
+            if ended is not None and fits(model, kept.copy.fingerprint):
+                return ended
         return None
 
     def close(self) -> None:

@@ -42,6 +42,7 @@ class Entry:
         "replies",
         "rewound",
         "state",
+        "told",
         "weight",
     )
 
@@ -68,6 +69,8 @@ class Entry:
         """Begins when a lost entry's last commit is through and the disk was read."""
         self.rewound = False
         """Steps that were acknowledged may be lost, and the client is still to be told."""
+        self.told = False
+        """The client of a lost entry was told, by a step that stood on those that are undone."""
         self.weight = 0
         """Bytes that it was last counted with among those in memory."""
         self.durable = 0 if copy is None else copy.step

@@ -210,8 +210,9 @@ class Table:
             return
         self.stats.restore.observe(perf_counter() - begun)
         if entry.lost:
-            entry.lost = False
-            entry.rewound = entry.rewound or entry.copy is None or kept.copy.step < entry.copy.step
+            back = entry.copy is None or kept.copy.step < entry.copy.step
+            entry.rewound = entry.rewound or (back and not entry.told)
+            entry.lost = entry.told = False
         self._set(entry, kept)
         entry.durable = kept.copy.step
         turn.begin(entry)
@@ -232,6 +233,7 @@ class Table:
         it cannot be written `done` gets the reason, and nothing has changed.
         """
         if entry.lost:
+            entry.told = True
             done(lost(entry))
             return
         entry.pending += 1
