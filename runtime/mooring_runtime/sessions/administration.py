@@ -176,6 +176,13 @@ class SessionAdministration:
         Raises UnknownSession where it is proved that nobody has it, SessionGone `maybe-lost`, SessionUnavailable, and
         with `local` NotHere.
         """
+        torn = self._table.quarantined.get(key)
+        if torn is not None:
+            raise SessionUnavailable(
+                f"session '{key.session}' was set aside: {torn}; see the server's log",
+                "quarantined",
+                session=key.session,
+            )
         entry = self._table.get(key)
         if entry is not None and entry.copy is not None and entry.copy.phase is not Phase.MOVED:
             return None

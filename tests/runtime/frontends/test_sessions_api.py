@@ -148,6 +148,19 @@ async def test_what_is_not_there_is_404(alone: Replicas) -> None:
     assert cause(await post(alone, "/v2/sessions/nobody/fork", {"id": "b"}), 404) == "unknown"
 
 
+async def test_what_was_set_aside_is_not_unknown(alone: Replicas) -> None:
+    key = await alone[0].hold("a")
+    alone[0].store.corrupt(key, "the checksum of its state is wrong")
+    entry = alone[0].table.get(key)
+    assert entry is not None
+    entry.forget()
+    for _ in range(2):  # When it is found, and from then on.
+        document = body(await get(alone, "/v2/sessions/a"), 503)
+        assert document["cause"] == "quarantined"
+        assert "the checksum of its state is wrong" in document["error"]
+    assert cause(await post(alone, "/v2/sessions", {"id": "a"}), 503) == "quarantined"
+
+
 async def test_reset_begins_a_new_life(alone: Replicas) -> None:
     await alone[0].hold("a")
     before = body(await get(alone, "/v2/sessions/a"))
@@ -530,3 +543,11 @@ async def test_every_good_answer_of_the_document_is_given(alone: Replicas) -> No
         if status != "default"
     }
     assert OPENAPI.seen == good
+
+
+def test_the_page_for_people_tells_every_route() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "sessions-api.md").read_text()
+    for path, said in OPENAPI.paths.items():
+        for method in ("get", "post"):
+            if method in said:
+                assert f"| `{method.upper()} {path.replace('{session}', 'ID')}` |" in page
