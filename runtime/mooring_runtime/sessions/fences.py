@@ -92,9 +92,9 @@ class Lock:
     def take(self, give_up: threading.Event | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         """Wait for the lock, and say every few seconds that we do. Raises StoreLocked when `give_up` is set."""
         handle = self._open(os.O_RDWR | os.O_CREAT)
-        begun = told = clock()
+        told: float | None = None
         while not _locked(handle, fcntl.LOCK_EX):
-            if told == begun or clock() - told >= _REMIND:
+            if told is None or clock() - told >= _REMIND:
                 told = clock()
                 log.warning("waiting for the volume of sessions: another process has %s (%s)", self._file, self.owner())
             if give_up is None:

@@ -279,7 +279,11 @@ class LmdbStore(LmdbReader):
     def _failure(self, error: lmdb.Error) -> StoreFailed | Dead:
         """What an error of LMDB means: a commit that did not happen, or the end of the process."""
         if isinstance(error, lmdb.MapFullError) or error.code in _NO_ROOM:
-            return StoreFull(f"there is no room on the volume of sessions ({self.limit} bytes are allowed there)")
+            used, limit, free = self.usage()
+            return StoreFull(
+                f"there is no room on the volume of sessions: they have {used} of {limit} bytes there, and {free} are "
+                "left on the disk"
+            )
         if isinstance(error, lmdb.BadValsizeError | lmdb.TxnFullError | lmdb.MemoryError):
             return StoreFailed(f"cannot be stored: {error}")
         # After an error of the device nobody knows what is on disk, and a second sync may call good what is lost.

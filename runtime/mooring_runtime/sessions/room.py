@@ -53,15 +53,16 @@ class Room:
         """The end of the blocks that were written to."""
         self._sparse = False
         """The file system cannot allocate ahead: commits then find out for themselves that it is full."""
-        self._refused: float | None = None
+        self._refused: tuple[float, int] | None = None
+        """When the disk was full last, and for what end."""
 
     def ceiling(self, end: int, wanted: int) -> int:
         """How many bytes the file may have after the next commit, when the database ends at `end` now and the commit
         needs about `wanted`.
         """
         needed = min(end + wanted, self.limit) + self.reserve
-        if needed > self.allocated and not self._sparse and not self._refused_lately():
-            self._grow(needed, min(needed + max(min(end, _CHUNK), self.reserve), self.limit + self.reserve))
+        if needed > self.allocated and not self._sparse and not self._refused_lately(needed):
+            self._grow(end, needed)
         if self._zeroed - end < _FEW:
             self._fill(end)
         if needed <= self.allocated or self._sparse:
@@ -77,12 +78,19 @@ class Room:
             with suppress(OSError):
                 os.pwrite(self._handle, memoryview(_ZEROS)[: self._zeroed - start], start)
 
-    def _refused_lately(self) -> bool:
-        return self._refused is not None and self._clock() - self._refused < _RETRY
+    def _refused_lately(self, needed: int) -> bool:
+        if self._refused is None:
+            return False
+        time, end = self._refused
+        return needed >= end and self._clock() - time < _RETRY
 
-    def _grow(self, needed: int, comfortable: int) -> None:
+    def _grow(self, end: int, needed: int) -> None:
         was_refused, self._refused = self._refused, None
-        for target in (comfortable, needed):
+        comfortable = min(needed + max(min(end, _CHUNK), self.reserve), self.limit + self.reserve)
+        # The last one keeps the reserve whole on a disk that has room for nothing else.
+        for target in (comfortable, needed, end + self.reserve):
+            if target <= self.allocated:
+                break
             try:
                 self._allocate(self._handle, self.allocated, target - self.allocated)
             except OSError as error:
@@ -93,10 +101,11 @@ class Room:
                     return
             else:
                 self.allocated = target
-                return
-        self._refused = self._clock()
-        if was_refused is None:
-            log.error("the volume of sessions is full: steps are refused, ends and moves go on")
+                break
+        if self.allocated < needed:
+            self._refused = (self._clock(), needed)
+            if was_refused is None:
+                log.error("the volume of sessions is full: steps are refused, ends and moves go on")
 
     def close(self) -> None:
         """Let the file go."""
