@@ -18,8 +18,8 @@ MODULUS = 2**31 - 1
 FACTORS = (1103515245, 1812433253)
 SHOWN = 16
 """Words that a reply shows."""
-KEPT = 512
-"""Words in the state: 4 KiB, so that a state takes more than one page of the store."""
+KEPT = 2048
+"""Words in the state: 16 KiB, so that a state takes several pages of the store, and a volume is soon full."""
 NAME = "ledger"
 OPSET = 17
 

@@ -18,7 +18,7 @@ ALWAYS = ("kill", "kill", "pause", "stop", "swap", "swap", "back")
 """Kinds of faults for every run, some more often than others."""
 GAP = (0.3, 2.2)
 """Seconds from the begin of one fault to that of the next; so some happen at the same time."""
-FULL_SECONDS = 2.0
+FULL_SECONDS = 3.0
 """A volume is full for so much longer than other faults last: what is allocated ahead must be used up first."""
 
 

@@ -4,7 +4,7 @@ import os
 import subprocess
 from pathlib import Path
 
-SIZE = 256
+SIZE = 48
 """MiB of a file system of its own."""
 LEFT = 64 * 2**10
 """Bytes that are left free on a full volume."""
