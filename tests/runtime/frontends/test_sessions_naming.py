@@ -7,7 +7,7 @@ import orjson
 import pytest
 
 from mooring_runtime.messages import SessionCall
-from tests.support.serving import Served
+from tests.support.serving import Line, Served, http
 from tests.support.session_requests import BINARY_X, BODIES, INFER, RAW_X, X, binary, error, headers, infer
 from tests.support.stateful_plane import INCARNATION, MINTED, StatefulHttp, stateful_metadata
 
@@ -193,6 +193,15 @@ def test_a_model_without_state_refuses_parameters_of_sessions(parameters: dict[s
         told = {name.encode(): str(value).encode() for name, value in length.items()}
         assert "MOORING_SESSION_PATH" in error(served.ask("POST", INFER, body, told))["error"]
     assert served.backend.runs == 0
+
+
+def test_a_model_without_state_refuses_parameters_whose_head_was_seen_before() -> None:
+    """Of such a head is known that it names no session, so that only the body is looked at."""
+    line = Line(Served().app)
+    for parameters in ({"sequence_id": 0}, {"sequence_id": 7}, {"sequence_id": 8}):
+        line.send(http("POST", INFER, infer(parameters)))
+    assert [reply.status for reply in line.replies] == [200, 400, 400]
+    assert len(line.shared.heads) == 1
 
 
 def test_a_model_without_state_takes_the_defaults_that_clients_send() -> None:

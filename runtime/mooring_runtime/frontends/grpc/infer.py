@@ -194,13 +194,13 @@ class Asked:
             return
         session = outcome.session
         try:
+            if session is not None:
+                call.reply(framed(self.encoded(outcome)), head_of(session))
+                return
             body = None
             if outcome.id is None and not self.plan.classes:
                 body = messages.write_plain(outcome)
-            if session is None:
-                call.reply(framed(self.encoded(outcome)) if body is None else body)
-            else:
-                call.reply(framed(self.encoded(outcome)), head_of(session))
+            call.reply(framed(self.encoded(outcome)) if body is None else body)
         except RequestError as error:
             call.fail(sessions.unwritten(error, outcome))
         except Exception as error:  # Else the client would wait for ever.

@@ -261,9 +261,12 @@ _plain: dict[tuple[Any, ...], bytes] = {}
 
 
 def write_plain(response: InferResponse) -> bytes | None:
-    """The answer with the five bytes before it, if it has nothing but one output of fixed size to tell."""
-    name, version, outputs, _, told, _, session = response
-    if len(outputs) != 1 or told or session is not None:
+    """The answer with the five bytes before it, if it has neither id nor parameters and one output of fixed size.
+
+    Of a session it tells nothing.
+    """
+    name, version, outputs, _, told, _, _ = response
+    if len(outputs) != 1 or told:
         return None
     tensor, datatype, array = outputs[0]
     key = (name, version, tensor, datatype, array.shape)

@@ -273,6 +273,17 @@ def test_an_error_in_a_stream_can_be_read_by_programs() -> None:
     assert replies[1].error_message == ""
 
 
+def test_a_failure_in_a_stream_leaves_open_what_nobody_told() -> None:
+    grpc = Stateful()
+    grpc.plane.answer = lambda request: InferenceFailed("f")
+    [reply], _ = grpc.converse(step(sequence_id="a"))
+    assert parameters(reply.infer_response)["mooring_applied"] == "unknown"
+    grpc = Stateful()
+    grpc.plane.refusal = QueueFull("full")
+    [reply], _ = grpc.converse(step(sequence_id="a"))
+    assert parameters(reply.infer_response)["mooring_applied"] == "no"
+
+
 def test_a_stream_that_ends_by_its_error_has_trailers() -> None:
     grpc = Stateful()
     grpc.plane.answer = lambda request: ReplyGone("gone", session="a", step=2)
