@@ -11,12 +11,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import orjson
 
 from mooring_runtime.errors.sessions import SessionUnavailable
 from mooring_runtime.frontends.http.app import HttpApp
-from mooring_runtime.frontends.http.messages import Handler, Reply, Request, Respond
+from mooring_runtime.frontends.http.messages import JSON, Handler, Reply, Request, Respond
 from mooring_runtime.frontends.http.services import Options
 from mooring_runtime.frontends.http.sessions import PeerSessionsHandler
 from mooring_runtime.messages import InferResponse, Tensor
@@ -93,6 +95,8 @@ class Replicas:
     def __init__(self, size: int = 1, *, options: Options = FULL, limits: Limits | None = None) -> None:
         self.record = Record(1, size)
         self.down: set[int] = set()
+        self.replaced: set[int] = set()
+        """Ordinals whose volume is not the one that the record names."""
         self.models: set[str] = {MODEL}
         self.unreadable: str | None = None
         self.limits = limits or Limits(ttl=60_000)
@@ -148,12 +152,37 @@ async def answered(
     return await asyncio.wait_for(got, 1)
 
 
+def body(reply: Reply, status: int = 200) -> Any:
+    """The JSON of a reply, which must have this status."""
+    assert (reply.status, reply.content_type) == (status, JSON), b"".join(reply.body)
+    return orjson.loads(b"".join(reply.body))
+
+
+def cause(reply: Reply, status: int) -> str:
+    """The cause in the JSON of an error."""
+    document = body(reply, status)
+    assert document["error"]
+    return str(document["cause"])
+
+
+async def get(service: Replicas, target: str, at: int = 0) -> Reply:
+    """Ask one of the replicas."""
+    return await service.ask(at, "GET", target)
+
+
+async def post(service: Replicas, target: str, document: object = None, at: int = 0) -> Reply:
+    """Send JSON to one of the replicas."""
+    return await service.ask(at, "POST", target, b"" if document is None else orjson.dumps(document))
+
+
 class _Elsewhere:
     def __init__(self, service: Replicas, ordinal: int) -> None:
         self.ordinal = ordinal
         self._service = service
 
     def record(self) -> Record:
+        if self.ordinal in self._service.replaced:
+            raise SessionUnavailable("this volume is not the one of this ordinal", "volume-replaced")
         return self._service.record
 
     async def absent(self, key: Key) -> At | None:

@@ -99,6 +99,11 @@ class SessionAdministration:
 
     # --- looking
 
+    @property
+    def ordinal(self) -> int:
+        """Of this replica."""
+        return self._holder.elsewhere.ordinal
+
     def model(self, named: str | None) -> str:
         """The model of a request that may name one. Raises BadSession where it does not, and there are several."""
         if named:
@@ -110,7 +115,8 @@ class SessionAdministration:
         return models[0]
 
     async def page(self, query: Query) -> Page:
-        """A page of the sessions here."""
+        """A page of the sessions here. Raises SessionUnavailable where this replica has no say."""
+        self._holder.elsewhere.record()
         selection = Selection(query)
         for number, entry in enumerate(self._table, 1):
             if entry.copy is not None:
@@ -176,6 +182,8 @@ class SessionAdministration:
         Raises UnknownSession where it is proved that nobody has it, SessionGone `maybe-lost`, SessionUnavailable, and
         with `local` NotHere.
         """
+        # A store that was given up, or is not the one that this ordinal must have, is not to be spoken of.
+        self._holder.elsewhere.record()
         torn = self._table.quarantined.get(key)
         if torn is not None:
             raise SessionUnavailable(

@@ -1,71 +1,28 @@
-"""/v2/sessions over HTTP, at a server that stands alone and at any replica of several."""
+"""/v2/sessions over HTTP at a server that stands alone; every answer is held against docs/openapi/sessions.yaml."""
 
 import asyncio
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
-from urllib.parse import quote
 
 import orjson
 import pytest
 
 from mooring_runtime.errors import InferenceFailed
-from mooring_runtime.frontends.http.messages import JSON, OCTETS, Reply
+from mooring_runtime.frontends.http.messages import OCTETS
 from mooring_runtime.frontends.http.services import Options
-from mooring_runtime.frontends.http.sessions import Sessions
 from mooring_runtime.sessions.budget import Limits
-from mooring_runtime.sessions.copies import Phase
 from mooring_runtime.sessions.encoding import state_digest, unpack
 from mooring_runtime.sessions.holder import Birth
 from mooring_runtime.sessions.keys import MINTED, Key
-from mooring_runtime.sessions.placement import place
-from mooring_runtime.sessions.record import Record
 from mooring_runtime.sessions.trace import TracedStep
 from tests.support.serving import Served
-from tests.support.session_replicas import MODEL, OPENAPI, Replicas, replicas, tensor
+from tests.support.session_replicas import MODEL, Replicas, body, cause, get, post, replicas, tensor
 
 
 @pytest.fixture
 def alone() -> Iterator[Replicas]:
     with replicas() as service:
         yield service
-
-
-@pytest.fixture
-def three() -> Iterator[Replicas]:
-    with replicas(3) as service:
-        yield service
-
-
-def body(reply: Reply, status: int = 200) -> Any:
-    assert (reply.status, reply.content_type) == (status, JSON), b"".join(reply.body)
-    return orjson.loads(b"".join(reply.body))
-
-
-def cause(reply: Reply, status: int) -> str:
-    document = body(reply, status)
-    assert document["error"]
-    return str(document["cause"])
-
-
-async def get(service: Replicas, target: str, at: int = 0) -> Reply:
-    return await service.ask(at, "GET", target)
-
-
-async def post(service: Replicas, target: str, document: object = None, at: int = 0) -> Reply:
-    return await service.ask(at, "POST", target, b"" if document is None else orjson.dumps(document))
-
-
-def home(session: str, size: int = 3) -> int:
-    return place(Key(MODEL, session), size)
-
-
-def an_id(at: int, size: int = 3) -> str:
-    """An id whose place is this ordinal."""
-    return next(f"s{number}" for number in range(1000) if home(f"s{number}", size) == at)
-
-
-# --- one server
 
 
 async def test_a_server_without_sessions_says_so() -> None:
@@ -360,194 +317,3 @@ async def test_a_full_disk_is_told(alone: Replicas) -> None:
     assert cause(await post(alone, "/v2/sessions/a/fork", {"id": "b"}), 507) == "volume-full"
     assert cause(await get(alone, "/v2/sessions/b"), 404) == "unknown"
     assert body(await get(alone, "/v2/sessions/a"))["step"] == 3
-
-
-# --- several replicas
-
-
-async def test_any_replica_answers_about_a_session(three: Replicas) -> None:
-    session = an_id(at=1)
-    await three[1].hold(session)
-    for ordinal in range(3):
-        seen = body(await get(three, f"/v2/sessions/{session}", at=ordinal))
-        assert (seen["id"], seen["owner"]) == (session, 1)
-        assert body(await get(three, f"/v2/sessions/{session}/trace", at=ordinal))["keeps"] == 0
-        assert (
-            unpack(b"".join((await get(three, f"/v2/sessions/{session}/export", at=ordinal)).body)).key.session
-            == session
-        )
-    assert body(await post(three, f"/v2/sessions/{session}/trace", {"keep": 5}, at=0))["keeps"] == 5
-    assert three[1].traces.bound(Key(MODEL, session)) == 5
-    assert body(await post(three, f"/v2/sessions/{session}/reset", at=2))["step"] == 0
-    assert body(await post(three, f"/v2/sessions/{session}/end", at=0))["state"] == "ended"
-    assert [len(replica.table) for replica in three.replicas] == [0, 1, 0]
-
-
-async def test_ids_go_through_whatever_they_are_made_of(three: Replicas) -> None:
-    session = next(name for name in (f"a/b?c=d&é%2F #{number}" for number in range(99)) if home(name) == 2)
-    made = body(await post(three, "/v2/sessions", {"id": session}), 201)
-    assert (made["id"], made["owner"]) == (session, 2)
-    seen = body(await get(three, f"/v2/sessions/{quote(session, safe='')}", at=1))
-    assert (seen["id"], seen["owner"]) == (session, 2)
-
-
-async def test_sessions_are_made_where_their_place_is(three: Replicas) -> None:
-    for ordinal in range(3):
-        session = an_id(at=ordinal)
-        assert body(await post(three, "/v2/sessions", {"id": session}, at=0), 201)["owner"] == ordinal
-        assert cause(await post(three, "/v2/sessions", {"id": session}, at=1), 409) == "exists"
-        made = body(await post(three, "/v2/sessions", at=ordinal), 201)
-        assert made["id"].startswith(f"{ordinal}.")
-
-
-async def test_a_fork_goes_to_its_own_place(three: Replicas) -> None:
-    source, target = an_id(at=1), an_id(at=2)
-    await three[1].hold(source)
-    made = body(await post(three, f"/v2/sessions/{source}/fork", {"id": target}, at=0), 201)
-    assert (made["owner"], made["step"], made["digest"]) == (2, 3, state_digest((tensor(1.5),)).hex())
-    assert cause(await post(three, f"/v2/sessions/{source}/fork", {"id": target}, at=1), 409) == "exists"
-
-
-async def test_a_session_that_is_not_at_its_place_yet_is_found(three: Replicas) -> None:
-    three.record = Record(2, 2, past=(3,))
-    session = next(f"s{number}" for number in range(99) if home(f"s{number}") == 2)
-    await three[2].hold(session)
-    for ordinal in range(3):
-        assert body(await get(three, f"/v2/sessions/{session}", at=ordinal))["owner"] == 2
-        assert cause(await post(three, "/v2/sessions", {"id": session}, at=ordinal), 409) == "exists"
-    assert body(await post(three, f"/v2/sessions/{session}/end", at=0))["owner"] == 2
-
-
-async def test_a_replica_that_is_to_go_makes_no_sessions(three: Replicas) -> None:
-    three.record = Record(2, 2, past=(3,))
-    made = body(await post(three, "/v2/sessions", at=2), 201)
-    assert made["owner"] < 2
-
-
-async def test_unknown_is_said_only_when_it_is_proved(three: Replicas) -> None:
-    three.record = Record(2, 2, past=(3,))
-    session = next(f"s{number}" for number in range(99) if home(f"s{number}") == 2)
-    assert cause(await get(three, f"/v2/sessions/{session}"), 404) == "unknown"
-    three.down.add(2)
-    assert cause(await get(three, f"/v2/sessions/{session}"), 503) == "search"
-    reply = await post(three, "/v2/sessions", {"id": session})
-    assert cause(reply, 503) == "search"
-    assert (b"Retry-After", b"1") in reply.headers
-
-
-async def test_an_owner_that_is_down_is_told(three: Replicas) -> None:
-    session = an_id(at=1)
-    await three[1].hold(session)
-    three.down.add(1)
-    for method, word in (("GET", ""), ("GET", "/export"), ("POST", "/end"), ("POST", "/reset")):
-        assert cause(await three.ask(0, method, f"/v2/sessions/{session}{word}"), 503) == "owner-down"
-
-
-async def test_a_request_that_was_passed_on_goes_nowhere_else(three: Replicas) -> None:
-    session = an_id(at=1)
-    await three[1].hold(session)
-    document = body(await get(three, f"/v2/sessions/{session}?local=true", at=0), 421)
-    assert (document["cause"], document["applied"], document["at"]) == ("not-here", "no", None)
-    document = body(await post(three, "/v2/sessions?local=true", {"id": "x"}, at=(home("x") + 1) % 3), 421)
-    assert document["at"] == home("x")
-    assert three.asked == []
-    await get(three, f"/v2/sessions/{session}")
-    assert len(three.asked) == 1
-
-
-async def test_a_session_on_its_way_can_be_looked_at_and_not_changed(three: Replicas) -> None:
-    session = an_id(at=1)
-    key = await three[0].hold(session)
-    await three[0].freeze(key, to=1)
-    seen = body(await get(three, f"/v2/sessions/{session}"))
-    assert (seen["state"], seen["moving_to"]) == ("moving", 1)
-    for word in ("reset", "end"):
-        assert cause(await post(three, f"/v2/sessions/{session}/{word}"), 503) == "moving"
-    assert cause(await get(three, f"/v2/sessions/{session}/export"), 503) == "moving"
-    entry = three[0].table.get(key)
-    assert entry is not None
-    assert entry.copy is not None
-    assert entry.copy.phase is Phase.MOVING
-
-
-async def test_the_list_is_that_of_all(three: Replicas) -> None:
-    held = {}
-    for ordinal in range(3):
-        for number in range(3):
-            session = f"{ordinal}{number}"
-            await three[ordinal].hold(session)
-            held[session] = ordinal
-    told: dict[str, int] = {}
-    token = ""
-    for _ in range(9):
-        page = body(await get(three, f"/v2/sessions?limit=2&page_token={token}", at=1))
-        told.update({row["id"]: row["owner"] for row in page["sessions"]})
-        token = page["next_page_token"]
-        if token is None:
-            break
-    assert told == held
-    assert list(told) == sorted(held)
-
-
-async def test_the_list_names_those_that_did_not_answer(three: Replicas) -> None:
-    await three[0].hold("a")
-    await three[2].hold("c")
-    three.down.add(1)
-    page = body(await get(three, "/v2/sessions"))
-    assert [row["id"] for row in page["sessions"]] == ["a", "c"]
-    assert page["unanswered"] == [{"ordinal": 1, "error": "ordinal 1 does not answer"}]
-
-
-async def test_the_list_asks_those_that_were_members(three: Replicas) -> None:
-    three.record = Record(2, 2, past=(3,))
-    await three[2].hold("c")
-    assert [row["owner"] for row in body(await get(three, "/v2/sessions"))["sessions"]] == [2]
-    assert body(await get(three, "/v2/sessions?local=true"))["sessions"] == []
-
-
-# --- docs/openapi/sessions.yaml: every answer above was held against it
-
-
-def test_the_document_has_the_routes_of_the_server() -> None:
-    routes = {(pattern, method.lower()) for method, pattern, _ in Sessions.of(Served().services).routes()}
-    methods = {"get", "put", "post", "delete"}
-    assert {(path, word) for path, said in OPENAPI.paths.items() for word in said if word in methods} == routes
-
-
-@pytest.mark.parametrize(
-    ("method", "target"),
-    [(method.upper(), path) for path, said in OPENAPI.paths.items() for method in ("get", "post") if method in said],
-)
-async def test_the_document_has_the_parameters_of_the_server(alone: Replicas, method: str, target: str) -> None:
-    target = target.replace("{session}", "a")
-    told = b"".join((await alone.ask(0, method, f"{target}?x=1")).body).decode()
-    said = told.partition("of this call, there ")[2].partition(" ")[2].partition('"')[0]
-    assert set(said.removeprefix("only ").split(", ")) == OPENAPI.parameters(method, target)
-
-
-async def test_every_good_answer_of_the_document_is_given(alone: Replicas) -> None:
-    OPENAPI.seen.clear()
-    await alone[0].hold("a")
-    file = b"".join((await get(alone, "/v2/sessions/a/export")).body)
-    await alone.ask(0, "POST", "/v2/sessions/import?id=b", file)
-    for target in ("", "/a", "/a/trace"):
-        await get(alone, f"/v2/sessions{target}")
-    for target in ("", "/a/fork", "/a/reset", "/a/end"):
-        await post(alone, f"/v2/sessions{target}")
-    await post(alone, "/v2/sessions/a/trace", {"keep": 1})
-    good = {
-        (path, method.upper(), status)
-        for path, said in OPENAPI.paths.items()
-        for method in ("get", "post")
-        for status in said.get(method, {"responses": {}})["responses"]
-        if status != "default"
-    }
-    assert OPENAPI.seen == good
-
-
-def test_the_page_for_people_tells_every_route() -> None:
-    page = (Path(__file__).parents[3] / "docs" / "sessions-api.md").read_text()
-    for path, said in OPENAPI.paths.items():
-        for method in ("get", "post"):
-            if method in said:
-                assert f"| `{method.upper()} {path.replace('{session}', 'ID')}` |" in page

@@ -8,6 +8,7 @@ from mooring_runtime.frontends.http.answers import json_object
 from mooring_runtime.frontends.http.messages import Head, Request
 from mooring_runtime.frontends.http.router import Found
 from mooring_runtime.frontends.shown import cut
+from mooring_runtime.frontends.v2.sessions import NEW, named
 
 LOCAL = "local"
 """The parameter of the query that keeps a request at this replica."""
@@ -59,3 +60,21 @@ def asked(found: Found[Any], request: Request, word: str) -> Asked:
         raise BadSession(f"{LOCAL} is '{cut(local)}': it must be true or false")
     method = "POST" if request.method == b"POST" else "GET"  # HEAD is a GET whose body is left out.
     return Asked(method, found.names.get("session", ""), word, parameters, local == "true", request.body)
+
+
+def text_of(document: dict[str, Any], name: str) -> str | None:
+    """A string of a JSON object; None: it is not there. Raises BadSession for anything else."""
+    value = document.get(name)
+    if value is not None and type(value) is not str:
+        raise BadSession(f"{name} is {value!r:.100}: it must be a string")
+    return value
+
+
+def id_of(wanted: str | None) -> str | None:
+    """The id that is asked for; None: a new one. Raises BadSession."""
+    if wanted is None:
+        return None
+    call = named(wanted)
+    if call is None:
+        raise BadSession(f"the id '{wanted}' means no session; '{NEW}' asks for a new one")
+    return None if call.new else call.id

@@ -17,19 +17,20 @@ import orjson
 from mooring_runtime.errors import RequestError, Unavailable, Unsupported
 from mooring_runtime.errors.sessions import BadSession, SessionUnavailable
 from mooring_runtime.frontends.http.answers import Later
-from mooring_runtime.frontends.http.messages import JSON, OCTETS, Reply, Request, Respond, json_reply
+from mooring_runtime.frontends.http.messages import OCTETS, Reply, Request, Respond, json_reply
 from mooring_runtime.frontends.http.router import Found, Router
 from mooring_runtime.frontends.http.services import Answer, Opening, Route, Services
 from mooring_runtime.frontends.http.session_access import GIVEN, Access, Right, TokenFile
-from mooring_runtime.frontends.http.session_calls import Asked, asked
-from mooring_runtime.frontends.v2.sessions import NEW, named
+from mooring_runtime.frontends.http.session_answers import document_of, page_of, passed_back
+from mooring_runtime.frontends.http.session_calls import Asked, asked, id_of, text_of
+from mooring_runtime.frontends.v2.sessions import NEW
 from mooring_runtime.scheduling import Ticket
 from mooring_runtime.sessions.administration import Call, SessionAdministration, Told, unpacked
 from mooring_runtime.sessions.copies import Kept
 from mooring_runtime.sessions.elsewhere import NotHere
 from mooring_runtime.sessions.inspection import traced
 from mooring_runtime.sessions.keys import Key
-from mooring_runtime.sessions.listing import Page, Row, joined, query_of
+from mooring_runtime.sessions.listing import Page, joined, query_of
 
 MISDIRECTED = 421
 _TRIES = 4
@@ -103,33 +104,27 @@ class Sessions:
     async def _list(self, administration: SessionAdministration, call: Asked) -> Reply:
         call.allow("model", "state", "prefix", "limit", "page_token")
         query = query_of(call.parameters)
-        own = await administration.page(query)
-        ordinals = () if call.local else administration.others.ordinals()
+        if call.local:
+            return _page_reply(await administration.page(query), [])
         path = f"/v2/sessions?{urlencode({**call.parameters, 'local': 'true'})}"
-        answers = await asyncio.gather(
-            *(administration.others.ask(ordinal, Call("GET", path)) for ordinal in ordinals), return_exceptions=True
-        )
-        pages, unanswered = [own], []
+        ordinals = [administration.ordinal, *administration.others.ordinals()]
+        asking: list[Awaitable[Page | Told]] = [administration.page(query)]
+        asking += [administration.others.ask(ordinal, Call("GET", path)) for ordinal in ordinals[1:]]
+        answers = await asyncio.gather(*asking, return_exceptions=True)
+        pages: list[Page] = []
+        unanswered: list[dict[str, object]] = []
         for ordinal, answer in zip(ordinals, answers, strict=True):
             try:
-                pages.append(_page_of(answer))
+                pages.append(page_of(answer))
             except RequestError as error:
                 unanswered.append({"ordinal": ordinal, "error": str(error)})
-        page = joined(pages, query.limit)
-        return json_reply(
-            200,
-            {
-                "sessions": [asdict(row) for row in page.rows],
-                "next_page_token": page.token,
-                "unanswered": unanswered,
-            },
-        )
+        return _page_reply(joined(pages, query.limit), unanswered)
 
     async def _create(self, administration: SessionAdministration, call: Asked) -> Reply:
         call.allow()
         document = call.document("model", "id")
-        model = administration.model(_text(document, "model"))
-        wanted = _id(_text(document, "id"))
+        model = administration.model(text_of(document, "model"))
+        wanted = id_of(text_of(document, "id"))
 
         async def work() -> Reply:
             key = await administration.create(model, wanted)
@@ -149,7 +144,7 @@ class Sessions:
         self, administration: SessionAdministration, call: Asked, key: Key, kept: Kept, file: bytes
     ) -> Reply:
         """A session under `key`, whose id may be NEW, as the file says that one is."""
-        wanted = _id(key.session)
+        wanted = id_of(key.session)
 
         async def work() -> Reply:
             made = await administration.bring(key.model, wanted, kept)
@@ -189,7 +184,7 @@ class Sessions:
 
     async def _fork(self, administration: SessionAdministration, call: Asked) -> Reply:
         key = self._key(administration, call)
-        target = _text(call.document("id"), "id") or NEW
+        target = text_of(call.document("id"), "id") or NEW
         exported = await self._export(administration, call._replace(method="GET", word="export", body=b""))
         file = b"".join(exported.body)
         if exported.status != 200:
@@ -239,7 +234,7 @@ class Sessions:
     @staticmethod
     def _key(administration: SessionAdministration, call: Asked) -> Key:
         call.allow("model")
-        session = _id(call.session)
+        session = id_of(call.session)
         if session is None:
             raise BadSession(f"'{NEW}' names no session that is there")
         return Key(administration.model(call.parameters.get("model")), session)
@@ -269,8 +264,8 @@ class Sessions:
                 break
             told = await administration.others.ask(at, same)
             if told.status != MISDIRECTED:
-                return _passed_back(told)
-            document = _document(told)
+                return passed_back(told)
+            document = document_of(told)
             at, moving = document.get("at"), document.get("moving") is True
         told_ = "is moving to another replica" if moving else "is where nobody says, for members change"
         raise SessionUnavailable(f"this session {told_}; try again", "moving" if moving else "search")
@@ -289,53 +284,11 @@ class PeerSessionsHandler:
         return found.handler(found, request, respond)
 
 
+def _page_reply(page: Page, unanswered: list[dict[str, object]]) -> Reply:
+    rows = [asdict(row) for row in page.rows]
+    return json_reply(200, {"sessions": rows, "next_page_token": page.token, "unanswered": unanswered})
+
+
 def _trace_of(administration: SessionAdministration, key: Key) -> Reply:
     steps = administration.trace(key)
     return json_reply(200, {"keeps": administration.traces.bound(key), "steps": [traced(step) for step in steps]})
-
-
-def _passed_back(told: Told) -> Reply:
-    retry = ((b"Retry-After", b"1"),) if told.status == SessionUnavailable.http_status else ()
-    return Reply(told.status, (told.body,), told.content_type.encode(), retry, as_is=True)
-
-
-def _document(told: Told) -> dict[str, Any]:
-    """The JSON object of an answer. Raises SessionUnavailable."""
-    try:
-        document = orjson.loads(told.body) if told.content_type.encode() == JSON else None
-    except orjson.JSONDecodeError:
-        document = None
-    if type(document) is not dict:
-        raise SessionUnavailable(f"another replica answers {told.status} with what is no JSON object", "owner-down")
-    return document
-
-
-def _page_of(answer: Told | BaseException) -> Page:
-    """The page that another replica has answered with. Raises RequestError where it has not."""
-    if isinstance(answer, BaseException):
-        raise answer
-    document = _document(answer)
-    if answer.status != 200:
-        raise SessionUnavailable(f"it answers {answer.status}: {document.get('error')}", "owner-down")
-    try:
-        rows = tuple(Row(**row) for row in document["sessions"])
-        return Page(rows, document["next_page_token"] is not None)
-    except (KeyError, TypeError) as error:
-        raise SessionUnavailable(f"it answers what this version does not understand: {error}", "owner-down") from None
-
-
-def _text(document: dict[str, Any], name: str) -> str | None:
-    value = document.get(name)
-    if value is not None and type(value) is not str:
-        raise BadSession(f"{name} is {value!r:.100}: it must be a string")
-    return value
-
-
-def _id(wanted: str | None) -> str | None:
-    """The id that is asked for; None: a new one. Raises BadSession."""
-    if wanted is None:
-        return None
-    call = named(wanted)
-    if call is None:
-        raise BadSession(f"the id '{wanted}' means no session; '{NEW}' asks for a new one")
-    return None if call.new else call.id
