@@ -69,6 +69,9 @@ class Looking:
         self._elsewhere = elsewhere
         self.lanes: dict[Key, deque[Step]] = {}
         """By session; the first step of each is on its way."""
+        self._proved: dict[Key, int] = {}
+        """The epochs under which all others have said that they do not have these sessions. Only the place of a session
+        may create it, so that stays true for as long as the record does."""
         self._tasks: set[asyncio.Task[None]] = set()
 
     def still(self, epoch: int) -> bool:
@@ -100,6 +103,7 @@ class Looking:
                 lane.popleft()
         finally:
             del self.lanes[key]
+            self._proved.pop(key, None)
             for index, step in enumerate(lane):
                 told = f"session '{key.session}': this server is stopping"
                 # What was passed on may have been applied.
@@ -168,30 +172,44 @@ class Looking:
         while True:
             record = self._elsewhere.record()
             copy = self.copy(key)
-            at: At | None = None
             if copy is not None and copy.phase is Phase.HELD:
                 return own
-            if copy is not None and copy.phase is Phase.MOVING:
-                assert copy.to is not None
+            leaves = copy is not None and copy.to is not None
+            if copy is not None and copy.to is not None:
                 at = At(copy.to.ordinal, moving=True)
             elif (home := place(key, record.size)) != own:
                 if passed_on:
                     raise NotHere(key.session)
                 return home
             else:
-                at = await self._elsewhere.absent(key)
-                if at is None:
-                    if self.still(record.epoch):
-                        return Absent(record.epoch)
+                found = await self._ask(key, record.epoch)
+                if isinstance(found, Absent):
+                    return found
+                if found is None:
                     continue
+                at = found
             if at.moving and (left := until - loop.time()) > 0:
-                await self._table.change(key, min(left, _ASK_AGAIN) if copy is None else left)
+                # Its end shows here when it leaves, and when it comes; but it may also go somewhere else.
+                await self._table.change(key, left if leaves else min(left, _ASK_AGAIN))
             elif passed_on:
                 raise NotHere(key.session, at.ordinal, moving=at.moving)
-            elif at.moving and (copy is None or at.ordinal == own):
+            elif at.moving and (not leaves or at.ordinal == own):
                 raise moving(key)
             else:
                 return at.ordinal
+
+    async def _ask(self, key: Key, epoch: int) -> "Absent | At | None":
+        """What the others say of a session whose place is here; None: the record has changed meanwhile."""
+        if self._proved.get(key) == epoch:
+            return Absent(epoch)
+        at = await self._elsewhere.absent(key)
+        if at is not None:
+            return at
+        if not self.still(epoch):
+            return None
+        if key in self.lanes:
+            self._proved[key] = epoch
+        return Absent(epoch)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
