@@ -188,16 +188,19 @@ def ties_of(name: bytes, data: bytes) -> Ties:
 def decode_copy(name: bytes, data: bytes) -> CopyRecord:
     """What `encode_copy` was given; `digest` of the copy is empty. Raises Corrupt."""
     _, _, phase, flags, state, since, incarnation, step, created, last_used, size, *slots = _copy_fields(name, data)
-    (model_version, fingerprint), at = _texts_from(data, _COPY.size, 2)
     end = to = None
-    if flags & _ENDED:
-        time, last = struct.unpack_from("<qQ", data, at)
-        (cause,), at = _texts_from(data, at + 16, 1)
-        end = End(cause, time, last)
-    if flags & _MOVING_TO:
-        (ordinal,) = _CRC.unpack_from(data, at)
-        (store,), at = _texts_from(data, at + _CRC.size, 1)
-        to = Target(ordinal, store)
+    if flags & (_ENDED | _MOVING_TO):
+        (version, fingerprint), at = _texts_from(data, _COPY.size, 2)
+        if flags & _ENDED:
+            time, last = struct.unpack_from("<qQ", data, at)
+            (cause,), at = _texts_from(data, at + 16, 1)
+            end = End(cause, time, last)
+        if flags & _MOVING_TO:
+            (ordinal,) = _CRC.unpack_from(data, at)
+            (store,), at = _texts_from(data, at + _CRC.size, 1)
+            to = Target(ordinal, store)
+    else:
+        version, fingerprint = _maker(data[_COPY.size :])
     copy = Copy(
         _PHASES[phase],
         since,
@@ -205,15 +208,22 @@ def decode_copy(name: bytes, data: bytes) -> CopyRecord:
         step,
         end,
         to,
-        model_version,
+        version,
         fingerprint,
         created,
         last_used,
         size,
         b"",
-        bool(flags & _REWOUND),
+        flags & _REWOUND != 0,
     )
     return CopyRecord(copy, state if flags & _STATE else None, tuple(slots))
+
+
+@lru_cache(256)
+def _maker(tail: bytes) -> tuple[str, str]:
+    """Version and fingerprint, of which most sessions have the same."""
+    (version, fingerprint), _ = _texts_from(tail, 0, 2)
+    return version, fingerprint
 
 
 _PHASES = {int(phase): phase for phase in Phase}

@@ -98,11 +98,10 @@ class LmdbReader:
     def copies(self) -> Iterator[tuple[Key, Copy]]:
         """See `Store`."""
         with self._map, self._environment.begin(buffers=True) as txn:
-            listed = list(records.copies(txn, self._databases))
-        for key, record, why in listed:
-            if record is None:
-                self._set_aside(key, why)
-        return iter([(key, record.copy) for key, record, _ in listed if record is not None])
+            copies, corrupt = records.listed(txn, self._databases)
+        for key, why in corrupt:
+            self._set_aside(key, why)
+        return iter(copies)
 
     def quarantined(self) -> dict[Key, str]:
         """See `Store`."""

@@ -14,10 +14,9 @@ jumps from `c` to `c` and never touches the pages of a large state.
 
 import json
 import time
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
-from mooring_runtime.sessions.copies import KEPT_REPLIES, Kept
+from mooring_runtime.sessions.copies import KEPT_REPLIES, Copy, Kept
 from mooring_runtime.sessions.encoding import (
     NO_SLOTS,
     CopyRecord,
@@ -185,30 +184,31 @@ def read(txn: "Reading", databases: Databases, key: Key) -> Kept:
 
 
 class Listed(NamedTuple):
-    """One session that `copies` has come across."""
+    """What is on disk."""
 
-    key: Key
-    record: CopyRecord | None
-    why: str = ""
-    """Why there is no record: it is corrupt."""
+    copies: list[tuple[Key, Copy]]
+    corrupt: list[tuple[Key, str]]
+    """Those whose copy cannot be read, and why."""
 
 
-def copies(txn: "Reading", databases: Databases) -> Iterator[Listed]:
-    """Every session's copy, in the order of their names."""
+def listed(txn: "Reading", databases: Databases) -> Listed:
+    """Every session, in the order of their names."""
+    found = Listed([], [])
     with txn.cursor(db=databases.sessions) as cursor:
-        found = cursor.first()
-        while found:
+        there = cursor.first()
+        while there:
             name = bytes(cursor.key())
             model, session, tag = name.split(b"\x00", 2)
             key = Key(model.decode(), session.decode())
             if tag == _COPY:
                 try:
-                    yield Listed(key, decode_copy(name, bytes(cursor.value())))
+                    found.copies.append((key, decode_copy(name, bytes(cursor.value())).copy))
                 except Corrupt as error:
-                    yield Listed(key, None, str(error))
+                    found.corrupt.append((key, str(error)))
             else:
-                yield Listed(key, None, "its copy is missing")
-            found = cursor.set_range(name[: len(name) - len(tag)] + _AFTER)
+                found.corrupt.append((key, "its copy is missing"))
+            there = cursor.set_range(name[: -len(tag)] + _AFTER)
+    return found
 
 
 def quarantined(txn: "Reading", databases: Databases) -> dict[Key, str]:
