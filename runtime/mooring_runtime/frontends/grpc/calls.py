@@ -8,7 +8,6 @@ tensors do not shrink enough to pay for it.
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from mooring_runtime.errors import (
@@ -20,7 +19,6 @@ from mooring_runtime.errors import (
     RequestTimeout,
 )
 from mooring_runtime.errors.codes import GrpcCode
-from mooring_runtime.errors.sessions import BadSession
 from mooring_runtime.frontends.grpc import frames, heads
 from mooring_runtime.frontends.grpc.envelopes import DONE, HEAD, WINDOW_BITS, Reader, trailers, unpacked
 from mooring_runtime.frontends.grpc.field_table import Fields
@@ -340,19 +338,12 @@ class Call(Stream):
         if self.done:
             return
         self.done = True
-        block = trailers(error, self._named(), begun=self.begun)
+        block = trailers(error, self.session or self.head.session, begun=self.begun)
         if not self._started:
             block = HEAD + block
         self.connection.send(self, frames.HEADERS, block, end=True)
         self._over()
         self._ended(error.grpc_code)
-
-    def _named(self) -> SessionCall | None:
-        """The session that the call is about, as far as it is known."""
-        if self.session is None and self.head.quick:
-            with suppress(BadSession):
-                return self.head.session
-        return self.session
 
     def fault(self, error: Exception, applied: Applied | None = None) -> None:
         """End the call because of a fault of ours; `applied`: what is known of the step that it was."""

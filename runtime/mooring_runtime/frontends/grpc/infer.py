@@ -8,7 +8,7 @@ request is understood by comparing bytes. That takes a tenth of the time of pars
 import logging
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import orjson
@@ -74,8 +74,6 @@ class Inference:
         """ModelInfer: answer one message. Raises InvalidRequest for what is no request."""
         asked = self.understand(message)
         asked.call = call
-        if asked.session is not None:
-            call.session = asked.session
         return self._plane.infer(asked.plan.name, asked.plan.version, asked.decode, asked.reply)
 
     def converse(self, call: Call) -> "StreamInfer":
@@ -125,7 +123,7 @@ class Inference:
 class Asked:
     """One request: `decode` and `reply` are what the data plane calls, in this order."""
 
-    __slots__ = ("_hurried", "_input", "_raws", "_request", "begun", "call", "metadata", "plan", "session")
+    __slots__ = ("_hurried", "_input", "_raws", "_request", "call", "metadata", "plan", "settled")
 
     call: Call
 
@@ -137,14 +135,22 @@ class Asked:
         self._hurried = False
         """It is the call's deadline that limits how long the request may wait."""
         self.metadata: ModelMetadata | None = None
-        self.session = plan.asked.session
-        """What the request says of its session, as far as it is known."""
-        self.begun = False
-        """The data plane has it as a step of a session."""
+        self.settled: SessionCall | Literal[False] | None = False
+        """The step that it is, when the data plane has it; False: it has not, or the model keeps no state."""
+
+    @property
+    def session(self) -> SessionCall | None:
+        """What it says of its session, as far as that is known."""
+        return self.settled or self.plan.asked.session or self.call.head.session
+
+    @property
+    def begun(self) -> bool:
+        """The data plane has it as a step."""
+        return self.settled is not False
 
     def decode(self, metadata: ModelMetadata) -> InferRequest:
         """The request for this model. Raises InvalidRequest, Unsupported, BadSession."""
-        session, call = self.session, self.call
+        call, session = self.call, self.plan.asked.session
         if metadata.state is None and session is None and call.head.session is None:
             return self._decode(metadata, None)
         try:
@@ -154,7 +160,7 @@ class Asked:
             if metadata.state is not None and error.applied is None:
                 error.applied = "no"
             raise
-        self.session, self.begun = session, True
+        self.settled = session
         if call.head.quick:
             call.session, call.begun = session, True
         return request
@@ -190,6 +196,7 @@ class Asked:
                 late = DeadlineExceeded(str(outcome))
                 late.applied = None if self.session is None else "no"
                 outcome = late
+            call.session = self.session
             call.fail(outcome)
             return
         session = outcome.session

@@ -246,8 +246,10 @@ def test_the_metadata_of_a_stream_say_which_session_is_meant() -> None:
 )
 def test_the_metadata_of_a_stream_are_of_no_single_step(metadata: dict[str, str]) -> None:
     grpc = Stateful()
-    [reply], _ = grpc.converse(step(), **metadata)
-    assert "the metadata of a stream hold for all of its requests" in reply.error_message
+    _, answer = grpc.converse(step(), **metadata)
+    assert answer.status == GrpcCode.INVALID_ARGUMENT
+    assert "the metadata of a stream hold for all of its requests" in answer.trailers["grpc-message"]
+    assert told(answer) == {"cause": "bad-session", "applied": "no"}
     assert grpc.plane.asked == []
 
 
