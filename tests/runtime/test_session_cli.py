@@ -180,6 +180,8 @@ async def test_the_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         assert "(forbidden); set MOORING_SESSION_TOKEN" in done.error
         monkeypatch.setenv("MOORING_SESSION_TOKEN", "other")
         assert "is not that of MOORING_SESSION_TOKEN_FILE" in (await ask("end", "a")).error
+        monkeypatch.setenv("MOORING_SESSION_TOKEN", "a\nb")
+        assert "cannot ask http://127.0.0.1" in (await ask("end", "a")).error
         monkeypatch.setenv("MOORING_SESSION_TOKEN", "")
         monkeypatch.setenv("MOORING_SESSION_TOKEN_FILE", str(token))
         assert (await ask("end", "a")).document["state"] == "ended"

@@ -59,7 +59,7 @@ class Api:
             self._connection.request(method, f"{self._base}{path}{'?' if query else ''}{query}", body, headers)
             reply = self._connection.getresponse()
             answer = reply.read()
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, http.client.HTTPException, ValueError) as error:  # ValueError: a token that is no header.
             raise Failed(f"cannot ask {self._server}: {str(error) or type(error).__name__}") from None
         if reply.status >= 400:
             raise Failed(_told(reply.status, answer, with_token=self._token is not None))

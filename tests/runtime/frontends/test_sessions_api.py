@@ -2,21 +2,23 @@
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import orjson
 import pytest
 
 from mooring_runtime.errors import InferenceFailed
+from mooring_runtime.frontends.http.app import HttpApp
 from mooring_runtime.frontends.http.messages import OCTETS
-from mooring_runtime.frontends.http.services import Options
+from mooring_runtime.frontends.http.services import Opening, Options
 from mooring_runtime.sessions.budget import Limits
 from mooring_runtime.sessions.encoding import state_digest, unpack
 from mooring_runtime.sessions.holder import Birth
 from mooring_runtime.sessions.keys import MINTED, Key
 from mooring_runtime.sessions.trace import TracedStep
 from tests.support.serving import Served
-from tests.support.session_replicas import MODEL, Replicas, body, cause, get, post, replicas, tensor
+from tests.support.session_replicas import FULL, MODEL, Replicas, answered, body, cause, get, post, replicas, tensor
 
 
 @pytest.fixture
@@ -28,6 +30,16 @@ def alone() -> Iterator[Replicas]:
 async def test_a_server_without_sessions_says_so() -> None:
     reply = Served().ask("GET", "/v2/sessions")
     assert "MOORING_SESSION_PATH is not set" in body(reply, 501)["error"]
+
+
+async def test_a_volume_that_is_not_open_yet_is_waited_for(alone: Replicas) -> None:
+    opening = Opening()
+    app = HttpApp(replace(Served(options=FULL).services, sessions=opening))
+    reply = await answered(app, "GET", "/v2/sessions")
+    assert "is not open yet" in body(reply, 503)["error"]
+    assert (b"Retry-After", b"1") in reply.headers
+    opening.administration = alone[0].administration
+    assert body(await answered(app, "GET", "/v2/sessions"))["sessions"] == []
 
 
 async def test_create_inspect_end(alone: Replicas) -> None:

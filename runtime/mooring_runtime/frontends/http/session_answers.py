@@ -37,7 +37,8 @@ def page_of(answer: Page | Told | BaseException) -> Page:
     if answer.status != 200:
         raise SessionUnavailable(f"it answers {answer.status}: {document.get('error')}", "owner-down")
     try:
-        rows = tuple(Row(**row) for row in document["sessions"])
+        # A newer version may tell more than this one knows.
+        rows = tuple(Row(**{name: row[name] for name in Row.__slots__}) for row in document["sessions"])
         return Page(rows, document["next_page_token"] is not None)
     except (KeyError, TypeError) as error:
         raise SessionUnavailable(f"it answers what this version does not understand: {error}", "owner-down") from None
