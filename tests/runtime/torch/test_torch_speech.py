@@ -26,7 +26,8 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [found] = [each for each in files("silero-vad") or () if each.name == "silero_vad.onnx"]
     directory = tmp_path_factory.mktemp("speech")
     shutil.copy(str(found.locate()), directory / "model.onnx")
-    shutil.copy(EXAMPLE / "mooring.json", directory)
+    for name in ("mooring.json", "warmup.json"):
+        shutil.copy(EXAMPLE / name, directory)
     return directory
 
 
