@@ -8,9 +8,10 @@ import pytest
 
 from mooring_runtime.errors import InferenceFailed, QueueFull
 from mooring_runtime.errors.sessions import SessionConflict, SessionUnavailable
-from mooring_runtime.frontends.http.messages import Reply
+from mooring_runtime.frontends.http.messages import Reply, Request, Respond
+from mooring_runtime.frontends.http.parser import Limits
 from mooring_runtime.messages import InferRequest, InferResponse, SessionInfo, Tensor
-from tests.support.serving import Served
+from tests.support.serving import Line, Served, http
 from tests.support.session_requests import BODIES, INFER, RAW_X, binary, error, headers, infer
 from tests.support.stateful_plane import INCARNATION, StatefulHttp, echoed
 
@@ -150,3 +151,19 @@ def test_errors_without_a_session_are_as_they_were() -> None:
     assert error(served.ask(INFER, infer()), 500) == {"error": "f"}
     stateless = Served()
     assert error(stateless.ask("POST", INFER, b"[]")) == {"error": "the body must be a JSON object"}
+
+
+def test_what_never_reached_a_model_was_not_applied_and_a_fault_may_have_been() -> None:
+    named = {b"X-Mooring-Session": b"a"}
+    too_large = Line(StatefulHttp().app, Limits(body_bytes=10))
+    too_large.send(http("POST", INFER, infer(), named))
+    assert error(too_large.replies[0], 413)["applied"] == "no"
+    assert error(StatefulHttp().ask("/v2/models", b"", {"X-Mooring-Session": "a"}), 405)["applied"] == "no"
+
+    def faulty(request: Request, respond: Respond) -> None:
+        raise ZeroDivisionError("a bug")
+
+    for headers_, told in ((named, {"cause": "backend", "applied": "unknown", "session": "a"}), ({}, {})):
+        line = Line(faulty)
+        line.send(http("POST", INFER, infer(), headers_))
+        assert error(line.replies[0], 500) == {"error": "a fault of the server: ZeroDivisionError: a bug", **told}

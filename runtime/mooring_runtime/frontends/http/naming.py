@@ -48,6 +48,15 @@ def _cookie(cookies: bytes) -> bytes:
     return b""
 
 
+def refusal(head: Head, error: RequestError, *, begun: bool = False) -> Reply:
+    """The reply of an error to a request of which no more is known than its head; `begun`: perhaps it was a step."""
+    try:
+        named = of(head)
+    except BadSession:
+        named = None
+    return error_reply(error, None if named is None else named.call, begun=begun)
+
+
 class Naming:
     """The session of one request, from its head to its reply. `foreign`: what the headers of another protocol say."""
 
