@@ -64,8 +64,8 @@ class SessionStats:
         self.restore = Histogram()
         """Seconds in which a session that was on disk only was read for its next step."""
         self.handoffs: Counter[tuple[str, str]] = Counter()
-        """By direction (`in`, `out`) and outcome of each session in a `take` (`taken`, `refused`, `stale`, `later`, `broken`,
-        `lost`: no answer)."""
+        """By direction (`in`, `out`) and outcome of each session in a `take` (`taken`, `refused`, `stale`, `later`,
+        `broken`; `lost`: no answer)."""
         self.forwards: Counter[str] = Counter()
         """Requests that were passed on to another replica, by outcome: `answered`, `not-here`, `moving`, `owner-down`,
         `outcome-unknown`."""

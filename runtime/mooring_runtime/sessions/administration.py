@@ -134,8 +134,7 @@ class SessionAdministration:
                 entry = self._entry(key)
         if entry.copy is None:
             raise NotHere(key.session)
-        moment = self._moment(key, entry.copy, entry)
-        return await asyncio.to_thread(detail_of, key, Kept(entry.copy, entry.state, entry.replies), moment)
+        return await self._detail(key, Kept(entry.copy, entry.state, entry.replies))
 
     async def export(self, key: Key) -> bytes:
         """The file of a session that lives here, between two of its steps. Raises NotHere, SessionGone."""
@@ -165,6 +164,10 @@ class SessionAdministration:
             raise NotHere(key.session)
         return entry
 
+    async def _detail(self, key: Key, kept: Kept) -> dict[str, Any]:
+        moment = self._moment(key, kept.copy, self._table.get(key))
+        return await asyncio.to_thread(detail_of, key, kept, moment)
+
     def _moment(self, key: Key, copy: Copy, entry: Entry | None = None) -> Moment:
         holder, now = self._holder, self._holder.now()
         over = expires(copy, holder.limits, holder.opened, now) if copy.live else None
@@ -174,7 +177,7 @@ class SessionAdministration:
         watched, error = self.traces.bound(key), self.traces.last_error(key)
         return Moment(holder.elsewhere.ordinal, now, over, entry.durable, waiting, watched, error)
 
-    # --- changing
+    # --- changing: each tells what it has made, for the session may leave at once, and must not be changed twice then
 
     async def locate(self, key: Key, *, local: bool) -> int | None:
         """Who is to be asked about a session; None: it is here, or on its way from here.
@@ -197,16 +200,16 @@ class SessionAdministration:
         ordinal = await self._holder.locate(key, passed_on=local)
         return None if ordinal == self._holder.elsewhere.ordinal else ordinal
 
-    async def create(self, model: str, session: str | None) -> Key:
+    async def create(self, model: str, session: str | None) -> dict[str, Any]:
         """Make a session that begins with its first step; without an id, under one that is minted.
 
         Raises as `Holder.create`, and UnknownModel for a model that keeps no state.
         """
         self._require(model)
-        key, _ = await self._holder.create(model, session)
-        return key
+        key, copy = await self._holder.create(model, session)
+        return await self._detail(key, Kept(copy))
 
-    async def bring(self, model: str, session: str | None, kept: Kept) -> Key:
+    async def bring(self, model: str, session: str | None, kept: Kept) -> dict[str, Any]:
         """Make a session of what another one is, or was when it was exported: it goes on from that step, in a life of
         its own. Raises as `create`, and SessionUnavailable `version-missing` for a state that no model here can take.
         """
@@ -218,16 +221,18 @@ class SessionAdministration:
         if why is not None:
             raise SessionUnavailable(f"this state cannot be taken: {why}", "version-missing")
         birth = Birth(copy.version, copy.fingerprint, kept.state, copy.step, kept.replies)
-        key, _ = await self._holder.create(model, session, birth)
-        return key
+        key, made = await self._holder.create(model, session, birth)
+        return await self._detail(key, Kept(made, kept.state, kept.replies))
 
-    async def end(self, key: Key) -> None:
+    async def end(self, key: Key) -> dict[str, Any]:
         """End a session; one that has ended stays as it is. Raises as `Holder.end`."""
-        await self._holder.end(key)
+        copy = await self._holder.end(key)
+        entry = self._table.get(key)
+        return await self._detail(key, Kept(copy, (), () if entry is None else entry.replies))
 
-    async def reset(self, key: Key) -> None:
+    async def reset(self, key: Key) -> dict[str, Any]:
         """Begin a new life of a session that is here. Raises as `Holder.reset`."""
-        await self._holder.reset(key)
+        return await self._detail(key, Kept(await self._holder.reset(key)))
 
     def _require(self, model: str) -> None:
         models = self._models()

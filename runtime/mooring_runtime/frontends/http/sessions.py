@@ -127,8 +127,7 @@ class Sessions:
         wanted = id_of(text_of(document, "id"))
 
         async def work() -> Reply:
-            key = await administration.create(model, wanted)
-            return json_reply(201, await administration.inspect(key))
+            return json_reply(201, await administration.create(model, wanted))
 
         body = orjson.dumps({"model": model, "id": wanted or NEW})
         return await self._where_allowed(administration, call, Call("POST", "/v2/sessions?local=true", body), work)
@@ -147,8 +146,7 @@ class Sessions:
         wanted = id_of(key.session)
 
         async def work() -> Reply:
-            made = await administration.bring(key.model, wanted, kept)
-            return json_reply(201, await administration.inspect(made))
+            return json_reply(201, await administration.bring(key.model, wanted, kept))
 
         query = urlencode({"model": key.model, "id": wanted or NEW, "local": "true"})
         return await self._where_allowed(administration, call, Call("POST", f"/v2/sessions/import?{query}", file), work)
@@ -197,8 +195,7 @@ class Sessions:
         key = self._key(administration, call)
 
         async def work() -> Reply:
-            await administration.reset(key)
-            return json_reply(200, await administration.inspect(key))
+            return json_reply(200, await administration.reset(key))
 
         return await self._at_holder(administration, call, key, work)
 
@@ -206,8 +203,7 @@ class Sessions:
         key = self._key(administration, call)
 
         async def work() -> Reply:
-            await administration.end(key)
-            return json_reply(200, await administration.inspect(key))
+            return json_reply(200, await administration.end(key))
 
         return await self._at_holder(administration, call, key, work)
 
