@@ -1,3 +1,4 @@
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from mooring_runtime.errors import (
 from mooring_runtime.errors.sessions import BadSession, OutcomeUnknown, ReplyGone, SessionConflict
 from mooring_runtime.frontends.v2 import sessions
 from mooring_runtime.messages import SessionCall, SessionInfo
+from mooring_runtime.sessions.keys import session_id
 from tests.support.serving import echo_metadata
 from tests.support.stateful_plane import stateful_metadata
 
@@ -128,6 +130,29 @@ def test_an_id_comes_out_of_a_header_as_it_went_in(session: str) -> None:
     assert sessions.id_in_header("h", text) == session
     if len(session.encode()) <= 200:
         assert sessions.named(session) == SessionCall(session)
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9),
+    lambda each: st.lists(each, max_size=2),
+)
+HEADERS = tuple(
+    f"x-mooring-{name}".encode() for name in ("session", "session-start", "session-end", "step", "incarnation")
+)
+
+
+@given(st.dictionaries(st.sampled_from(sorted(sessions.PARAMETERS)), ANYTHING))
+def test_whatever_parameters_say_is_a_session_or_is_told(parameters: dict[str, object]) -> None:
+    with suppress(BadSession):
+        call = sessions.from_parameters(parameters)
+        assert call is None or call.new or session_id(call.id) == (call.id or None)
+
+
+@given(st.dictionaries(st.sampled_from(HEADERS), st.binary(max_size=9) | st.sampled_from([b"7", b"true", b"new"])))
+def test_whatever_headers_say_is_a_session_or_is_told(given_headers: dict[bytes, bytes]) -> None:
+    with suppress(BadSession):
+        call = sessions.from_headers(given_headers)
+        assert call is None or call.new or session_id(call.id) == (call.id or None)
 
 
 A, B = SessionCall("a"), SessionCall("b")
