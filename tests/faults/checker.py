@@ -22,7 +22,7 @@ from tests.faults.lives import Asked, Life, Violation, check_life
 
 KEPT_REPLIES = 4
 """As the protocol promises."""
-NEVER = {"rewound", "maybe-lost", "expired", "evicted", "quarantined", "stranded", "volume-replaced"}
+NEVER = {"rewound", "maybe-lost", "expired", "evicted", "quarantined", "volume-replaced"}
 """Causes that no fault of these runs may bring about."""
 
 

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,6 +29,10 @@ class Replica:
     variables: Mapping[str, str]
     http: int
     grpc: int
+    peer: int = 0
+    """Where it listens to other replicas."""
+    links: int = 0
+    """Where it reaches them: the port of all proxies."""
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held by who does something to the process."""
     process: subprocess.Popen[bytes] | None = None
@@ -94,16 +98,7 @@ class Replica:
 
     async def ask(self, method: str, path: str, seconds: float = 5.0) -> int | None:
         """The status of one request without a body; None: no answer."""
-        with contextlib.suppress(OSError, EOFError, TimeoutError, ValueError, IndexError):
-            async with asyncio.timeout(seconds):
-                reader, writer = await asyncio.open_connection("127.0.0.1", self.http)
-                head = f"{method} {path} HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-                writer.write(head.encode())
-                line = await reader.readline()
-                await reader.read()
-                writer.close()
-                return int(line.split()[1])
-        return None
+        return (await request(self.http, method, path, seconds=seconds))[0]
 
     def last_words(self) -> str:
         """The end of its log."""
@@ -121,6 +116,24 @@ class Replica:
             if "traceback" in told:
                 found.append(f"{told['message']}: {told['traceback'].splitlines()[-1]}")
         return found
+
+
+async def request(
+    port: int, method: str, path: str, *, body: bytes = b"", headers: Sequence[str] = (), seconds: float = 5.0
+) -> tuple[int | None, bytes]:
+    """Status and body of one request on a connection of its own; no status: there was no answer."""
+    lines = [f"{method} {path} HTTP/1.1", "Host: h", f"Content-Length: {len(body)}", "Connection: close", *headers]
+    with contextlib.suppress(OSError, EOFError, TimeoutError, ValueError, IndexError):
+        async with asyncio.timeout(seconds):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            try:
+                writer.write("\r\n".join([*lines, "", ""]).encode() + body)
+                answer = await reader.read(-1)
+            finally:
+                writer.close()
+            head, _, rest = answer.partition(b"\r\n\r\n")
+            return int(head.split()[1]), rest
+    return None, b""
 
 
 def variables(repository: Path, volume: Path, http: int, grpc: int, **more: str) -> dict[str, str]:

@@ -13,10 +13,14 @@ from typing import NamedTuple
 from tests.faults import ledger
 from tests.faults.clients import World
 from tests.faults.fleet import Replica
+from tests.faults.links import REFUSED, SILENT, Links
+from tests.faults.membership import Operator
 
 ALWAYS = ("kill", "kill", "pause", "stop", "swap", "swap", "back")
 """Kinds of faults for every run, some more often than others."""
-GAP = (0.3, 2.2)
+MEMBERS = ("resize", "resize", "resize", "cut", "cut")
+"""Those of several replicas."""
+GAP = (0.3, 1.7)
 """Seconds from the begin of one fault to that of the next; so some happen at the same time."""
 FULL_SECONDS = 3.0
 """A volume is full for so much longer than other faults last: what is allocated ahead must be used up first."""
@@ -29,9 +33,11 @@ class Fault(NamedTuple):
     kind: str
     ordinal: int
     seconds: float
+    choice: int
+    """What else is to be chosen is chosen by this."""
 
     def __str__(self) -> str:
-        return f"{self.at:6.2f} s {self.kind} of replica {self.ordinal} for {self.seconds:.2f} s"
+        return f"{self.at:6.2f} s {self.kind} of replica {self.ordinal} for {self.seconds:.2f} s, {self.choice}"
 
 
 def schedule(random: Random, seconds: float, kinds: Sequence[str], replicas: int) -> list[Fault]:
@@ -43,7 +49,7 @@ def schedule(random: Random, seconds: float, kinds: Sequence[str], replicas: int
             bag = list(kinds)
             random.shuffle(bag)
         lasting = random.choice((0.05, 0.3, 1.0, 1.5))
-        faults.append(Fault(round(at, 2), bag.pop(), random.randrange(replicas), lasting))
+        faults.append(Fault(round(at, 2), bag.pop(), random.randrange(replicas), lasting, random.randrange(60)))
         at += random.uniform(*GAP)
     return faults
 
@@ -55,6 +61,9 @@ class Nemesis:
     replicas: Sequence[Replica]
     repository: Path
     world: World
+    operator: Operator | None = None
+    links: Links | None = None
+    """Between several replicas."""
     log: list[str] = field(default_factory=list)
     """What happened, with the ticks of the world's book."""
     done: Counter[str] = field(default_factory=Counter)
@@ -79,6 +88,11 @@ class Nemesis:
                 await self._pause(replica, fault.seconds)
             case "full":
                 await self._full(replica, fault.seconds)
+            case "resize":
+                assert self.operator is not None
+                self.operator.wanted = 1 + fault.choice % len(self.replicas)
+            case "cut":
+                await self._cut(fault)
             case "swap" | "back":
                 await self._swap(back=fault.kind == "back")
             case _:
@@ -90,18 +104,23 @@ class Nemesis:
         """Kill -9, and back after a while."""
         async with replica.lock:
             replica.kill()
-            await asyncio.sleep(seconds)
-            replica.start()
-            await replica.ready()
+            await self._back(replica, seconds)
 
     async def _stop(self, replica: Replica, seconds: float) -> None:
         """The end in order, as a rollout has it."""
         async with replica.lock:
             replica.stop()
             await asyncio.to_thread(replica.wait, 20.0)
-            await asyncio.sleep(seconds)
-            replica.start()
-            await replica.ready()
+            await self._back(replica, seconds)
+
+    async def _back(self, replica: Replica, seconds: float) -> None:
+        if self.links is not None:
+            await self.links.alive(replica.ordinal, alive=False)
+        await asyncio.sleep(seconds)
+        replica.start()
+        if self.links is not None:
+            await self.links.alive(replica.ordinal, alive=True)
+        await replica.ready()
 
     @staticmethod
     async def _pause(replica: Replica, seconds: float) -> None:
@@ -117,6 +136,13 @@ class Nemesis:
         await asyncio.sleep(FULL_SECONDS + seconds)
         self.world.crowded -= 1
         replica.volume.empty()
+
+    async def _cut(self, fault: Fault) -> None:
+        assert self.links is not None
+        how = REFUSED if fault.choice % 2 else SILENT
+        await self.links.cut(how, fault.ordinal, both=fault.choice % 3 == 0)
+        await asyncio.sleep(fault.seconds)
+        await self.links.mend(how)  # Of another cut too, if there is one: it has been long enough.
 
     async def _swap(self, *, back: bool) -> None:
         """The next version of the model, or back to the one before."""

@@ -4,20 +4,26 @@ import asyncio
 import contextlib
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
-from tests.faults import fleet, history, ledger, nemesis, volumes
+from mooring_runtime.sessions.record import Record
+from tests.faults import fleet, history, ledger, links, nemesis, volumes
 from tests.faults.checker import Verdict, check
 from tests.faults.clients import Client, World
 from tests.faults.doors import Door, Grpc, Http
 from tests.faults.fleet import Replica
 from tests.faults.history import Book, Step
+from tests.faults.links import Links
+from tests.faults.membership import Operator
 
 READ_SECONDS = 30.0
 """How long clients may take to read their sessions when all is mended."""
+SETTLE_SECONDS = 20.0
+"""How long replicas may take to hand over what is to move, when all is mended."""
+TOKEN = "only-for-these-tests"
 SHARED = ("777", "shared by two")
 
 
@@ -37,7 +43,6 @@ class Result:
     """What came of a round."""
 
     verdict: Verdict
-    log: list[str]
     faults: dict[str, int]
     folder: Path
     problems: list[str] = field(default_factory=list)
@@ -68,15 +73,26 @@ def run(plan: Plan, folder: Path) -> Result:
 def _replicas(plan: Plan, folder: Path) -> Iterator[list[Replica]]:
     repository = folder / "models"
     ledger.write(repository, 1)
-    ports = fleet.free_ports(2 * plan.replicas)
+    ports = fleet.free_ports(3 * plan.replicas + 1)
+    link_port = ports.pop()
+    (folder / "token").write_text(TOKEN)
     small = Random(f"{plan.seed} volumes").random() < 0.75
     replicas: list[Replica] = []
     try:
         for ordinal in range(plan.replicas):
             volume = volumes.make(folder / f"volume-{ordinal}", small=small)
-            http, grpc = ports[2 * ordinal : 2 * ordinal + 2]
-            variables = fleet.variables(repository, volume.path, http, grpc, stand_alone="true")
-            replicas.append(Replica(ordinal, volume, folder / f"replica-{ordinal}.log", variables, http, grpc))
+            http, grpc, peer = ports[3 * ordinal : 3 * ordinal + 3]
+            more = {"stand_alone": "true"}
+            if plan.replicas > 1:
+                more = {
+                    "ordinal": str(ordinal),
+                    "peer_address": f"http://{links.host(ordinal, '{ordinal}')}:{link_port}",
+                    "peer_port": str(peer),
+                    "peer_token_file": str(folder / "token"),
+                }
+            variables = fleet.variables(repository, volume.path, http, grpc, **more)
+            log = folder / f"replica-{ordinal}.log"
+            replicas.append(Replica(ordinal, volume, log, variables, http, grpc, peer, link_port))
         yield replicas
     finally:
         for replica in replicas:
@@ -84,42 +100,69 @@ def _replicas(plan: Plan, folder: Path) -> Iterator[list[Replica]]:
             replica.volume.remove()
 
 
+@contextlib.asynccontextmanager
+async def _members(replicas: list[Replica]) -> AsyncIterator[tuple[Operator, Links] | None]:
+    """The operator, and the ways between the replicas; None where there is one that stands alone."""
+    if len(replicas) == 1:
+        yield None
+        return
+    ways = await Links.of(replicas[0].links, [replica.peer for replica in replicas])
+    operator = Operator([replica.peer for replica in replicas], TOKEN, Record(1, len(replicas)))
+    going = asyncio.create_task(operator.run())
+    try:
+        yield operator, ways
+    finally:
+        going.cancel()
+        await asyncio.wait([going])
+        await ways.close()
+    if not going.cancelled():
+        going.result()  # It has ended before: by what it found.
+
+
 async def _play(plan: Plan, folder: Path, replicas: list[Replica]) -> Result:
     for replica in replicas:
         replica.start()
-    for replica in replicas:
-        await replica.ready()
     book = Book()
     stopped = False
     world = World(book, lambda random: [_door(random, replica) for replica in replicas], lambda: stopped)
     clients = [Client(world, index, Random(f"{plan.seed} client {index}")) for index in range(plan.clients)]
-    for session in SHARED:
-        await clients[0].ask(Step(session, book.word(), start=True))
-    kinds = [*nemesis.ALWAYS, *(["full"] if all(replica.volume.can_fill for replica in replicas) else [])]
-    faults = nemesis.schedule(Random(f"{plan.seed} nemesis"), plan.seconds, kinds, plan.replicas)
     evil = nemesis.Nemesis(replicas, folder / "models", world)
-    began = time.monotonic()
+    kinds = [*nemesis.ALWAYS, *(nemesis.MEMBERS if plan.replicas > 1 else ())]
+    kinds += ["full"] if all(replica.volume.can_fill for replica in replicas) else []
+    faults = nemesis.schedule(Random(f"{plan.seed} nemesis"), plan.seconds, kinds, plan.replicas)
+    problems: list[str] = []
     try:
-        async with asyncio.TaskGroup() as group:
-            for client in clients:
-                group.create_task(_way(client))
-            await evil.run(faults)
-            await asyncio.sleep(max(0.0, began + plan.seconds - time.monotonic()))
-            stopped = True
-        steps = sum(op.answer.outcome == "ok" for op in book.ops) / (time.monotonic() - began)
-        # What is only in memory is no longer there when the sessions are read.
-        await asyncio.gather(*(evil.kill(replica, 0) for replica in replicas))
-        world.faultless = True
-        with contextlib.suppress(TimeoutError):  # The checker tells which sessions were not read.
-            async with asyncio.timeout(READ_SECONDS):
-                await asyncio.gather(*(client.read() for client in clients))
+        async with _members(replicas) as members:
+            if members is not None:
+                evil.operator, evil.links = members
+            for replica in replicas:
+                await replica.ready()
+            for session in SHARED:
+                await clients[0].insist(Step(session, book.word(), start=True))
+            began = time.monotonic()
+            async with asyncio.TaskGroup() as group:
+                for client in clients:
+                    group.create_task(_way(client))
+                await evil.run(faults)
+                await asyncio.sleep(max(0.0, began + plan.seconds - time.monotonic()))
+                stopped = True
+            steps = sum(op.answer.outcome == "ok" for op in book.ops) / (time.monotonic() - began)
+            # What is only in memory is no longer there when the sessions are read.
+            await asyncio.gather(*(evil.kill(replica, 0) for replica in replicas))
+            if members is not None:
+                problems += filter(None, [await members[0].until_settled(SETTLE_SECONDS)])
+            world.faultless = True
+            with contextlib.suppress(TimeoutError):  # The checker tells which sessions were not read.
+                async with asyncio.timeout(READ_SECONDS):
+                    await asyncio.gather(*(client.read() for client in clients))
     finally:
         for client in clients:
             for door in client.doors:
                 await door.close()
         history.write(book.ops, folder / "history.jsonl")
-        (folder / "nemesis.log").write_text("".join(f"{line}\n" for line in evil.log))
-    return Result(check(book.ops), evil.log, dict(evil.done), folder, steps=steps)
+        log = [*evil.log, *(evil.operator.seen if evil.operator is not None else [])]
+        (folder / "nemesis.log").write_text("".join(f"{line}\n" for line in log))
+    return Result(check(book.ops), dict(evil.done), folder, problems, steps)
 
 
 def _door(random: Random, replica: Replica) -> Door:

@@ -10,18 +10,22 @@ from tests.faults.round import Plan, run
 
 pytestmark = pytest.mark.timeout(90)
 
+SECONDS = 24
 SEED = int.from_bytes(os.urandom(3))
 """Another one each time; who wants the same round again gives it to `make soak`."""
 
 
-def test_nothing_acknowledged_is_lost_doubled_or_mixed(tmp_path: Path) -> None:
-    plan = Plan(SEED, seconds=50)
+@pytest.mark.parametrize(
+    ("replicas", "kinds"), [(1, {*nemesis.ALWAYS}), (3, {*nemesis.ALWAYS, *nemesis.MEMBERS})], ids=["alone", "members"]
+)
+def test_nothing_acknowledged_is_lost_doubled_or_mixed(tmp_path: Path, replicas: int, kinds: set[str]) -> None:
+    plan = Plan(SEED, seconds=SECONDS, replicas=replicas)
     result = run(plan, tmp_path / "round")
-    again = f'make soak ARGS="--seed {plan.seed} --rounds 1 --round-seconds {plan.seconds:g}"'
+    again = f'make soak ARGS="--seed {SEED} --rounds 1 --round-seconds {SECONDS} --replicas {replicas}"'
     assert not result.failed, f"{result}\nagain: {again}"
     # A run in which nothing happened proves nothing.
-    assert set(nemesis.ALWAYS) <= set(result.faults)
+    assert kinds <= set(result.faults), result
     counts = result.verdict.counts
-    assert counts["ok"] > 1000
-    assert counts["unknown"] > 10
-    assert counts["unanswered and applied"] > 0
+    assert counts["ok"] > 1000, result
+    assert counts["unknown"] > 10, result
+    assert counts["unanswered and applied"] > 0, result
