@@ -156,6 +156,9 @@ def test_heads_that_are_the_same_are_read_once() -> None:
     assert first.session
     assert second.session
     assert {first.session.call, second.session.call} == {SessionCall("a"), SessionCall("b")}
+    for step in ("1", "2"):
+        served.ask(INFER, infer(), {"X-Mooring-Session": "a", "X-Mooring-Step": step})
+    assert len(served.line.shared.heads) == 2, "heads that never come again are kept"
 
 
 def test_several_inputs_come_in_the_order_of_the_request() -> None:
