@@ -5,6 +5,7 @@ a converter for it. Else the session stays with a version whose schema it is, fo
 pinned. A request that names a version gets that one or is refused.
 """
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from mooring_runtime.errors.sessions import SessionUnavailable
@@ -66,6 +67,26 @@ def schema_of(model: Model) -> StateSchema | None:
     return None if model.told is None else model.told.state
 
 
+def needed(repository: Repository, model: Model, schemas: Iterable[tuple[str, str, str]]) -> bool:
+    """Whether sessions can go on with a version that is not to be served any more, and with none of the others.
+
+    `schemas`: of the sessions that have not ended; model, fingerprint and version of their states.
+    """
+    entry, own = repository.get(model.name), schema_of(model)
+    if entry is None or own is None:
+        return False
+    others = [each for each in entry.versions.values() if each is not model and each.retired_at is None]
+    for name, fingerprint, version in schemas:
+        if (name, fingerprint) == (model.name, own.fingerprint):
+            return not any(fits(each, fingerprint) or _converts(each, fingerprint, version) for each in others)
+    return False
+
+
+def _converts(model: Model, fingerprint: str, version: str) -> bool:
+    converter = None if model.stateful is None else model.stateful.converter
+    return converter is not None and converter.takes(fingerprint, version)
+
+
 def unreadable(repository: Repository, name: str, version: str, fingerprint: str) -> str | None:
     """Why no version that is here can go on from a state; None: one can, or will when it is loaded."""
     entry = repository.get(name)
@@ -74,8 +95,7 @@ def unreadable(repository: Repository, name: str, version: str, fingerprint: str
     for model in entry.versions.values():
         if fits(model, fingerprint):
             return None
-        converter = None if model.stateful is None else model.stateful.converter
-        if converter is not None and converter.takes(fingerprint, version):
+        if _converts(model, fingerprint, version):
             return None
     return (
         f"it was made by version {version} of model '{name}' with the schema {fingerprint}, and no version that is "

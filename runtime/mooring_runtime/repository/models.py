@@ -63,6 +63,9 @@ class Model:
         """What runs it, where it has state, and what it does with states; None without, and before it is loaded."""
         self.wake: Callable[[], int] | None = None
         """Set where the model was unloaded to make room: begins to load it; in how many seconds to ask again."""
+        self.retired_at: float | None = None
+        """When others were to be served in its place, in seconds of the loop's clock; it stays for sessions whose state
+        no other version knows, and for those only. None: it is one of those that are to be served."""
         self._since = 0
         self._expected = False
         self._metadata: ModelMetadata | None = None
@@ -194,8 +197,9 @@ class Entry:
         """Look again who answers: the highest version that can, or could after it is woken, else the highest."""
         self.versions = dict(sorted(self.versions.items(), key=lambda item: int(item[0])))
         models = list(self.versions.values())
-        able = [model for model in models if model.state is State.READY or model.known]
-        self.default = able[-1] if able else models[-1] if models else None
+        wanted = [model for model in models if model.retired_at is None] or models
+        able = [model for model in wanted if model.state is State.READY or model.known]
+        self.default = able[-1] if able else wanted[-1] if wanted else None
 
     def unfit(self) -> str | None:
         """The sentence that says why not all versions can be asked; None when they can."""

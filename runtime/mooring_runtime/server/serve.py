@@ -66,7 +66,7 @@ class Server:
         self.plane = DataPlane(repository, settings.queue)
         self.control = Control(repository, self._manager)
         self.observation = Observation(settings, self.plane)
-        self._sessions = service_of(settings, self.plane, repository, self.page)
+        self._sessions = service_of(settings, self.plane, self._manager, self.page)
         services = Services(
             self.plane,
             self.control if crew is None else crew.control(self.control),
@@ -147,6 +147,8 @@ class Server:
     async def _start(self) -> None:
         """Raises the FatalError that says why this server cannot serve."""
         await asyncio.gather(self._manager.start(), self._open_sessions())
+        if self._sessions is not None:
+            await self._sessions.loaded()
 
     async def _open_sessions(self) -> None:
         if self._sessions is None:

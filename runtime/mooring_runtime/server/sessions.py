@@ -13,7 +13,7 @@ from functools import partial
 from typing import NoReturn
 
 from mooring_runtime.dataplane import DataPlane
-from mooring_runtime.dataplane.carriers import schema_of, unreadable
+from mooring_runtime.dataplane.carriers import needed, schema_of, unreadable
 from mooring_runtime.dataplane.endings import Endings
 from mooring_runtime.dataplane.steps import Sessions
 from mooring_runtime.errors import FatalError
@@ -22,7 +22,7 @@ from mooring_runtime.frontends.http.services import Opening
 from mooring_runtime.frontends.http.sessions import PeerSessionsHandler
 from mooring_runtime.metrics import MetricsPage
 from mooring_runtime.metrics.sessions import SessionStats
-from mooring_runtime.repository import Repository
+from mooring_runtime.repository import Manager
 from mooring_runtime.repository.tasks import on_thread
 from mooring_runtime.server.fronts import Front
 from mooring_runtime.server.replica import Replica
@@ -42,15 +42,20 @@ log = logging.getLogger(__name__)
 
 _LAST_WORDS = 5.0
 """Seconds that a model's own code has at the end for sessions that ended before."""
+_RELEASE = 1.0
+"""Seconds between two looks at versions that were kept for sessions."""
 _NOT_OPEN = "the volume of the sessions is not open yet"
 
 
 class SessionService:
     """Of one server whose settings name a volume for sessions."""
 
-    def __init__(self, settings: ServeSettings, plane: DataPlane, repository: Repository, page: MetricsPage) -> None:
+    def __init__(self, settings: ServeSettings, plane: DataPlane, manager: Manager, page: MetricsPage) -> None:
         self._settings = settings
         self._plane = plane
+        self._manager = manager
+        self._releasing: asyncio.TimerHandle | None = None
+        repository = manager.repository
         self._repository = repository
         self._stats = page.sessions = SessionStats()
         self._give_up = threading.Event()
@@ -87,11 +92,18 @@ class SessionService:
         if self._replica is not None:
             await self._replica.start()
         holder.sweep.start()
+        self._manager.needed = lambda model: needed(self._repository, model, table.schemas)
+        self._release()
         self._plane.sessions = Sessions(self._plane, self._repository, holder, traces)
         self._plane.unopened = None
         if self._replica is None:
             return {}
         return {"peer_port": self._replica.front(self._plane, PeerSessionsHandler(administration))}
+
+    def _release(self) -> None:
+        """Let go of versions that were kept for sessions, from time to time."""
+        self._manager.release()
+        self._releasing = asyncio.get_running_loop().call_later(_RELEASE, self._release)
 
     def _read(self, loop: asyncio.AbstractEventLoop) -> Table:
         settings, stats = self._settings, self._stats
@@ -145,12 +157,21 @@ class SessionService:
             if fingerprint and self.readable(model, version, fingerprint) is not None
         )
 
+    async def loaded(self) -> None:
+        """The models are loaded: bring back versions that are on disk still and that only sessions need."""
+        assert self._table is not None
+        for model, fingerprint, version in list(self._table.schemas):
+            if fingerprint and self.readable(model, version, fingerprint) is not None:
+                await self._manager.bring_back(model, version)
+
     def stop(self) -> None:
         """The server is to end: do not wait for the volume any more."""
         self._give_up.set()
 
     async def close(self) -> None:
         """Every client has its answer: commit what waits, and leave the volume in order."""
+        if self._releasing is not None:
+            self._releasing.cancel()
         if self._replica is not None:
             self._replica.close()
         if self._holder is not None:
@@ -183,8 +204,6 @@ def limits_of(settings: ServeSettings) -> Limits:
     )
 
 
-def service_of(
-    settings: ServeSettings, plane: DataPlane, repository: Repository, page: MetricsPage
-) -> SessionService | None:
+def service_of(settings: ServeSettings, plane: DataPlane, manager: Manager, page: MetricsPage) -> SessionService | None:
     """The sessions of a server; None where the settings name no volume for them."""
-    return None if settings.session_path is None else SessionService(settings, plane, repository, page)
+    return None if settings.session_path is None else SessionService(settings, plane, manager, page)

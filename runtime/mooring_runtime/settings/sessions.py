@@ -38,6 +38,12 @@ class SessionSettings:
     session_ttl: Annotated[float, kinds.duration(), "How long a session may rest before it expires; 0: for ever."] = (
         86400.0
     )
+    version_deadline: Annotated[
+        float,
+        kinds.duration(),
+        "How long a version of a model that is to be served no more stays loaded for sessions whose state no other one "
+        "knows; after it they are refused until a version that knows it is loaded again. 0: until the last has ended.",
+    ] = 86400.0
     max_session_bytes: Annotated[
         int, kinds.size(), "Most bytes of the state of one session; a step that would leave more is refused."
     ] = 64 * 2**20
