@@ -174,7 +174,9 @@ class Handoff:
             entry = self._table.get(key)
             if entry is not None and entry.copy is not None:
                 copy = entry.copy
-                kinds[key.model, copy.version, copy.fingerprint].append((key, copy.size))
+                # What has ended is stepped by nobody any more, so any replica can keep it.
+                state = ("", "") if copy.end is not None else (copy.version, copy.fingerprint)
+                kinds[(key.model, *state)].append((key, copy.size))
         for kind, leaving in kinds.items():
             offer = Offer(*kind, len(leaving), sum(size for _, size in leaving))
             try:

@@ -56,6 +56,7 @@ class Offer(NamedTuple):
     model: str
     version: str
     fingerprint: str
+    """Of the schema of their states; empty: they have none, since they have ended or not begun."""
     sessions: int
     size: int
     """Bytes of their states."""

@@ -120,7 +120,16 @@ class Receiver:
             return Stale()
         if isinstance(message, Ask):
             return Presences(tuple(self._presence(key) for key in message.keys))
-        return Offered(membership.store, self._readable(message.model, message.version, message.fingerprint) or "")
+        return Offered(membership.store, self._objection(message) or "")
+
+    def _objection(self, offer: Offer) -> str | None:
+        """Why sessions like these are not wanted here. It is said before they are frozen: a session that is frozen for
+        a replica which cannot take it answers nobody.
+        """
+        usage = self._table.store.usage()
+        if usage.used + offer.size > usage.limit or usage.free < offer.size:
+            return f"the volume has no room for {offer.size} bytes"
+        return self._readable(offer.model, offer.version, offer.fingerprint) if offer.fingerprint else None
 
     def _presence(self, key: Key) -> Presence:
         phase = self._membership.knows(key)
@@ -152,9 +161,10 @@ class Receiver:
                 )
             if word is not None:
                 return Verdict(word)
-            cause = None if copy.end is not None else self._readable(key.model, copy.version, copy.fingerprint)
-            if cause is not None:
-                return Verdict(Word.LATER, cause)
+            if copy.end is None and copy.fingerprint:
+                cause = self._readable(key.model, copy.version, copy.fingerprint)
+                if cause is not None:
+                    return Verdict(Word.LATER, cause)
             held = copy._replace(phase=Phase.HELD, since=record.epoch, to=None, last_used=self._arrived(idle))
             await self._table.write_all([(entry, Kept(held, state, replies))])
             entry.rewound = held.rewound
