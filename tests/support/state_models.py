@@ -117,3 +117,19 @@ def converter(file: Path, renamed: Sequence[tuple[str, str]], size: int = 1, fac
     inputs = [_tensor(old, [1, size]) for old, _ in renamed]
     outputs = [_tensor(new, [1, size]) for _, new in renamed]
     return save(helper.make_graph(nodes, "converter", inputs, outputs, weights), file)
+
+
+def learned(file: Path, first: Sequence[float] = (1, 2, 3), tensor: TensorProto | None = None) -> Path:
+    """`x` [n, 3] to `y` [n, 3], the sum of what was sent and of `first`, which the file has as the state's value.
+
+    `tensor` is that value in another form.
+    """
+    size = len(first)
+    value = tensor or numpy_helper.from_array(np.array([first], np.float32), "state_in")
+    nodes = [
+        helper.make_node("Add", ["x", "state_in"], ["state_out"]),
+        helper.make_node("Identity", ["state_out"], ["y"]),
+    ]
+    inputs = [_tensor("x", ["n", size]), _tensor("state_in", ["n", size])]
+    outputs = [_tensor("y", ["n", size]), _tensor("state_out", ["n", size])]
+    return save(helper.make_graph(nodes, "learned", inputs, outputs, [value]), file)

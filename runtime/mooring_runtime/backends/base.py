@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
+from types import MappingProxyType
 from typing import Protocol, cast
 
 from mooring_runtime.errors import InferenceFailed, ModelInvalid, UnsafeFormat
@@ -73,6 +74,8 @@ class Backend(Protocol):
     """Bytes of the loaded weights, or of the file where the framework does not tell; for eviction and statistics."""
     pairs: tuple[StatePair, ...] = ()
     """State that the model's own code declares; each stands among the inputs and the outputs of `metadata` as well."""
+    defaults: Mapping[str, TensorSpec] = MappingProxyType({})
+    """Inputs beside those of `metadata` that have a value of the model's own, `default`, when they are not given."""
     session_ended: Callable[[str, Sequence[Tensor], str], None] | None = None
     """What the model's own code does when a session has ended, told its id, its last state and the cause. It is called
     on any thread, blocks, and raises nothing. None: nothing."""
@@ -94,6 +97,10 @@ class Backend(Protocol):
         iterator ends the run. Raises, also while it is read, as `infer` does.
         """
         raise InferenceFailed(f"model '{self.metadata.name}' gives one reply to a request; it cannot stream")
+
+    def default(self, name: str) -> Array:
+        """The value of one of `defaults`. Raises ModelInvalid where it cannot be read."""
+        raise ModelInvalid(f"model '{self.metadata.name}' has no value of its own for '{name}'")
 
     def close(self) -> None:
         """Give back what the model holds; called once, after its last run."""

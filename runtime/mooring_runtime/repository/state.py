@@ -41,17 +41,24 @@ class Shown(NamedTuple):
     """Inputs that are the same in every run."""
 
 
-def find(metadata: ModelMetadata, said: StateConfig, own: Sequence[StatePair] = ()) -> Shown:
+def find(
+    metadata: ModelMetadata,
+    said: StateConfig,
+    own: Sequence[StatePair] = (),
+    defaults: Mapping[str, TensorSpec] = MappingProxyType({}),
+) -> Shown:
     """The state of the model that a backend has loaded, and its other tensors; `own` is what its code declares.
 
+    `defaults` are inputs beside those of `metadata` for which the model has a value: they are state or left alone.
     Initial values that are files are not read. Raises ModelInvalid with all that is wrong with the pairs.
     """
+    takes = {**metadata.inputs, **defaults}
     if own and said.pairs is not None:
         _wrong(metadata, f"its class declares the state {_names(own)}, and mooring.json has state.pairs: keep one")
     named: tuple[PairConfig, ...] = ()
     if not own:
-        named = by_name(metadata, declared=said.declared) if said.pairs is None else said.pairs
-    _check_names(metadata, named)
+        named = by_name(metadata, defaults, declared=said.declared) if said.pairs is None else said.pairs
+    _check_names(metadata, takes, named)
     taken = {pair.input for pair in named} | {pair.input for pair in own}
     given = {pair.output for pair in named} | {pair.output for pair in own}
     constants = _constants(metadata, said, taken)
@@ -62,7 +69,7 @@ def find(metadata: ModelMetadata, said: StateConfig, own: Sequence[StatePair] = 
     pairs = list(own)
     for each in named:
         try:
-            pairs.append(_pair(metadata, each, (*inputs, *outputs)))
+            pairs.append(_pair(takes[each.input], metadata.outputs[each.output], each, (*inputs, *outputs)))
         except ValueError as error:
             faults.append(str(error))
     if faults:
@@ -86,7 +93,7 @@ def find(metadata: ModelMetadata, said: StateConfig, own: Sequence[StatePair] = 
     return Shown(tuple(shown.values()), outputs, tuple(sorted(pairs, key=lambda pair: pair.name)), constants)
 
 
-def by_name(metadata: ModelMetadata, *, declared: bool) -> tuple[PairConfig, ...]:
+def by_name(metadata: ModelMetadata, defaults: Collection[str], *, declared: bool) -> tuple[PairConfig, ...]:
     """The pairs that the names of the tensors tell; `declared`: somebody says that there are some.
 
     An input or output that is half of a pair is an error where there are whole ones, or its name can mean nothing
@@ -95,7 +102,7 @@ def by_name(metadata: ModelMetadata, *, declared: bool) -> tuple[PairConfig, ...
     found: dict[str, str] = {}
     halves: list[str] = []
     plain = declared
-    for name in metadata.inputs:
+    for name in (*metadata.inputs, *defaults):
         possible = partners(name)
         there = [each for each in possible if each in metadata.outputs]
         if len(there) > 1:
@@ -131,10 +138,10 @@ def partners(name: str) -> list[str]:
     return []
 
 
-def _check_names(metadata: ModelMetadata, pairs: Sequence[PairConfig]) -> None:
+def _check_names(metadata: ModelMetadata, takes: Mapping[str, TensorSpec], pairs: Sequence[PairConfig]) -> None:
     faults = []
     for role, specs, names in (
-        ("input", metadata.inputs, [pair.input for pair in pairs]),
+        ("input", takes, [pair.input for pair in pairs]),
         ("output", metadata.outputs, [pair.output for pair in pairs]),
     ):
         for name in dict.fromkeys(names):
@@ -171,9 +178,8 @@ def _constants(metadata: ModelMetadata, said: StateConfig, taken: Collection[str
     return found
 
 
-def _pair(metadata: ModelMetadata, said: PairConfig, others: Sequence[TensorSpec]) -> StatePair:
-    """The pair, checked against the model. Raises ValueError."""
-    taken, given = metadata.inputs[said.input], metadata.outputs[said.output]
+def _pair(taken: TensorSpec, given: TensorSpec, said: PairConfig, others: Sequence[TensorSpec]) -> StatePair:
+    """The pair of these, checked. Raises ValueError."""
     both = f"input '{taken.name}' is {taken.datatype} {list(taken.shape)}, output '{given.name}' is {given.datatype} "
     both += str(list(given.shape))
     sizes = list(zip(taken.shape, given.shape, strict=False))

@@ -39,20 +39,15 @@ def with_state(
     _require_place(metadata, said, backend.pairs, options)
     if said is None or not options.sessions:
         return backend
-    shown = state.find(metadata, said, backend.pairs)
+    shown = state.find(metadata, said, backend.pairs, backend.defaults)
     if not shown.pairs:
         return backend
     if metadata.decoupled:
         raise ModelInvalid(
             f"model '{metadata.name}' has state and gives any number of answers: a step of a session has one answer"
         )
-    initial = {each.input: each.initial for each in said.pairs or () if each.initial is not None}
-    pairs = tuple(
-        state.with_initial(pair, _read(directory / initial[pair.input]), str(directory / initial[pair.input]))
-        if pair.input in initial and not pair.window
-        else pair
-        for pair in shown.pairs
-    )
+    files = {each.input: directory / each.initial for each in said.pairs or () if each.initial is not None}
+    pairs = tuple(_begun(pair, files.get(pair.input), backend) for pair in shown.pairs)
     schema = StateSchema(pairs, said.version)
     traits = metadata.traits._replace(state=schema)
     told = ModelMetadata(metadata.name, metadata.version, metadata.platform, shown.inputs, shown.outputs, traits)
@@ -74,6 +69,17 @@ def _require_place(
             f"model '{metadata.name}': {declares} declares a state, and {SETTING} is not set: name the directory of a "
             "volume there (spec.state of the service), or remove the declaration, so that clients carry the state"
         )
+
+
+def _begun(pair: StatePair, file: Path | None, backend: Backend) -> StatePair:
+    """The pair with the state that a session begins with: of the file, else the model's own, else zeros."""
+    if pair.window:
+        return pair
+    if file is not None:
+        return state.with_initial(pair, _read(file), str(file))
+    if pair.input in backend.defaults:
+        return state.with_initial(pair, backend.default(pair.input), f"the model's own '{pair.input}'")
+    return pair
 
 
 def _read(file: Path) -> Array:

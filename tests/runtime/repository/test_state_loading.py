@@ -210,6 +210,21 @@ def test_a_constant_is_fed_in_every_run(tmp_path: Path) -> None:
     assert outputs[0].tolist() == state[0].tolist() == [[13], [26]]
 
 
+def test_a_first_value_of_the_models_own(tmp_path: Path) -> None:
+    state_models.learned(tmp_path / "model.onnx", (1, 2, 3))
+    backend = stateful(tmp_path)
+    assert list(backend.metadata.inputs) == ["x"]
+    state = first(backend)
+    assert state[0].tolist() == [[1, 2, 3]]
+    outputs, state = step(backend, x([1, 1, 1]), state)
+    outputs, state = step(backend, x([1, 1, 1]), state)
+    assert outputs[0].tolist() == state[0].tolist() == [[3, 4, 5]], "the file's value is where a session begins, only"
+    np.save(tmp_path / "zero.npy", np.zeros((1, 3), np.float32))
+    pair = {"input": "state_in", "output": "state_out", "initial": "zero.npy"}
+    assert first(stateful(tmp_path, {"pairs": [pair]}))[0].tolist() == [[0, 0, 0]]
+    assert loaded(tmp_path, False).metadata.state is None
+
+
 class Faulty(Backend):
     """Gives as the next state what it is told to; `x` [n, 1] comes back as `y`."""
 
