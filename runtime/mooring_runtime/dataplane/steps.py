@@ -12,7 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Protocol
 
-from mooring_runtime.dataplane.carriers import carrier
+from mooring_runtime.dataplane.carriers import carrier, fits
 from mooring_runtime.dataplane.check import check
 from mooring_runtime.dataplane.observer import Observer, Watch
 from mooring_runtime.dataplane.outcomes import Reply, failure
@@ -190,7 +190,10 @@ class Step(Job):
     def _prepare(self, entry: Entry) -> None:
         """Choose who runs it, and hand it over."""
         copy = entry.copy if self.life is steps.Life.GO_ON and entry.state else None
-        model, converter = carrier(self.sessions.repository, self.name, self.version, copy)
+        repository, converter = self.sessions.repository, None
+        model = repository.find(self.name, self.version)
+        if copy is not None and not fits(model, copy.fingerprint):
+            model, converter = carrier(repository, self.name, self.version, copy)
         batcher = model.batcher
         metadata = batcher.metadata
         fitted = check(metadata, self.request)
@@ -280,13 +283,13 @@ class Step(Job):
         holder.room.check(self.key, size)
         goes_on = self.life is steps.Life.GO_ON
         there = entry.copy if not self.epoch else None
-        made = steps.Made(metadata.version, schema.fingerprint, size, holder.now(), call.end)
+        made = _new(steps.Made, (metadata.version, schema.fingerprint, size, holder.now(), call.end))
         copy = steps.advance(there, self.life, made, self.epoch)
         stored = StoredReply(copy.step, self.digest, answered)
         replies = kept_replies(entry.replies, stored) if goes_on else (stored,)
         if there is not None and there.end is None and not goes_on:
             self.before = Kept(there, entry.state, entry.replies)
-        self.kept = Kept(copy, () if call.end else state, replies)
+        self.kept = _new(Kept, (copy, () if call.end else state, replies))
         self.last = state if call.end else ()
         if not holder.write(entry, self.kept, self._written, creates=self.epoch):
             self._look_again()

@@ -9,6 +9,9 @@ from mooring_runtime.sessions.entries import Entry
 from mooring_runtime.sessions.keys import Key
 from mooring_runtime.sessions.store import Change, StoreFailed, StoreFull
 
+_new = tuple.__new__
+"""Makes a named tuple in half the time that its constructor takes."""
+
 
 def nobody(error: RequestError | None) -> None:
     """Nobody is told."""
@@ -33,7 +36,7 @@ def change_of(entry: Entry, kept: Kept | None, new_state: bool) -> Change:
     if kept is None:
         return Change(entry.key, None)
     replies = None if kept.replies is entry.replies and entry.copy is not None else kept.replies
-    return Change(entry.key, kept.copy, kept.state if new_state else None, replies)
+    return _new(Change, (entry.key, kept.copy, kept.state if new_state else None, replies))
 
 
 _WORDS = {Phase.HELD: "active", Phase.MOVING: "moving", Phase.MOVED: "moved"}

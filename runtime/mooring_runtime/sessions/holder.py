@@ -159,7 +159,9 @@ class Holder:
                 return False
             self.room.for_one()
             self.room.births += 1
-        told = partial(self._written, entry, kept, done, bool(creates))
+        told = done
+        if creates or self.limits.evict:
+            told = partial(self._written, entry, kept, done, bool(creates))
         # Only what goes on may be lost with the interval that it falls into: creations and ends are the protocol's own.
         goes_on = before is not None and before.incarnation == kept.copy.incarnation and kept.copy.end is None
         self.table.write(entry, kept, told, lazy=self.limits.lazy and goes_on)
