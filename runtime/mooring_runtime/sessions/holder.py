@@ -91,7 +91,7 @@ class Holder:
             step.refuse(error)
             return
         key = step.key
-        if not self._lanes or key not in self._lanes:
+        if not self._lanes or (key, step.passed_on) not in self._lanes:
             entry = self.table.get(key)
             copy = None if entry is None else entry.copy
             if self._at_home(key, record) if copy is None else copy.phase is Phase.HELD:

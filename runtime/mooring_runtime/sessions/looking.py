@@ -67,8 +67,11 @@ class Looking:
     def __init__(self, table: Table, elsewhere: Elsewhere) -> None:
         self._table = table
         self._elsewhere = elsewhere
-        self.lanes: dict[Key, deque[Step]] = {}
-        """By session; the first step of each is on its way."""
+        self.lanes: dict[tuple[Key, bool], deque[Step]] = {}
+        """By session, and whether the steps were passed on to us; the first step of each is on its way. Those of our own
+        clients may wait for another replica. If steps that were passed on waited behind them, and theirs behind ours
+        there, none would ever come to an end: so they have lanes of their own.
+        """
         self._proved: dict[Key, int] = {}
         """The epochs under which all others have said that they do not have these sessions. Only the place of a session
         may create it, so that stays true for as long as the record does."""
@@ -88,22 +91,24 @@ class Looking:
 
     def seek(self, step: Step) -> None:
         """Find out who holds the session of a step, behind those that are being looked for already."""
-        lane = self.lanes.get(step.key)
+        which = (step.key, step.passed_on)
+        lane = self.lanes.get(which)
         if lane is None:
-            lane = self.lanes[step.key] = deque((step,))
-            self._spawn(self._serve(step.key, lane))
+            lane = self.lanes[which] = deque((step,))
+            self._spawn(self._serve(*which, lane))
         else:
             lane.append(step)
 
-    async def _serve(self, key: Key, lane: deque[Step]) -> None:
+    async def _serve(self, key: Key, passed_on: bool, lane: deque[Step]) -> None:
         """The steps of one lane, one after the other."""
         try:
             while lane:
                 await self._find(lane[0])
                 lane.popleft()
         finally:
-            del self.lanes[key]
-            self._proved.pop(key, None)
+            del self.lanes[key, passed_on]
+            if (key, not passed_on) not in self.lanes:
+                self._proved.pop(key, None)
             for index, step in enumerate(lane):
                 told = f"session '{key.session}': this server is stopping"
                 # What was passed on may have been applied.
@@ -207,7 +212,7 @@ class Looking:
             return at
         if not self.still(epoch):
             return None
-        if key in self.lanes:
+        if (key, False) in self.lanes or (key, True) in self.lanes:
             self._proved[key] = epoch
         return Absent(epoch)
 
