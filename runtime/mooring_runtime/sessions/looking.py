@@ -68,9 +68,9 @@ class Looking:
         self._table = table
         self._elsewhere = elsewhere
         self.lanes: dict[tuple[Key, bool], deque[Step]] = {}
-        """By session, and whether the steps were passed on to us; the first step of each is on its way. Those of our own
-        clients may wait for another replica. If steps that were passed on waited behind them, and theirs behind ours
-        there, none would ever come to an end: so they have lanes of their own.
+        """By session, and whether the steps were passed on to us; the first step of each is on its way. Those of our
+        own clients may wait for another replica. If steps that were passed on waited behind them, and theirs behind
+        ours there, none would ever come to an end: so they have lanes of their own.
         """
         self._proved: dict[Key, int] = {}
         """The epochs under which all others have said that they do not have these sessions. Only the place of a session
