@@ -111,11 +111,13 @@ class LmdbReader:
 
     def read(self, key: Key) -> Kept:
         """See `Store`."""
-        if key in self._aside:
-            raise Corrupt(self._aside[key])
         try:
             with self._map, self._environment.begin(buffers=True) as txn:
                 return records.read(txn, self._databases, key)
+        except KeyError:
+            if key in self._aside:
+                raise Corrupt(self._aside[key]) from None
+            raise
         except Corrupt as error:
             self._set_aside(key, str(error))
             raise

@@ -135,12 +135,17 @@ class LmdbStore(LmdbReader):
         """The first commit of this opening: from it on whoever had the store before us ends."""
         self.boot += 1
         self._own = BOOT.pack(self.boot)
-        with self._environment.begin(write=True, db=self._databases.meta) as txn:
-            if self._new:
-                txn.put(b"store", json.dumps({"format": FORMAT, "id": self.id}).encode())
-            txn.put(b"boot", self._own)
-            txn.put(b"clean", b"0")
-            self._used = self._pages(txn)
+        try:
+            # A full volume is opened too: what is there is read, and ends make room.
+            self._fit((), self._room.reserve)
+            with self._environment.begin(write=True, db=self._databases.meta) as txn:
+                if self._new:
+                    txn.put(b"store", json.dumps({"format": FORMAT, "id": self.id}).encode())
+                txn.put(b"boot", self._own)
+                txn.put(b"clean", b"0")
+                self._used = self._pages(txn)
+        except lmdb.Error as error:
+            raise StoreBroken(f"cannot write to {file}: {error}") from error
         if self._new:
             # LMDB syncs the file, and not the directory that has its name.
             for directory in (file.parent, file.parent.parent):
@@ -227,13 +232,10 @@ class LmdbStore(LmdbReader):
         changes = [change for job in jobs for change in job.changes]
         if any(job.lazy for job in jobs):
             changes = merged(changes)
-        self._fit(changes, spare)
         try:
+            self._fit(changes, spare)
             with self._environment.begin(write=True) as txn:
-                if txn.get(b"boot", db=self._databases.meta) != self._own:
-                    raise self._end(
-                        StoreTaken(f"another process has opened {self.path}: this one no longer writes there")
-                    )
+                self._check_boot(txn)
                 for change in changes:
                     records.apply(txn, self._databases, change)
                 for job in jobs:
@@ -241,19 +243,30 @@ class LmdbStore(LmdbReader):
                 used = self._pages(txn)
         except lmdb.Error as error:
             raise self._failure(error) from error
+        except Dead:
+            raise
         except (ValueError, Corrupt) as error:
             raise StoreFailed(str(error)) from error
+        except Exception as error:
+            # A mistake of ours, before anything was written. A thread that ended by it would leave all clients waiting.
+            log.exception("a commit of sessions failed")
+            raise StoreFailed(f"{type(error).__name__}: {error}") from error
+        for change in changes:
+            if change.copy is None:
+                self._aside.pop(change.key, None)
         self._used = used
         self._options.observe(time.perf_counter() - started, len(changes))
+
+    def _check_boot(self, txn: "lmdb.Transaction[bytes]") -> None:
+        """Raises Dead when another process has opened the store since."""
+        if txn.get(b"boot", db=self._databases.meta) != self._own:
+            raise self._end(StoreTaken(f"another process has opened {self.path}: this one no longer writes there"))
 
     def _put_others(self, txn: "lmdb.Transaction[bytes]", job: Job) -> None:
         if job.record is not None:
             txn.put(b"record", job.record.to_json(), db=self._databases.meta)
         for key, why in job.aside:
             records.set_aside(txn, self._databases, key, why)
-        for change in job.changes:
-            if change.copy is None:
-                self._aside.pop(change.key, None)
         if job.closing:
             txn.put(b"clean", b"1", db=self._databases.meta)
 
@@ -261,7 +274,7 @@ class LmdbStore(LmdbReader):
         """Let the map be as large as this commit may make the file."""
         wanted = sum(map(_bytes, changes)) + len(changes) * _BYTES_A_CHANGE
         end = (self._environment.info()["last_pgno"] + 1) * self._page
-        size = self._room.ceiling(end, wanted) + spare
+        size = max(self._room.ceiling(end, wanted), end) + spare
         size -= size % self._page
         if size != self._size:
             with self._map:

@@ -12,7 +12,7 @@ from mooring_runtime.sessions.copies import End, Phase, Target
 from mooring_runtime.sessions.encoding import state_digest
 from mooring_runtime.sessions.lmdb_store import StoreOptions, open_store, read_only
 from mooring_runtime.sessions.record import Record
-from mooring_runtime.sessions.store import Change, Corrupt, Done, StoreFailed
+from mooring_runtime.sessions.store import Change, Corrupt, Done, StoreFailed, StoreFull
 from tests.support.stores import Commits, Deadly, change, kept, key, noise, opened, reply, shown, state
 
 
@@ -225,6 +225,42 @@ async def test_a_change_that_leaves_a_torn_session_as_it_is_fails(tmp_path: Path
         assert await commits.commit(Change(key(), change(4).copy)) is not None
         assert await commits.commit(change(5)) is None
         assert shown(store.read(key())) == shown(kept(change(5)))
+
+
+async def test_a_session_that_comes_anew_in_the_place_of_a_torn_one_is_read(tmp_path: Path) -> None:
+    with opened(tmp_path) as store:
+        await Commits(store).commit(change(4))
+    _tear(tmp_path, b"c", 20)
+    with opened(tmp_path) as store:
+        assert list(store.copies()) == []
+        await Commits(store).commit(change(9))
+        assert shown(store.read(key())) == shown(kept(change(9)))
+        # For people to look at, until the session is deleted.
+        assert list(store.quarantined()) == [key()]
+
+
+async def test_a_mistake_in_one_commit_fails_it_and_the_next_is_made(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with opened(tmp_path) as store:
+        commits = Commits(store)
+        bad = change(1)._replace(state=(3,))  # type: ignore[arg-type]
+        failed = await commits.commit(bad)
+        assert isinstance(failed, StoreFailed)
+        assert "TypeError" in str(failed)
+        assert await commits.commit(change(1)) is None
+    assert "a commit of sessions failed" in caplog.text
+
+
+async def test_a_limit_below_what_is_there_stops_what_grows_and_nothing_else(tmp_path: Path) -> None:
+    with opened(tmp_path) as store:
+        await Commits(store).all([change(1, number, tensors=noise(2**20)) for number in range(6)])
+    with opened(tmp_path, StoreOptions(limit=2**21)) as store:
+        commits = Commits(store)
+        assert len(list(store.copies())) == 6
+        assert store.read(key(5)).copy.step == 1
+        assert isinstance(await commits.commit(change(1, 7, tensors=noise(2**20))), StoreFull)
+        assert await commits.commit(Change(key(5), None)) is None
 
 
 # --- opening

@@ -96,6 +96,16 @@ async def test_all_that_makes_room_is_possible_when_there_is_none(volume: tuple[
         assert store.read(key("new")).copy.step == 1
 
 
+async def test_a_full_volume_is_opened_again_and_again(volume: tuple[Path, StoreOptions]) -> None:
+    path, options = volume
+    with opened(path, options) as store:
+        fit = await _fill(Commits(store))
+    for boot in range(2, 30):
+        with opened(path, options) as store:
+            assert (store.boot, store.clean, len(list(store.copies()))) == (boot, True, fit)
+            assert await Commits(store).commit(change(1, "new", tensors=noise(_MIB))) is not None
+
+
 async def test_sessions_go_on_when_there_is_room_again(volume: tuple[Path, StoreOptions]) -> None:
     path, options = volume
     with opened(path, options) as store:
