@@ -24,6 +24,10 @@ class Turn(Protocol):
         """It cannot come: what is on disk of the session cannot be read. `done` is not to be called."""
 
 
+NO_TURNS: deque[Turn] = deque(maxlen=0)
+"""Of every session at rest: an empty deque of its own would take more memory than all else that is known of it."""
+
+
 class Entry:
     """One session. Only who has its turn reads `state` and `replies`, or writes."""
 
@@ -54,7 +58,8 @@ class Entry:
         self.replies: tuple[StoredReply, ...] = ()
         self.read = copy is None
         """`state` and `replies` are what the disk has; else they are only there."""
-        self.queue: deque[Turn] = deque()
+        self.queue = NO_TURNS
+        """Those that wait, behind the one that has begun."""
         self.busy = False
         """A turn has begun, or is about to."""
         self.beginning = False

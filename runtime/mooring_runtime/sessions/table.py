@@ -9,6 +9,7 @@ write lets memory go ahead of the disk; when its commit fails, memory is thrown 
 """
 
 import asyncio
+import gc
 from collections import Counter, OrderedDict, deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +22,7 @@ from mooring_runtime.errors.sessions import SessionUnavailable
 from mooring_runtime.metrics.sessions import SessionStats
 from mooring_runtime.sessions.changes import change_of, last_used, lost, nobody, refusal, until, word
 from mooring_runtime.sessions.copies import Copy, Kept, Phase
-from mooring_runtime.sessions.entries import Entry, Turn, Waiting
+from mooring_runtime.sessions.entries import NO_TURNS, Entry, Turn, Waiting
 from mooring_runtime.sessions.keys import Key
 from mooring_runtime.sessions.store import Change, Corrupt, Store, StoreFailed
 
@@ -60,11 +61,22 @@ class Table:
         self._entries: dict[Key, Entry] = {}
         self._warm: OrderedDict[Key, Entry] = OrderedDict()
         """Those at rest whose states are in memory, the one that was used last at the end."""
-        for key, copy in sorted(store.copies(), key=last_used):
-            entry = self._entries[key] = Entry(key, copy)
-            entry.rewound = copy.rewound or (unsure and copy.live)
-            self._recount(entry, None, copy)
+        self._open(unsure)
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="session-reader")
+
+    def _open(self, unsure: bool) -> None:
+        enabled = gc.isenabled()
+        gc.disable()  # It would look at all of them again and again while they are made, and find nothing.
+        try:
+            for key, copy in sorted(self.store.copies(), key=last_used):
+                entry = self._entries[key] = Entry(key, copy)
+                entry.rewound = copy.rewound or (unsure and copy.live)
+                self._count(key, copy, 1)
+                if copy.phase is Phase.HELD:
+                    (self.idle if copy.end is None else self.ended)[key] = entry
+        finally:
+            if enabled:
+                gc.enable()
 
     # --- looking
 
@@ -99,6 +111,8 @@ class Table:
         if entry is None:
             entry = self._entries[key] = Entry(key, None)
         if entry.busy:
+            if entry.queue is NO_TURNS:
+                entry.queue = deque()
             entry.queue.append(turn)
         else:
             entry.busy = True
@@ -177,6 +191,7 @@ class Table:
     def _rest(self, entry: Entry) -> None:
         """Nobody wants anything of it any more, for now."""
         entry.busy = False
+        entry.queue = NO_TURNS
         if entry.copy is None and not entry.pending:
             self._entries.pop(entry.key, None)
         elif entry.read and entry.copy is not None:
@@ -341,15 +356,10 @@ class Table:
 
     def _recount(self, entry: Entry, before: Copy | None, after: Copy | None) -> None:
         key = entry.key
-        for copy, by in ((before, -1), (after, 1)):
-            if copy is None:
-                continue
-            self.counts[key.model, word(copy)] += by
-            if copy.phase is not Phase.MOVED and copy.end is None:
-                schema = (key.model, copy.fingerprint, copy.version)
-                self.schemas[schema] += by
-                if not self.schemas[schema]:
-                    del self.schemas[schema]
+        if before is not None:
+            self._count(key, before, -1)
+        if after is not None:
+            self._count(key, after, 1)
         self.idle.pop(key, None)
         self.ended.pop(key, None)
         if after is not None and after.phase is Phase.HELD:
@@ -358,6 +368,14 @@ class Table:
             change.set_result(None)
         if self.watch is not None:
             self.watch(key, before, after)
+
+    def _count(self, key: Key, copy: Copy, by: int) -> None:
+        self.counts[key.model, word(copy)] += by
+        if copy.phase is not Phase.MOVED and copy.end is None:
+            schema = (key.model, copy.fingerprint, copy.version)
+            self.schemas[schema] += by
+            if not self.schemas[schema]:
+                del self.schemas[schema]
 
     def close(self) -> None:
         """Let no turn begin any more, commit what waits, and close the store; blocks."""
