@@ -31,6 +31,7 @@ class Fleet:
 
     def __init__(self, folder: Path, model: Path, count: int, **variables: str) -> None:
         self._folder, self._model, self._variables = folder, model, variables
+        self.scheme = "https" if "tls_cert_file" in variables else "http"
         self.hosts = [f"127.0.0.1{ordinal}" for ordinal in range(count)]
         self.port = free_port(self.hosts)
         (folder / "token").write_text(TOKEN)
@@ -42,7 +43,7 @@ class Fleet:
             "host": self.hosts[ordinal],
             "ordinal": str(ordinal),
             "session_path": str(self._folder / f"volume{ordinal}"),
-            "peer_address": f"http://127.0.0.1{{ordinal}}:{self.port}",
+            "peer_address": f"{self.scheme}://127.0.0.1{{ordinal}}:{self.port}",
             "peer_port": str(self.port),
             "peer_token_file": str(self._folder / "token"),
             **self._variables,
@@ -102,11 +103,7 @@ class Fleet:
 
     def step(self, ordinal: int, session: str, number: int, value: float = 1.0) -> tuple[int, Any, dict[str, str]]:
         """A numbered step of an accumulator's session; status, JSON, headers."""
-        body = {
-            "inputs": [{"name": "x", "shape": [1, 1], "datatype": "FP32", "data": [value]}],
-            "parameters": {"sequence_id": session, "sequence_start": number == 1, "sequence_step": number},
-        }
-        request = post("/v2/models/m/infer", json.dumps(body).encode(), "Connection: close")
+        request = step_bytes(session, number, value)
         status, headers, answer = exchange(self.servers[ordinal].port, request, self.hosts[ordinal])
         return status, json.loads(answer), headers
 
@@ -115,6 +112,15 @@ class Fleet:
         status, document, _ = self.step(ordinal, session, number, value)
         assert status == 200, document
         return float(document["outputs"][0]["data"][0])
+
+
+def step_bytes(session: str, number: int, value: float = 1.0) -> bytes:
+    """A numbered step of an accumulator's session."""
+    body = {
+        "inputs": [{"name": "x", "shape": [1, 1], "datatype": "FP32", "data": [value]}],
+        "parameters": {"sequence_id": session, "sequence_start": number == 1, "sequence_step": number},
+    }
+    return post("/v2/models/m/infer", json.dumps(body).encode(), "Connection: close")
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ import ssl
 from collections import defaultdict, deque
 from pathlib import Path
 from typing import Final, cast
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import httptools
 
@@ -199,11 +199,14 @@ class PeerClient:
     def _request(self, ordinal: int, envelope: Envelope, method: str, path: str, body: bytes) -> bytes:
         sender = b"" if envelope.sender is None else b"%b: %d\r\n" % (FROM, envelope.sender)
         store = b"%b: %b\r\n" % (STORE, envelope.store.encode("latin-1", "replace")) if envelope.store else b""
-        host = urlsplit(self._address.format(ordinal=ordinal)).netloc.encode()
+        host = self._url(ordinal).netloc.encode()
         line = b"%b %b HTTP/1.1\r\nHost: %b\r\n" % (method.encode(), path.encode(), host)
         token = b"Authorization: Bearer %b\r\n" % self._token.read()
         meant = b"%b: %d\r\n%b%b: %d\r\n" % (TO, ordinal, store, EPOCH, envelope.epoch)
         return b"".join((line, token, sender, meant, b"Content-Length: %d\r\n\r\n" % len(body), body))
+
+    def _url(self, ordinal: int) -> SplitResult:
+        return urlsplit(self._address.replace("{ordinal}", str(ordinal)))
 
     async def _exchange(self, ordinal: int, request: bytes, *, whatever: bool = False) -> _Answered:
         line = self._kept(ordinal) or await self._connect(ordinal)
@@ -241,7 +244,7 @@ class PeerClient:
             self._sweeping = loop.call_later(_IDLE, self._sweep)
 
     async def _connect(self, ordinal: int) -> _Line:
-        address = urlsplit(self._address.format(ordinal=ordinal))
+        address = self._url(ordinal)
         port = address.port or (443 if self._tls is not None else 80)
         loop = asyncio.get_running_loop()
         try:

@@ -156,6 +156,11 @@ def _session_faults(settings: ServeSettings) -> dict[str, str]:
             f"MOORING_PEER_ADDRESS is not set: it must be {kinds.peer_address().allowed}, so that replicas find "
             "each other"
         )
+    elif settings.peer_address.startswith("https://") and settings.tls_cert_file is None:
+        found["peer_address"] = (
+            f"MOORING_PEER_ADDRESS is {settings.peer_address}: for https the peer port shows the certificate of "
+            "MOORING_TLS_CERT_FILE, which is not set; set it and MOORING_TLS_KEY_FILE"
+        )
     if settings.peer_token_file is None:
         found["peer_token_file"] = (
             "MOORING_PEER_TOKEN_FILE is not set: it must be a file, so that only replicas are taken for replicas"

@@ -1,5 +1,6 @@
 """Real replicas that speak over real sockets: hops, resizes, deaths, and who is not let in."""
 
+import ssl
 import time
 from pathlib import Path
 
@@ -8,8 +9,9 @@ import pytest
 from mooring_runtime.sessions.keys import Key
 from mooring_runtime.sessions.placement import place
 from mooring_runtime.sessions.record import Record
-from tests.support.peer_fleet import fleet
-from tests.support.runtime_process import connect
+from tests.support.certificates import authority, signed
+from tests.support.peer_fleet import Fleet, fleet, step_bytes
+from tests.support.runtime_process import connect, read_reply
 from tests.support.state_models import accumulator
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(90)]
@@ -107,6 +109,34 @@ def test_the_mounted_record_is_read_when_it_changes(model: Path, tmp_path: Path)
         file.unlink()
         replicas.start(0).ready()
         assert replicas.report(0)["record"]["epoch"] == 4
+
+
+def test_replicas_speak_over_tls_to_those_that_their_authority_has_signed(model: Path, tmp_path: Path) -> None:
+    mine, file = next(name for name in SESSIONS if place(Key("m", name), 2) == 1), tmp_path / "record.json"
+    file.write_bytes(Record(1, 2).to_json())
+    ours, other = authority(tmp_path, "ours"), authority(tmp_path, "other")
+    shown = signed(ours, tmp_path, "replica", "127.0.0.10", "127.0.0.11")
+    settings = {
+        "membership_file": str(file),
+        "tls_cert_file": str(shown.certificate),
+        "tls_key_file": str(shown.key),
+        "peer_ca_file": str(ours.certificate),
+    }
+    trusting = ssl.create_default_context(cafile=str(ours.certificate))
+
+    def ask(replicas: Fleet, number: int) -> tuple[int, bytes]:
+        host = replicas.hosts[0]
+        with trusting.wrap_socket(connect(replicas.servers[0].port, host), server_hostname=host) as connection:
+            connection.sendall(step_bytes(mine, number))
+            status, _, body = read_reply(connection)
+        return status, body
+
+    with fleet(tmp_path, model, 2, None, **settings) as replicas:
+        assert ask(replicas, 1)[0] == 200
+        replicas.kill(0)
+        replicas.start(0, peer_ca_file=str(other.certificate)).ready()
+        status, body = ask(replicas, 2)
+        assert (status, b'"owner-down"' in body, b"CERTIFICATE_VERIFY_FAILED" in body) == (503, True, True)
 
 
 def test_an_answer_that_is_lost_is_no_reason_to_send_a_step_elsewhere(model: Path, tmp_path: Path) -> None:
