@@ -212,6 +212,8 @@ class Handoff:
                 batch = [handed for task in ended if (handed := task.result()) is not None]
                 if batch:
                     answers = await self._send(target, batch)
+                # Under another record those that wait may have another place, or none to go to.
+                answers = answers and self._membership.epoch == record.epoch
         finally:
             for task in freezing:
                 task.cancel()
