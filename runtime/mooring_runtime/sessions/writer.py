@@ -75,7 +75,7 @@ class Writer:
 
         # Not by way of the loop, which may not run yet, or no more.
         self._jobs.put(job._replace(done=_Direct(done)))
-        while not ended.wait(1.0):
+        while not ended.wait(0.1):
             if not self._thread.is_alive():
                 return StoreFailed("the store has ended")
         return outcome[0]
