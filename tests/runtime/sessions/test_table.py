@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import pytest
@@ -247,9 +249,19 @@ async def test_a_rewind_that_nobody_was_told_of_is_remembered() -> None:
         assert (entry.rewound, entry.copy is not None and entry.copy.step) == (True, 1)
 
 
+class AtOnce(ThreadPoolExecutor):
+    """Does what it is given inside the call."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
+        done: Future[Any] = Future()
+        done.set_result(fn(*args, **kwargs))
+        return done
+
+
 async def test_a_later_write_that_is_on_disk_makes_up_for_a_lazy_one_that_is_not() -> None:
     store = MemoryStore(filled(KEY))
     table = Table(store, 2**20)
+    table._reader = AtOnce()
     async with table.turn(KEY) as entry:
         table.write(entry, kept(2), lambda _: None, lazy=True)
         store.hold()
@@ -260,6 +272,7 @@ async def test_a_later_write_that_is_on_disk_makes_up_for_a_lazy_one_that_is_not
     store.release(1)
     await settle()
     assert entry.lost
+    assert entry.pending == 1
     turn = Held()
     table.enqueue(KEY, turn)
     await settle()
