@@ -15,11 +15,13 @@ if TYPE_CHECKING:
 
 
 class Client:
-    """Odd ones number their steps; even ones only the first, so that it can be repeated. Every third one ends."""
+    """Odd ones number their steps; even ones only the first, so that it can be repeated. Every third one ends; every
+    fifth one has its id made by the server.
+    """
 
     def __init__(self, world: "World", key: Key, number: int) -> None:
         self._world, self._key = world, key
-        self._numbered, self._ends = number % 2 == 1, number % 3 == 1
+        self._numbered, self._ends, self._new = number % 2 == 1, number % 3 == 1, number % 5 == 4
         self._step = 0
 
     def __str__(self) -> str:
@@ -33,8 +35,11 @@ class Client:
             await asyncio.sleep(world.random.expovariate(1 / world.scenario.pause))
             numbered = self._numbered or step == 1
             ends = self._ends and step == steps
-            call = SessionCall(self._key.session, start=step == 1, end=ends, step=step if numbered else None)
-            if numbered and world.chance(world.scenario.impatient):
+            new = self._new and step == 1
+            call = SessionCall(self._key.session, step == 1, ends, step=step if numbered else None)
+            if new:
+                call = SessionCall("", new=True)
+            elif numbered and world.chance(world.scenario.impatient):
                 world.spawn(self._send(call, step))
             while not world.violations:
                 if await self._send(call, step):
@@ -48,10 +53,8 @@ class Client:
         judge = self._world.judge
         try:
             response = await self._request(call, value)
-        except OutcomeUnknown:
-            return call.step is None
-        except Unanswered:
-            return call.step is None
+        except (OutcomeUnknown, Unanswered):
+            return call.step is None and not call.new  # Whose id was lost begins another one.
         except (SessionUnavailable, PeerFailed):
             return False
         except RequestError as error:
@@ -60,6 +63,9 @@ class Client:
             if not over and not late:
                 judge.object(f"{self._key.session}: step {value} of its client is refused: {error!r}")
             return True
+        if call.new:
+            assert response.session is not None
+            self._key = Key("m", response.session.id)
         log = [int(each) for each in response.outputs[0].array.tolist()]
         if not log or log[-1] != value or value > self._world.scenario.steps:
             judge.object(f"{self._key.session}: step {value} is answered with {log}")
