@@ -85,7 +85,7 @@ class DataPlane:
                 flight: _Flight | Step = _Flight(self, model, metadata, request, reply)
             else:
                 flight = self._step(metadata, request, reply)
-                flight.version, flight.passed_on = version, passed_on
+                flight.model, flight.version, flight.passed_on = model, version, passed_on
         except RequestError as error:
             stats.rejected[error.cause] += 1
             stats.failures["REJECTED"] += 1

@@ -8,6 +8,7 @@ sessions share runs; two of one session never do, for the second has no turn bef
 
 import asyncio
 import logging
+import math
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Protocol
@@ -101,6 +102,8 @@ class Step(Job):
     begun = ran = 0.0
     """When its turn came, and when its run ended, by the data plane's clock."""
     run: Run | None = None
+    waits: asyncio.TimerHandle | None = None
+    """Ends it when its timeout passes before its turn."""
     last: State = ()
     """The state with which it has ended its session."""
     _digest: bytes | None = None
@@ -122,7 +125,19 @@ class Step(Job):
 
     def submit(self) -> None:
         """Have it applied."""
+        if self.deadline != math.inf:
+            # The batcher watches over those that wait for a run alone, and the step before this one may take long.
+            left = self.deadline - self.sessions.plane.clock()
+            self.waits = asyncio.get_running_loop().call_later(max(0.0, left), self._late)
         self.sessions.holder.submit(self)
+
+    def _late(self) -> None:
+        """Its timeout has passed; one that has its turn is the batcher's to watch."""
+        if self.entry is None and self.batcher is None and self.sessions.holder.withdraw(self):
+            waited = self.sessions.plane.clock() - self.arrived
+            self.fail(
+                QueueTimeout(f"the request waited {waited:.3g} s and its timeout passed before its session was free")
+            )
 
     # --- what the holder asks and tells
 
@@ -378,7 +393,7 @@ class Step(Job):
         self.cancelled = True
         if self.batcher is not None:
             self.batcher.take_back(self)
-        elif self.entry is None and self.sessions.holder.table.withdraw(self.key, self):
+        elif self.entry is None and self.sessions.holder.withdraw(self):
             self._end(Cancelled("the client hung up before its request ran"))
 
     def _end(self, outcome: InferResponse | RequestError) -> None:
@@ -386,6 +401,9 @@ class Step(Job):
         reply, self.reply = self.reply, None
         entry, self.entry = self.entry, None
         plane = self.sessions.plane
+        if self.waits is not None:
+            self.waits.cancel()
+            self.waits = None
         if reply is not None:
             plane.pending -= 1
             if self.watch is not None and plane.observer is not None:

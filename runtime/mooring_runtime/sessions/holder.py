@@ -99,6 +99,10 @@ class Holder:
                 return
         self.seek(step)
 
+    def withdraw(self, step: Step) -> bool:
+        """Take back a step whose turn has not come, and that is not on its way; whether it was still waiting."""
+        return self.table.withdraw(step.key, step) or self._looking.withdraw(step)
+
     def _mint(self, step: Step, record: Record) -> None:
         ordinal = self.elsewhere.ordinal
         key = Key(step.key.model, mint(ordinal))

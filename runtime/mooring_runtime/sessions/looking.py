@@ -99,6 +99,14 @@ class Looking:
         else:
             lane.append(step)
 
+    def withdraw(self, step: Step) -> bool:
+        """Take back a step that waits behind others of its lane; whether it did."""
+        lane = self.lanes.get((step.key, step.passed_on))
+        if lane is None or step is lane[0] or step not in lane:
+            return False
+        lane.remove(step)
+        return True
+
     async def _serve(self, key: Key, passed_on: bool, lane: deque[Step]) -> None:
         """The steps of one lane, one after the other."""
         try:

@@ -248,6 +248,25 @@ async def test_a_step_that_runs_is_applied_whole_and_the_session_can_be_used() -
     assert len(asked.answers) == 1
 
 
+async def test_a_timeout_that_passes_before_the_turn() -> None:
+    """However long the step before it takes: a run that hangs would else keep all others of its session waiting."""
+    served = SessionPlane()
+    on_thread(served)
+    assert served.adder.gate is not None
+    first = served.begin(SessionCall("s", start=True))
+    await settle()
+    asked = Asked()
+    tensors = (Tensor("x", "FP32", np.ones((1, 1), np.float32)),)
+    request = InferRequest(tensors, timeout=0.001, session=SessionCall("s"))
+    served.plane.infer(MODEL, None, lambda _: request, asked.reply)
+    assert cause(await asked.outcome()) == ("timeout", "no")
+    assert first.answers == []
+    served.adder.gate.release(2)
+    assert summed(await first.outcome()) == 1
+    assert await served.sum("s", 2) == 3, "it was not applied"
+    assert served.plane.pending == 0
+
+
 async def test_a_timeout_that_passes_before_the_run() -> None:
     served = SessionPlane()
     on_thread(served)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from mooring_runtime.errors import RequestError
+from mooring_runtime.errors import Cancelled, RequestError
 from mooring_runtime.errors.sessions import (
     BadSession,
     OutcomeUnknown,
@@ -288,6 +288,20 @@ async def test_steps_that_are_looked_for_do_not_overtake_each_other() -> None:
         await each.outcome()
     steps = [request.request.session.step for _, request in others.passed if request.request.session is not None]
     assert steps == [1, 2, 3, 4]
+
+
+async def test_a_step_that_waits_behind_one_that_is_looked_for_can_be_withdrawn() -> None:
+    served, others = member()
+    first, second, third = (served.begin(SessionCall(named(THERE), step=number)) for number in (1, 2, 3))
+    for asked in (first, second):
+        assert asked.ticket is not None
+        asked.ticket.cancel()
+    assert [cause(each) for each in second.answers] == [(Cancelled.cause, "no")]
+    assert first.answers == [], "it is on its way, and tells when it can"
+    assert cause(await first.outcome()) == (Cancelled.cause, "no")
+    await third.outcome()
+    assert [request.request.session for _, request in others.passed] == [SessionCall(named(THERE), step=3)]
+    assert served.plane.pending == 0
 
 
 # --- moving
