@@ -1,11 +1,13 @@
 """Replicas, clients and an operator in virtual time, and what may go wrong between them, all from one seed."""
 
 import asyncio
+import os
 import random
 from collections import Counter
 from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from unittest import mock
 
 from mooring_runtime.sessions.handoff import Point
 from mooring_runtime.sessions.keys import Key
@@ -86,7 +88,9 @@ class World:
 
     def run(self) -> "World":
         """Live it."""
-        clock.run(self._live())
+        # Ids are made of what the system gives; here that comes from the seed, too.
+        with mock.patch.object(os, "urandom", self.random.randbytes):
+            clock.run(self._live())
         return self
 
     async def _live(self) -> None:
