@@ -118,9 +118,9 @@ class Nemesis:
             await self.links.alive(replica.ordinal, alive=False)
         await asyncio.sleep(seconds)
         replica.start()
-        if self.links is not None:
-            await self.links.alive(replica.ordinal, alive=True)
         await replica.ready()
+        if self.links is not None:  # Before it listens nobody may be let in on its behalf.
+            await self.links.alive(replica.ordinal, alive=True)
 
     @staticmethod
     async def _pause(replica: Replica, seconds: float) -> None:
