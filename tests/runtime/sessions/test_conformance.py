@@ -29,6 +29,7 @@ def test_no_step_is_lost_doubled_or_mixed(name: str, long: bool) -> None:
         assert World(seed, scenario, faults).run().violations == [], f"seed {seed} of {name}"
 
 
+@pytest.mark.timeout(20)  # Hundreds of steps, and a machine that has others to serve.
 @pytest.mark.parametrize("point", list(Point))
 def test_either_side_may_die_at_each_point_of_a_handoff(point: Point) -> None:
     crashes: Counter[Point | None] = Counter()
