@@ -45,12 +45,13 @@ class Operator:
         for ordinal, report in enumerate(reports):
             if report is not None:
                 assert self.stores.setdefault(ordinal, report["store"]) == report["store"], "a volume was replaced"
-        following = self._next(reports)
+        following = self.following(reports)
         if following is not None:
             self.record = following
             self.seen.append(following.to_json().decode())
 
-    def _next(self, reports: Sequence[dict[str, Any] | None]) -> Record | None:
+    def following(self, reports: Sequence[dict[str, Any] | None]) -> Record | None:
+        """The record to write next, by what the replicas report; None: the present one stays."""
         now = self.record
         if self.wanted != now.size and all(ordinal in self.stores for ordinal in range(self.wanted)):
             past = tuple(sorted({*now.past, now.size}))
