@@ -115,8 +115,9 @@ class _Line(asyncio.Protocol):
         self._begin()
 
     async def exchange(self, request: bytes) -> _Answered:
-        """Send a request and wait for its answer. Raises Unanswered; whoever gives up must close the line."""
-        assert self.transport is not None
+        """Send a request and wait for its answer. Raises Unreachable, Unanswered; who gives up must close the line."""
+        if self.transport is None:
+            raise Unreachable("the connection was closed as soon as it was there")
         self._awaited = asyncio.get_running_loop().create_future()
         self.transport.write(request)
         return await self._awaited
