@@ -39,7 +39,8 @@ class Client:
             call = SessionCall(self._key.session, step == 1, ends, step=step if numbered else None)
             if new:
                 call = SessionCall("", new=True)
-            elif numbered and world.chance(world.scenario.impatient):
+            elif numbered and not self._ends and world.chance(world.scenario.impatient):
+                # Not where the session ends: a start that comes when all is forgotten is one.
                 world.spawn(self._send(call, step))
             while not world.violations:
                 if await self._send(call, step):

@@ -38,7 +38,7 @@ class Forgetful(budget.Limits):
 
     @property
     def remembered(self) -> int:
-        return 300
+        return 1500
 
 
 LIMITS = Forgetful()
