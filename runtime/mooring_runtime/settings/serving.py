@@ -173,7 +173,7 @@ class LimitSettings:
         "The protocol's own limit is 2 GiB.",
     ] = 2**31 - 1
     header_timeout: Annotated[
-        float, kinds.seconds(0.05, 3600), "Time for a client to send a request's line and headers."
+        float, kinds.seconds(0.05, 3600), "Time for a client to send a request's line and headers, from the first byte."
     ] = 10.0
     body_timeout: Annotated[
         float,
@@ -184,8 +184,8 @@ class LimitSettings:
     idle_timeout: Annotated[
         float,
         kinds.seconds(0.05, 86400),
-        "How long a connection may rest between requests; more than the 600 s of common load balancers, "
-        "so that it is they who close it.",
+        "How long a connection may rest, before its first request and between two; more than the 600 s of common load "
+        "balancers, so that it is they who close it.",
     ] = 620.0
     write_timeout: Annotated[
         float, kinds.seconds(0.05, 3600), "How long a client may take nothing of an answer before it is cut off."

@@ -228,6 +228,19 @@ def test_a_long_body_that_comes_fast_enough_is_taken() -> None:
     assert bodies(line.received) == [b"x" * 20480]
 
 
+def test_a_connection_made_ahead_of_need_may_rest_as_long_as_a_used_one() -> None:
+    line = Line(echo, LIMITS)
+    line.pass_time(59)
+    assert not line.transport.closed
+    line.send(get("/a"))
+    line.pass_time(0.1)
+    assert line.received.startswith(b"HTTP/1.1 200 OK\r\n")
+    unused = Line(echo, LIMITS)
+    unused.pass_time(61)
+    assert unused.transport.closed
+    assert unused.received == b""
+
+
 def test_a_connection_at_rest_is_closed_without_a_word() -> None:
     line = Line(echo, LIMITS)
     line.send(get("/a"))
@@ -236,13 +249,6 @@ def test_a_connection_at_rest_is_closed_without_a_word() -> None:
     line.pass_time(2)
     assert line.transport.closed
     assert bodies(line.received) == [b"/a"]
-
-
-def test_a_connection_that_never_speaks_is_closed() -> None:
-    line = Line(echo, LIMITS)
-    line.pass_time(1)
-    assert line.transport.closed
-    assert line.received == b""
 
 
 def test_a_long_run_is_not_cut_off() -> None:

@@ -69,7 +69,7 @@ class Faulty(Connection):
 
 
 async def test_the_fault_of_one_connection_leaves_the_others_their_limits(caplog: pytest.LogCaptureFixture) -> None:
-    shared = Shared(lambda request, respond: None, Limits(header_timeout=0.02))
+    shared = Shared(lambda request, respond: None, Limits(idle_timeout=0.02))
     listener = Listener(shared, "127.0.0.1", 0, "X", connect=lambda: Faulty(shared))
     await listener.start()
     for _ in range(2):

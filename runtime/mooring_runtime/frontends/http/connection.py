@@ -74,7 +74,9 @@ class Connection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
         self._shared.connections.add(self)
         self._shared.empty.clear()
-        self.deadline = self._shared.now + self._limits.header_timeout
+        # Pools and proxies connect ahead of need: a connection that has not been used yet is one at rest. Closed
+        # sooner, it would fail the request that is just being sent on it.
+        self.deadline = self._shared.now + self._limits.idle_timeout
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone, and with it what waits for its client."""
