@@ -112,7 +112,7 @@ def _tensor(data: memoryview, at: int) -> tuple[Tensor, int]:
 
 # --- the copy
 
-_COPY = struct.Struct(f"<IBBBxIQQQqqQ{KEPT_REPLIES}Q")
+_COPY = struct.Struct(f"<IBBBBIQQQqqQ{KEPT_REPLIES}Q")
 _ENDED, _MOVING_TO, _REWOUND, _STATE = 1, 2, 4, 8
 
 
@@ -125,6 +125,8 @@ class CopyRecord(NamedTuple):
     session has no state."""
     slots: Slots
     """Where its replies are."""
+    rest: bytes = b""
+    """The end of the state's record, see `split`."""
 
 
 class Ties(NamedTuple):
@@ -133,11 +135,12 @@ class Ties(NamedTuple):
     incarnation: int
     state: int | None
     slots: Slots
+    rest: bytes
 
 
 def encode_copy(name: bytes, record: CopyRecord) -> bytes:
     """The bytes of a copy that stands under `name`. Raises ValueError for a text that is too long."""
-    copy, state, slots = record
+    copy, state, slots, rest = record
     flags = (
         _ENDED * (copy.end is not None)
         | _MOVING_TO * (copy.to is not None)
@@ -149,6 +152,7 @@ def encode_copy(name: bytes, record: CopyRecord) -> bytes:
         FORMAT,
         copy.phase,
         flags,
+        len(rest),
         state or 0,
         copy.since,
         copy.incarnation,
@@ -163,7 +167,7 @@ def encode_copy(name: bytes, record: CopyRecord) -> bytes:
         tail += struct.pack("<qQ", copy.end.time, copy.end.step) + _texts(copy.end.cause)
     if copy.to is not None:
         tail += _CRC.pack(copy.to.ordinal) + _texts(copy.to.store)
-    body = fixed[_CRC.size :] + tail
+    body = fixed[_CRC.size :] + tail + rest
     return _CRC.pack(crc32(body, crc32(name))) + body
 
 
@@ -182,12 +186,14 @@ def _copy_fields(name: bytes, data: bytes) -> tuple[int, ...]:
 def ties_of(name: bytes, data: bytes) -> Ties:
     """The ties of a copy as `encode_copy` has made it, at half the time of `decode_copy`. Raises Corrupt."""
     fields = _copy_fields(name, data)
-    return Ties(fields[6], fields[4] if fields[3] & _STATE else None, fields[11:])
+    return Ties(fields[7], fields[5] if fields[3] & _STATE else None, fields[12:], data[len(data) - fields[4] :])
 
 
 def decode_copy(name: bytes, data: bytes) -> CopyRecord:
     """What `encode_copy` was given; `digest` of the copy is empty. Raises Corrupt."""
-    _, _, phase, flags, state, since, incarnation, step, created, last_used, size, *slots = _copy_fields(name, data)
+    fields = _copy_fields(name, data)
+    _, _, phase, flags, rest, state, since, incarnation, step, created, last_used, size, *slots = fields
+    rest_at = len(data) - rest
     end = to = None
     if flags & (_ENDED | _MOVING_TO):
         (version, fingerprint), at = _texts_from(data, _COPY.size, 2)
@@ -200,7 +206,7 @@ def decode_copy(name: bytes, data: bytes) -> CopyRecord:
             (store,), at = _texts_from(data, at + _CRC.size, 1)
             to = Target(ordinal, store)
     else:
-        version, fingerprint = _maker(data[_COPY.size :])
+        version, fingerprint = _maker(data[_COPY.size : rest_at])
     copy = Copy(
         _PHASES[phase],
         since,
@@ -216,7 +222,7 @@ def decode_copy(name: bytes, data: bytes) -> CopyRecord:
         b"",
         flags & _REWOUND != 0,
     )
-    return CopyRecord(copy, state if flags & _STATE else None, tuple(slots))
+    return CopyRecord(copy, state if flags & _STATE else None, tuple(slots), data[rest_at:])
 
 
 @lru_cache(256)
@@ -257,6 +263,23 @@ def encode_state(name: bytes, state: State) -> tuple[bytes, int]:
     """The bytes of a state that stands under `name`, and their checksum, which goes into the copy."""
     data = encode_tensors(state)
     return data, crc32(data, crc32(name))
+
+
+_PAGE = 4096
+_PAGE_HEAD = 16
+_LONGEST_REST = 255
+
+
+def split(data: bytes) -> tuple[bytes, bytes]:
+    """A state's record, and its end where that alone would need a page; the copy takes it along.
+
+    LMDB gives a large value pages of its own, with a head in the first. States are often a power of two, and what tells
+    their names and shapes then needs one page more: a state of 4 KiB would take two.
+    """
+    rest = (len(data) + _PAGE_HEAD) % _PAGE
+    if len(data) < _PAGE - _PAGE_HEAD or not 0 < rest <= _LONGEST_REST:
+        return data, b""
+    return data[:-rest], data[-rest:]
 
 
 def decode_state(name: bytes, data: memoryview, checksum: int) -> State:

@@ -17,6 +17,7 @@ from mooring_runtime.sessions.encoding import (
     encode_reply,
     encode_state,
     pack,
+    split,
     state_digest,
     ties_of,
     unpack,
@@ -60,11 +61,11 @@ _ALL: State = tuple(
 )
 
 
-@given(_COPIES, st.none() | st.integers(0, 2**32 - 1), st.tuples(_U64, _U64, _U64, _U64))
-def test_a_copy_comes_back_as_it_was(copy: Copy, state: int | None, slots: tuple[int, ...]) -> None:
-    data = encode_copy(_NAME, CopyRecord(copy, state, slots))
-    assert decode_copy(_NAME, data) == (copy, state, slots)
-    assert ties_of(_NAME, data) == (copy.incarnation, state, slots)
+@given(_COPIES, st.none() | st.integers(0, 2**32 - 1), st.tuples(_U64, _U64, _U64, _U64), st.binary(max_size=255))
+def test_a_copy_comes_back_as_it_was(copy: Copy, state: int | None, slots: tuple[int, ...], rest: bytes) -> None:
+    data = encode_copy(_NAME, CopyRecord(copy, state, slots, rest))
+    assert decode_copy(_NAME, data) == (copy, state, slots, rest)
+    assert ties_of(_NAME, data) == (copy.incarnation, state, slots, rest)
 
 
 @given(_COPIES, st.data())
@@ -122,6 +123,17 @@ def test_a_state_that_is_not_contiguous_is_kept_in_its_order() -> None:
     array = np.arange(12, dtype="<i4").reshape(3, 4).T
     data, checksum = encode_state(_NAME, (Tensor("h", "INT32", array),))
     assert decode_state(_NAME, memoryview(data), checksum)[0].array.tolist() == array.tolist()
+
+
+@pytest.mark.parametrize(
+    ("size", "rest"),
+    [(0, 0), (100, 0), (4079, 0), (4080, 0), (4081, 1), (4335, 255), (4336, 0), (8175, 0), (8176, 0), (8177, 1)],
+)
+def test_the_end_of_a_state_that_would_need_a_page_goes_elsewhere(size: int, rest: int) -> None:
+    data = bytes(number % 251 for number in range(size))
+    whole, end = split(data)
+    assert (whole + end, len(end)) == (data, rest)
+    assert not rest or (len(whole) + 16) % 4096 == 0
 
 
 def test_an_older_state_of_the_same_session_is_refused() -> None:

@@ -73,6 +73,26 @@ async def test_what_a_change_does_not_say_stays(tmp_path: Path) -> None:
             store.read(key())
 
 
+@pytest.mark.parametrize("size", [4000, 4096, 4300, 4400, 8192, 65536])
+async def test_states_of_about_whole_pages_come_back_and_waste_none(tmp_path: Path, size: int) -> None:
+    with opened(tmp_path) as store:
+        commits = Commits(store)
+        made = [change(4, number, tensors=noise(size)) for number in range(40)]
+        await commits.commit(*made)
+        for number in range(40):
+            copy = made[number].copy
+            assert copy is not None
+            # What leaves the state as it is keeps all of it.
+            await commits.commit(Change(key(number), copy._replace(phase=Phase.MOVING, to=Target(1, "ab"))))
+            found = store.read(key(number))
+            assert found.state[0].array.tobytes() == (made[number].state or ())[0].array.tobytes()
+        if size == 4096:
+            assert store.usage().used < 40 * 6000
+        last = change(5, 0)
+        await commits.commit(last)
+        assert shown(store.read(key(0))) == shown(kept(last))
+
+
 async def test_replies_of_an_earlier_life_do_not_come_back(tmp_path: Path) -> None:
     with opened(tmp_path) as store:
         commits = Commits(store)
