@@ -106,13 +106,14 @@ class Holder:
     def _mint(self, step: Step, record: Record) -> None:
         ordinal = self.elsewhere.ordinal
         key = Key(step.key.model, mint(ordinal))
-        if ordinal < record.size:
+        if ordinal < record.least:
             step.key, step.proved = key, record.epoch
             self.table.enqueue(key, step)
         elif step.passed_on:
             step.refuse(NotHere(""))
-        else:  # This replica is to go, and a session that is made here would have to go too.
-            self._looking.pass_new(step, place(key, record.size))
+        else:  # This replica is to go, and a session that is made here would have to go too. Or it has just come, and
+            # one that does not know of it yet would take an id that is made here for unknown: nobody is asked before.
+            self._looking.pass_new(step, place(key, record.least))
 
     def _at_home(self, key: Key, record: Record) -> bool:
         """Whether a session that is not here is nowhere, without asking anybody."""
@@ -222,7 +223,7 @@ class Holder:
                         expected=copy.step + 1,
                     )
                 if copy is None or copy.phase is not Phase.HELD:
-                    home = place(key, record.size)
+                    home = place(key, record.least if session is None else record.size)
                     if home != own:
                         raise NotHere(key.session, home)
                     if session is not None:

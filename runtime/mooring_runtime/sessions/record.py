@@ -26,6 +26,11 @@ class Record:
         """Every session is where it should be."""
         return not self.past
 
+    @property
+    def least(self) -> int:
+        """Ordinals below this are members under every record that a replica may still go by."""
+        return min(self.size, *self.past, self.size)
+
     def to_json(self) -> bytes:
         """Its text, in the ConfigMap, on disk and in messages."""
         return orjson.dumps(

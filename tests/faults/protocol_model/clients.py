@@ -42,7 +42,7 @@ def stepping(m: Model, w: World, r: int, me: Replica) -> Next:
     for number in range(1, min(len(w.acked) + 1, m.s.steps) + 1):
         if copy and copy.phase == HELD:
             yield from _step(w, r, me, copy, number)
-        elif number == 1 and m.may_create(w, me, r):
+        elif number == 1 and (m.may_create(w, me, r) or m.may_mint(w, me, r)):
             yield f"{r} begins to create", False, put(w, r, me._replace(busy=("create", me.record)))
         elif m.broken("placement-owns") and me.record >= 0 and not copy and m.place(w.records[me.record].size) == r:
             empty = put(w, r, me._replace(busy=("create", me.record)))
@@ -91,7 +91,7 @@ def unnumbered(m: Model, w: World) -> Next:
             yield from _begin(m, w, i, state)
         if state == BEGUN and any(me.copy and i in me.copy.log for me in w.replicas):
             yield f"client hears that request {i} was applied", False, _became(w, i, ACKED)
-        if state == ON_WAY and i and any(m.may_create(w, me, r) and not me.busy for r, me in enumerate(w.replicas)):
+        if state == ON_WAY and i and any(m.may_deny(w, me, r) and not me.busy for r, me in enumerate(w.replicas)):
             yield f"client hears 404 for request {i}", False, _became(w, i, UNKNOWN)
         if state in (ON_WAY, BEGUN):
             yield f"client gives up request {i}", True, _became(w, i, LATE if state == ON_WAY else UNKNOWN)

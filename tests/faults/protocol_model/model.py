@@ -42,7 +42,7 @@ class Model:
         """How it begins."""
         first = Record(1, self.s.sizes[0], ())
         replicas = [Replica(0 if ordinal < first.size else -1) for ordinal in range(self.count)]
-        if self.s.minted:
+        if self.s.minted and not self.s.born:
             home = self.place(first.size)
             replicas[home] = replicas[home]._replace(copy=Copy(HELD, 1))
         requests = () if self.s.numbered else (UNSENT,) * self.s.steps
@@ -117,8 +117,21 @@ class Model:
         return {self.place(size) for size in record.past} - {self.place(record.size)}
 
     def may_create(self, w: World, me: Replica, r: int) -> bool:
-        """Whether a replica would create the session now, or say 404."""
-        if self.s.minted or me.record < 0 or (me.copy and me.copy.phase != MOVED):
+        """Whether a replica would create the session now."""
+        return not self.s.minted and self.may_deny(w, me, r)
+
+    def may_mint(self, w: World, me: Replica, r: int) -> bool:
+        """Whether a replica would make the session's id now. A replica that does not know yet of an ordinal that has
+        just come would deny what that mints, so it must be a member under all that anybody may go by.
+        """
+        if not self.s.born or r != self.s.ranking[0] or me.record < 0 or w.top or me.copy:
+            return False
+        record = w.records[me.record]
+        return r < (record.size if self.broken("mint-early") else min(record.size, *record.past, record.size))
+
+    def may_deny(self, w: World, me: Replica, r: int) -> bool:
+        """Whether a replica would say 404 now."""
+        if me.record < 0 or (me.copy and me.copy.phase != MOVED):
             return False
         record = w.records[me.record]
         if self.place(record.size) != r:

@@ -43,6 +43,10 @@ MUTATIONS = {
         'under my epoch")',
         "shrink",
     ),
+    "mint-early": (
+        "an ordinal mints as soon as it is a member by its own record, while others may not know of it",
+        "minted-while-growing",
+    ),
     "forward-retries": (
         "a replica that forwards an unnumbered step sends it again after a broken connection",
         "unnumbered",

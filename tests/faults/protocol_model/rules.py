@@ -30,7 +30,7 @@ def check(m: Model, w: World) -> None:
     if w.top and best is None:
         raise Violation("the session is lost")
     for r, me in enumerate(w.replicas):
-        if w.top and m.may_create(w, me, r):
+        if w.top and m.may_deny(w, me, r):
             raise Violation(f"{r} would answer 404, or create the session anew")
     if best is not None:
         _check_state(w, best)
@@ -61,6 +61,8 @@ def goal(m: Model, w: World) -> bool:
     held = [r for r, me in enumerate(w.replicas) if me.copy and me.copy.phase == HELD]
     if held != [m.place(now.size)] and (held or (w.top and not w.gone)):
         return False
+    if m.s.born and not w.top and m.s.ranking[0] >= now.size:
+        return True  # Who would mint it is no member.
     return len(w.acked) == m.s.steps if m.s.numbered else not {UNSENT, ON_WAY, BEGUN} & set(w.requests)
 
 

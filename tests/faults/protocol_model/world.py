@@ -20,6 +20,8 @@ class Scenario(NamedTuple):
     steps: int
     minted: bool = False
     """A minted id: its home is ranking[0] of the first size, it exists at the start, nobody else may create it."""
+    born: bool = False
+    """A minted id that does not exist at the start: ranking[0] mints it when it is a member."""
     ends: bool = False
     """The last step ends the session, and its record is dropped some time later."""
     numbered: bool = True
@@ -34,6 +36,8 @@ SCENARIOS = {
     "grow-then-shrink": Scenario((2, 3, 1), (2, 1, 0), 2),
     "shrink-by-steps": Scenario((3, 2, 1), (2, 1, 0), 2),
     "minted-away-and-home": Scenario((3, 1, 3), (2, 1, 0), 2, minted=True),
+    "minted-while-growing": Scenario((2, 3, 2), (2, 1, 0), 2, minted=True, born=True),
+    "minted-and-sent-away": Scenario((1, 2, 1), (1, 0), 2, minted=True, born=True),
     "up-up-down": Scenario((1, 2, 3, 2), (2, 1, 0), 2),
     "up-down-up": Scenario((2, 3, 1, 3), (1, 2, 0), 2),
     "there-and-back-twice": Scenario((1, 2, 1, 2), (1, 0), 2),

@@ -14,6 +14,7 @@ SCENARIOS = {
     "create-unchecked": (BIRTHS, None),
     "drop-ended": (RETURNS, LONG_DOWN),
     "drop-tombstones": (RETURNS, LONG_DOWN),
+    "mint-early": (RETURNS, LONG_DOWN),
 }
 SEEDS = 300
 

@@ -50,6 +50,11 @@ def test_what_is_no_record_is_told(document: object, told: str) -> None:
         parse(orjson.dumps(document))
 
 
+@pytest.mark.parametrize(("size", "past", "least"), [(3, (), 3), (3, (1, 2), 1), (1, (2, 3), 1), (2, (3,), 2)])
+def test_who_is_a_member_whatever_the_record(size: int, past: tuple[int, ...], least: int) -> None:
+    assert Record(9, size, past).least == least
+
+
 def test_no_json_is_told() -> None:
     with pytest.raises(ValueError, match="must be JSON"):
         parse(b"{")

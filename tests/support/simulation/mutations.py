@@ -1,6 +1,6 @@
 """The broken variants of the protocol's model, put into the code: each is noticed, or the simulation proves nothing.
 
-Of the model's 21 one is missing, `zombie-answers`: here no two processes share a volume. `test_fences` has it.
+Of the model's 22 one is missing, `zombie-answers`: here no two processes share a volume. `test_fences` has it.
 """
 
 import asyncio
@@ -20,6 +20,7 @@ from mooring_runtime.sessions.messages import Verdict, Word
 from mooring_runtime.sessions.peers import Talk, Unanswered
 from mooring_runtime.sessions.placement import place
 from mooring_runtime.sessions.receiving import Receiver
+from mooring_runtime.sessions.record import Record
 from mooring_runtime.sessions.table import Table
 from tests.support.simulation.operator import Operator
 from tests.support.simulation.replica import Volume
@@ -262,6 +263,11 @@ def forward_retries(patch: Patch) -> None:
     patch.setattr(Talk, "pass_on", broken)
 
 
+def mint_early(patch: Patch) -> None:
+    """An ordinal mints as soon as it is a member by its own record, while others may not know of it."""
+    patch.setattr(Record, "least", property(lambda self: self.size))
+
+
 MUTATIONS: dict[str, Callable[[Patch], None]] = {
     function.__name__.replace("_", "-"): function
     for function in (
@@ -285,5 +291,6 @@ MUTATIONS: dict[str, Callable[[Patch], None]] = {
         taken_before_commit,
         placement_owns,
         forward_retries,
+        mint_early,
     )
 }
