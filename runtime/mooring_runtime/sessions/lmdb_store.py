@@ -130,6 +130,10 @@ class LmdbStore(LmdbReader):
         self._free = (0.0, 0)
         self._begin(file)
         self._writer = Writer(self._write, loop, options.interval)
+        self._loop = loop
+        self._turn: list[Job] = []
+        """What this turn of the loop has for the writer: it gets all of it at once, and writes it as one commit."""
+        self._handing = threading.Lock()
 
     def _begin(self, file: Path) -> None:
         """The first commit of this opening: from it on whoever had the store before us ends."""
@@ -160,15 +164,26 @@ class LmdbStore(LmdbReader):
 
     def commit(self, changes: Sequence[Change], done: Done, *, lazy: bool = False) -> None:
         """See `Store`."""
-        self._writer.submit(Job(tuple(changes), done=done, lazy=lazy))
+        self._submit(Job(tuple(changes), done=done, lazy=lazy))
 
     def adopt(self, record: Record, done: Done) -> None:
         """See `Store`."""
-        self._writer.submit(Job(record=record, done=done))
+        self._submit(Job(record=record, done=done))
 
     def barrier(self, done: Done) -> None:
         """See `Store`."""
-        self._writer.submit(Job(done=done))
+        self._submit(Job(done=done))
+
+    def _submit(self, job: Job) -> None:
+        if not self._turn:
+            self._loop.call_soon(self._hand_over)
+        self._turn.append(job)
+
+    def _hand_over(self) -> None:
+        with self._handing:
+            jobs, self._turn = self._turn, []
+            if jobs:
+                self._writer.submit_all(jobs)
 
     def usage(self) -> Usage:
         """See `Store`."""
@@ -192,6 +207,7 @@ class LmdbStore(LmdbReader):
 
     def close(self) -> None:
         """See `Store`."""
+        self._hand_over()
         failed = self._writer.wait_for(Job(closing=True))
         if failed is not None:
             log.error("the store of sessions could not be closed in order: %s", failed)

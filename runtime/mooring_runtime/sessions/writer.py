@@ -12,6 +12,7 @@ import logging
 import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import NamedTuple
@@ -24,6 +25,9 @@ log = logging.getLogger(__name__)
 
 GROUP_BYTES = 64 * 2**20
 """Bytes of state above which a group takes no more: what a transaction has changed is kept in memory until it ends."""
+
+_TURN = 0.005
+"""Seconds in which the loop does nothing else but tell what has become of jobs."""
 
 
 class Job(NamedTuple):
@@ -56,13 +60,23 @@ class Writer:
         self._write = write
         self._loop = loop
         self._interval = interval
-        self._jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[list[Job]] = queue.SimpleQueue()
+        self._left: deque[Job] = deque()
+        """Of the thread: those that were taken and are not in a group yet."""
+        self._ended: deque[tuple[Done, StoreFailed | None]] = deque()
+        """Of the loop: jobs that have ended, of which is still to be told."""
         self._thread = threading.Thread(target=self._live, name="session-writer", daemon=True)
         self._thread.start()
 
     def submit(self, job: Job) -> None:
         """Let `job` be written; from any thread."""
-        self._jobs.put(job)
+        self._jobs.put([job])
+
+    def submit_all(self, jobs: list[Job]) -> None:
+        """`submit` for many. One by one the first would wake the thread, which then takes the interpreter's lock from
+        whoever has the others to submit, again and again (measured: half of the time of a step).
+        """
+        self._jobs.put(jobs)
 
     def wait_for(self, job: Job) -> StoreFailed | None:
         """Let `job` be written, and wait for it, on any thread but the loop's; what became of it."""
@@ -74,7 +88,7 @@ class Writer:
             ended.set()
 
         # Not by way of the loop, which may not run yet, or no more.
-        self._jobs.put(job._replace(done=_Direct(done)))
+        self._jobs.put([job._replace(done=_Direct(done))])
         while not ended.wait(0.1):
             if not self._thread.is_alive():
                 return StoreFailed("the store has ended")
@@ -100,7 +114,7 @@ class Writer:
         until = 0.0
         while True:
             try:
-                job = self._jobs.get(timeout=max(0.0, until - time.monotonic())) if group else self._jobs.get()
+                job = self._next(max(0.0, until - time.monotonic()) if group else None)
             except queue.Empty:
                 return group
             if not group:
@@ -111,12 +125,20 @@ class Writer:
         size = 0
         # As many as wait now: with those that come meanwhile a busy loop could keep a group open for ever.
         for _ in range(self._jobs.qsize()):
+            self._left += self._jobs.get()
+        while self._left:
             for change in group[-1].changes:
                 size += change.copy.size if change.copy is not None and change.state else 0
             if size > GROUP_BYTES or group[-1].closing:
                 break
-            group.append(self._jobs.get())
+            group.append(self._left.popleft())
         return group
+
+    def _next(self, seconds: float | None) -> Job:
+        """Wait for the next job. Raises queue.Empty when none has come after so many seconds."""
+        if not self._left:
+            self._left += self._jobs.get(timeout=seconds)
+        return self._left.popleft()
 
     def _finish(self, group: list[Job], outcome: Outcome) -> None:
         told: list[tuple[Done, StoreFailed | None]] = []
@@ -128,7 +150,32 @@ class Writer:
         if told:
             # The loop may have ended before its store, and then nobody is left to tell.
             with suppress(RuntimeError):
-                self._loop.call_soon_threadsafe(_tell, told)
+                self._loop.call_soon_threadsafe(self._tell, told)
+
+    # --- on the loop
+
+    def _tell(self, told: list[tuple[Done, StoreFailed | None]]) -> None:
+        going = bool(self._ended)
+        self._ended.extend(told)
+        if not going:
+            self._tell_on()
+
+    def _tell_on(self) -> None:
+        """Tell of the jobs in their order, for as long as others may wait for the loop. Each may write an answer, and
+        when it was asked for thousands at once a group has thousands (measured: 0.4 s for ten thousand).
+        """
+        until = time.perf_counter() + _TURN
+        while self._ended:
+            done, failed = self._ended[0]
+            try:
+                done(failed)
+            except Exception:
+                # One that raises must not keep the others from being told: their clients would wait for ever.
+                log.exception("cannot tell that a commit has ended")
+            self._ended.popleft()
+            if self._ended and time.perf_counter() > until:
+                self._loop.call_soon(self._tell_on)
+                return
 
 
 class _Direct:
@@ -139,15 +186,6 @@ class _Direct:
 
     def __call__(self, failed: StoreFailed | None) -> None:
         self.call(failed)
-
-
-def _tell(told: list[tuple[Done, StoreFailed | None]]) -> None:
-    for done, failed in told:
-        try:
-            done(failed)
-        except Exception:
-            # One that raises must not keep the others from being told: their clients would wait for ever.
-            log.exception("cannot tell that a commit has ended")
 
 
 def merged(changes: Sequence[Change]) -> list[Change]:
