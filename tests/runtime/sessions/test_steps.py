@@ -65,7 +65,7 @@ def test_a_step_for_a_live_session(call: SessionCall, digest: bytes, expected: s
         (SessionCall("s", step=9), A, "410 evicted no"),
         (SessionCall("s"), A, "410 evicted no"),
         (SessionCall("s", start=True), A, "AGAIN"),
-        (SessionCall("s", start=True, step=1), A, "AGAIN"),
+        (SessionCall("s", start=True, step=1), A, "410 evicted no"),
     ],
 )
 def test_a_step_for_a_session_that_has_ended(call: SessionCall, digest: bytes, expected: str) -> None:
