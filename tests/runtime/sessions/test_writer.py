@@ -2,7 +2,9 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Sequence
+from itertools import pairwise
 
 import pytest
 
@@ -53,6 +55,36 @@ async def test_all_that_comes_during_a_commit_shares_the_next() -> None:
     await _close(writer, disk)
     assert [len(group) for group in disk.groups[:2]] == [1, 19]
     assert told == [(number, None) for number in range(20)]
+
+
+async def test_a_large_group_is_told_of_in_turns_of_the_loop_and_in_order() -> None:
+    """Each answer takes its time to be written, and others wait for the loop too."""
+    disk = Disk()
+    loop = asyncio.get_running_loop()
+    writer = Writer(disk.write, loop, 1.0)
+    told: list[int] = []
+    turns: list[int] = []
+
+    def tell(number: int) -> Done:
+        def done(_: StoreFailed | None) -> None:
+            until = time.perf_counter() + 0.001
+            while time.perf_counter() < until:
+                pass
+            told.append(number)
+
+        return done
+
+    for number in range(60):
+        writer.submit(Job((change(1, number),), done=tell(number)))
+    for _ in range(3):
+        disk.gate.release()
+    while len(told) < 60:
+        await asyncio.sleep(0)
+        if told and (not turns or turns[-1] != len(told)):
+            turns.append(len(told))
+    assert told == list(range(60))
+    assert max(after - before for before, after in pairwise([0, *turns])) <= 10
+    await _close(writer, disk)
 
 
 async def test_a_group_is_bounded_by_bytes() -> None:
