@@ -12,7 +12,7 @@ import numpy as np
 from mooring_runtime.backends.base import Backend
 from mooring_runtime.dataplane import DataPlane
 from mooring_runtime.dataplane.endings import Endings
-from mooring_runtime.dataplane.steps import Sessions
+from mooring_runtime.dataplane.sessions import Sessions
 from mooring_runtime.errors import InferenceFailed, RequestError
 from mooring_runtime.messages import (
     Array,

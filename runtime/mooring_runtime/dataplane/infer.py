@@ -11,7 +11,8 @@ from collections.abc import Callable
 from mooring_runtime.dataplane.check import check
 from mooring_runtime.dataplane.observer import Observer, Watch
 from mooring_runtime.dataplane.outcomes import Decode, Reply, failure
-from mooring_runtime.dataplane.steps import Sessions, Step
+from mooring_runtime.dataplane.sessions import Sessions
+from mooring_runtime.dataplane.steps import Step
 from mooring_runtime.errors import (
     Cancelled,
     InferenceFailed,

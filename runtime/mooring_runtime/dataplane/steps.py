@@ -9,14 +9,14 @@ sessions share runs; two of one session never do, for the second has no turn bef
 import asyncio
 import logging
 import math
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from functools import partial
-from typing import Protocol
 
 from mooring_runtime.dataplane.carriers import carrier, fits
 from mooring_runtime.dataplane.check import check
-from mooring_runtime.dataplane.observer import Observer, Watch
+from mooring_runtime.dataplane.observer import Watch
 from mooring_runtime.dataplane.outcomes import Reply, failure
+from mooring_runtime.dataplane.sessions import Sessions
 from mooring_runtime.dataplane.states import asked, first, owned, places
 from mooring_runtime.errors import Cancelled, InferenceFailed, QueueTimeout, RequestError
 from mooring_runtime.errors.sessions import BadSession, SessionError
@@ -31,16 +31,15 @@ from mooring_runtime.messages import (
     SessionInfo,
     Tensor,
 )
-from mooring_runtime.repository import Model, Repository
+from mooring_runtime.repository import Model
 from mooring_runtime.scheduling import ALONE, Batcher, Job, Run
 from mooring_runtime.sessions import steps
 from mooring_runtime.sessions.copies import Kept, State, StoredReply, kept_replies
 from mooring_runtime.sessions.elsewhere import Passed
 from mooring_runtime.sessions.encoding import state_digest
 from mooring_runtime.sessions.entries import Entry
-from mooring_runtime.sessions.holder import Holder
 from mooring_runtime.sessions.keys import Key
-from mooring_runtime.sessions.trace import TracedStep, Traces
+from mooring_runtime.sessions.trace import TracedStep
 
 log = logging.getLogger(__name__)
 
@@ -48,31 +47,6 @@ _new = tuple.__new__
 """See `infer`."""
 _RELEASED = InferRequest(())
 """Of a step that has ended: its tensors are let go of at once, though its front end may hold it for longer."""
-
-
-class Plane(Protocol):
-    """What steps need of the data plane."""
-
-    pending: int
-    observer: Observer | None
-
-    def clock(self) -> float:
-        """Now, in seconds."""
-
-
-class Sessions:
-    """The steps of one server's sessions."""
-
-    def __init__(self, plane: Plane, repository: Repository, holder: Holder, traces: Traces | None = None) -> None:
-        self.plane = plane
-        self.repository = repository
-        self.holder = holder
-        self.traces = Traces() if traces is None else traces
-        self.converting = ThreadPoolExecutor(1, thread_name_prefix="convert-state")
-
-    def close(self) -> None:
-        """Every step has ended."""
-        self.converting.shutdown()
 
 
 class Step(Job):
@@ -93,6 +67,8 @@ class Step(Job):
     """Under which it creates its session; 0: it does not."""
     before: Kept | None = None
     """The life that ends by it."""
+    ran_by = ""
+    """The version that runs it."""
     model: Model
     metadata: ModelMetadata
     kept: Kept
@@ -196,9 +172,8 @@ class Step(Job):
     def _look_again(self) -> None:
         entry, self.entry = self.entry, None
         assert entry is not None
-        holder = self.sessions.holder
-        holder.table.done(entry)
-        holder.seek(self)
+        self.sessions.holder.table.done(entry)
+        self.sessions.holder.seek(self)
 
     # --- running
 
@@ -218,7 +193,7 @@ class Step(Job):
                 session=self.call.id or None,
                 step=self.call.step,
             )
-        self.model, self.metadata = model, metadata
+        self.model, self.metadata, self.ran_by = model, metadata, metadata.version
         if copy is None:
             self._launch(batcher, fitted, ())
         elif converter is None:
@@ -243,8 +218,7 @@ class Step(Job):
         metadata = self.metadata
         schema = metadata.state
         assert schema is not None
-        feeds = fitted.feeds
-        size = fitted.size
+        feeds, size = fitted.feeds, fitted.size
         self.model.stats.input_bytes += size
         if state:
             for name, _, array in state:
@@ -285,8 +259,7 @@ class Step(Job):
         holder, call = sessions.holder, self.call
         self.ran = sessions.plane.clock()
         answered: tuple[Tensor, ...] = ()
-        specs = metadata.askable
-        own = self.own_outputs
+        specs, own = metadata.askable, self.own_outputs
         for name, array in zip(self.outputs[:own], results, strict=False):
             answered += (_new(Tensor, (name, specs[name].datatype, owned(array))),)
         state: State = ()
@@ -350,8 +323,7 @@ class Step(Job):
     def _response(self, stored: StoredReply, version: str, *, repeat: bool) -> InferResponse:
         holder, copy, entry = self.sessions.holder, self.kept.copy, self.entry
         assert entry is not None
-        ended = copy.end is not None and stored.step == copy.step
-        limits = holder.limits
+        ended, limits = copy.end is not None and stored.step == copy.step, holder.limits
         durable = entry.durable if limits.lazy else None
         expires = copy.last_used + limits.ttl if limits.ttl and copy.end is None else None
         info = _new(SessionInfo, (self.key.session, stored.step, copy.incarnation, repeat, durable, ended, expires))
@@ -407,7 +379,7 @@ class Step(Job):
         if reply is not None:
             plane.pending -= 1
             if self.watch is not None and plane.observer is not None:
-                plane.observer.ended(self.watch, self._ran_by(), self.id, self.run)
+                plane.observer.ended(self.watch, self.ran_by or self.version or "", self.id, self.run)
             if isinstance(outcome, RequestError):
                 self._count(outcome)
             try:
@@ -417,9 +389,6 @@ class Step(Job):
         self.feeds, self.request = {}, _RELEASED
         if entry is not None:
             self.sessions.holder.table.done(entry)
-
-    def _ran_by(self) -> str:
-        return self.metadata.version if hasattr(self, "metadata") else self.version or ""
 
     def _count(self, error: RequestError) -> None:
         if error.applied is None:

@@ -15,7 +15,7 @@ from typing import NoReturn
 from mooring_runtime.dataplane import DataPlane
 from mooring_runtime.dataplane.carriers import needed, schema_of, unreadable
 from mooring_runtime.dataplane.endings import Endings
-from mooring_runtime.dataplane.steps import Sessions
+from mooring_runtime.dataplane.sessions import Sessions
 from mooring_runtime.errors import FatalError
 from mooring_runtime.errors.termination import leave_termination_message
 from mooring_runtime.frontends.http.services import Opening

@@ -73,8 +73,8 @@ class Writer:
         self._jobs.put([job])
 
     def submit_all(self, jobs: list[Job]) -> None:
-        """`submit` for many, which then share a commit. One by one the first would be written alone, and the others wait
-        for it and then for their own. (What that saves is within what runs of one measurement differ by.)
+        """`submit` for many, which then share a commit. One by one the first would be written alone, and the others
+        wait for it and then for their own. (What that saves is within what runs of one measurement differ by.)
         """
         self._jobs.put(jobs)
 
