@@ -7,12 +7,11 @@ refuses stands here. All of it happens on the event loop; only the run itself ma
 import logging
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from mooring_runtime.dataplane.check import check
 from mooring_runtime.dataplane.observer import Observer, Watch
 from mooring_runtime.dataplane.outcomes import Decode, Reply, failure
-from mooring_runtime.dataplane.sessions import Sessions
-from mooring_runtime.dataplane.steps import Step
 from mooring_runtime.errors import (
     Cancelled,
     InferenceFailed,
@@ -25,6 +24,10 @@ from mooring_runtime.errors.sessions import BadSession
 from mooring_runtime.messages import NONE, Array, Fitted, InferRequest, InferResponse, ModelMetadata, Tensor
 from mooring_runtime.repository import Model, Repository, State
 from mooring_runtime.scheduling import ALONE, Job, Run, Ticket
+
+if TYPE_CHECKING:  # What keeps sessions is imported where they are kept: it takes its time at the start, and memory.
+    from mooring_runtime.dataplane.sessions import Sessions
+    from mooring_runtime.dataplane.steps import Step
 
 log = logging.getLogger(__name__)
 
@@ -115,7 +118,7 @@ class DataPlane:
             error.applied = "no"
         return error
 
-    def _step(self, metadata: ModelMetadata, request: InferRequest | Fitted, reply: Reply) -> Step:
+    def _step(self, metadata: ModelMetadata, request: InferRequest | Fitted, reply: Reply) -> "Step":
         """The step that a request for a model with state is. Raises BadSession, Unavailable."""
         if type(request) is not InferRequest or request.session is None:
             raise BadSession(
@@ -124,7 +127,7 @@ class DataPlane:
             )
         if self.sessions is None:
             raise Unavailable("the volume of the sessions is not open yet")
-        return Step(self.sessions, metadata.name, request, request.session, reply)
+        return self.sessions.step(metadata.name, request, request.session, reply)
 
     def metadata(self, name: str, version: str | None) -> ModelMetadata:
         """What a model takes and gives. Raises UnknownModel, ModelNotReady."""

@@ -4,6 +4,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 from mooring_runtime.dataplane.observer import Observer
+from mooring_runtime.dataplane.outcomes import Reply
+from mooring_runtime.dataplane.steps import Step
+from mooring_runtime.messages import InferRequest, SessionCall
 from mooring_runtime.repository import Repository
 from mooring_runtime.sessions.holder import Holder
 from mooring_runtime.sessions.trace import Traces
@@ -28,6 +31,10 @@ class Sessions:
         self.holder = holder
         self.traces = Traces() if traces is None else traces
         self.converting = ThreadPoolExecutor(1, thread_name_prefix="convert-state")
+
+    def step(self, name: str, request: InferRequest, call: SessionCall, reply: Reply) -> Step:
+        """One step of a session of the model `name`. Raises BadSession for a call that cannot be meant."""
+        return Step(self, name, request, call, reply)
 
     def close(self) -> None:
         """Every step has ended."""

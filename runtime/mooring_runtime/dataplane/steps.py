@@ -11,12 +11,12 @@ import logging
 import math
 from concurrent.futures import Future
 from functools import partial
+from typing import TYPE_CHECKING
 
 from mooring_runtime.dataplane.carriers import carrier, fits
 from mooring_runtime.dataplane.check import check
 from mooring_runtime.dataplane.observer import Watch
 from mooring_runtime.dataplane.outcomes import Reply, failure
-from mooring_runtime.dataplane.sessions import Sessions
 from mooring_runtime.dataplane.states import asked, first, owned, places
 from mooring_runtime.errors import Cancelled, InferenceFailed, QueueTimeout, RequestError
 from mooring_runtime.errors.sessions import BadSession, SessionError
@@ -40,6 +40,9 @@ from mooring_runtime.sessions.encoding import state_digest
 from mooring_runtime.sessions.entries import Entry
 from mooring_runtime.sessions.keys import Key
 from mooring_runtime.sessions.trace import TracedStep
+
+if TYPE_CHECKING:
+    from mooring_runtime.dataplane.sessions import Sessions
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +87,7 @@ class Step(Job):
     """The state with which it has ended its session."""
     _digest: bytes | None = None
 
-    def __init__(self, sessions: Sessions, name: str, request: InferRequest, call: SessionCall, reply: Reply) -> None:
+    def __init__(self, sessions: "Sessions", name: str, request: InferRequest, call: SessionCall, reply: Reply) -> None:
         """Raises BadSession for a call that cannot be meant."""
         steps.check(call)
         self.sessions = sessions

@@ -202,8 +202,3 @@ def limits_of(settings: ServeSettings) -> Limits:
         evict=settings.session_eviction == "idle",
         lazy=settings.session_durability == "interval",
     )
-
-
-def service_of(settings: ServeSettings, plane: DataPlane, manager: Manager, page: MetricsPage) -> SessionService | None:
-    """The sessions of a server; None where the settings name no volume for them."""
-    return None if settings.session_path is None else SessionService(settings, plane, manager, page)

@@ -30,6 +30,16 @@ def alone() -> Iterator[Replicas]:
 async def test_a_server_without_sessions_says_so() -> None:
     reply = Served().ask("GET", "/v2/sessions")
     assert "MOORING_SESSION_PATH is not set" in body(reply, 501)["error"]
+    assert (body(reply, 501)["cause"], body(reply, 501)["applied"]) == ("unsupported", "no")
+
+
+@pytest.mark.parametrize(
+    ("document", "status", "told"), [(b"{", 400, "invalid"), (b"[]", 400, "invalid"), (b'{"model": "x"}', 404, "")]
+)
+async def test_every_error_says_that_nothing_was_done(alone: Replicas, document: bytes, status: int, told: str) -> None:
+    refused = body(await alone.ask(0, "POST", "/v2/sessions", document), status)
+    assert refused["applied"] == "no"
+    assert refused["cause"] == (told or "unknown_model")
 
 
 async def test_a_volume_that_is_not_open_yet_is_waited_for(alone: Replicas) -> None:
@@ -37,6 +47,7 @@ async def test_a_volume_that_is_not_open_yet_is_waited_for(alone: Replicas) -> N
     app = HttpApp(replace(Served(options=FULL).services, sessions=opening))
     reply = await answered(app, "GET", "/v2/sessions")
     assert "is not open yet" in body(reply, 503)["error"]
+    assert body(reply, 503)["applied"] == "no"
     assert (b"Retry-After", b"1") in reply.headers
     opening.administration = alone[0].administration
     assert body(await answered(app, "GET", "/v2/sessions"))["sessions"] == []

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from mooring_runtime.frontends.http.services import Opening
+from mooring_runtime.frontends.http.session_access import Access, Right
+from mooring_runtime.frontends.http.session_paths import PATHS, NoSessions
 from mooring_runtime.frontends.http.sessions import Sessions
-from tests.support.serving import Served
 from tests.support.session_replicas import OPENAPI, Replicas, get, post, replicas
 
 
@@ -17,9 +19,14 @@ def alone() -> Iterator[Replicas]:
 
 
 def test_the_document_has_the_routes_of_the_server() -> None:
-    routes = {(pattern, method.lower()) for method, pattern, _ in Sessions.of(Served().services).routes()}
+    routes = {(pattern, method.lower()) for method, pattern in PATHS}
     methods = {"get", "put", "post", "delete"}
     assert {(path, word) for path, said in OPENAPI.paths.items() for word in said if word in methods} == routes
+
+
+def test_a_server_has_the_same_routes_whether_it_keeps_sessions_or_not() -> None:
+    for table in (Sessions(Opening(), Access(Right.FULL, None)), NoSessions()):
+        assert tuple((method, pattern) for method, pattern, _ in table.routes()) == PATHS
 
 
 @pytest.mark.parametrize(

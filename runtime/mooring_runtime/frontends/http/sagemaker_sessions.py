@@ -14,9 +14,9 @@ from mooring_runtime.errors.sessions import BadSession
 from mooring_runtime.frontends.http.messages import Head, Headers, Reply, Request, Respond, json_reply
 from mooring_runtime.frontends.http.naming import Naming
 from mooring_runtime.frontends.http.router import Router
-from mooring_runtime.frontends.http.services import Answer, Services
+from mooring_runtime.frontends.http.services import Answer, Route, Services
 from mooring_runtime.frontends.http.session_access import Access, Right
-from mooring_runtime.frontends.http.sessions import Sessions
+from mooring_runtime.frontends.http.session_paths import NoSessions
 from mooring_runtime.frontends.shown import shown
 from mooring_runtime.frontends.v2 import sessions
 from mooring_runtime.messages import SessionCall, SessionInfo
@@ -109,8 +109,7 @@ class Desk:
     """Opens and closes sessions by the routes of /v2/sessions, at whatever replica they are."""
 
     def __init__(self, services: Services) -> None:
-        # Who may take the steps of a session may also begin and end it, without the token of the API.
-        self._routes: Router[Answer] = Router(*Sessions(services.sessions, Access(Right.FULL, None)).routes())
+        self._routes: Router[Answer] = Router(*_table(services))
 
     def answer(self, wish: str, model: str, request: Request, respond: Respond) -> Ticket | None:
         """Do what is wished. Raises BadSession where the header does not fit it, and what the routes raise."""
@@ -129,6 +128,15 @@ class Desk:
 
         found = self._routes.find(b"POST", target)
         return found.handler(found, Request(Head(b"POST", target, {}), body), done)
+
+
+def _table(services: Services) -> list[Route]:
+    if services.sessions is None:
+        return NoSessions().routes()
+    from mooring_runtime.frontends.http.sessions import Sessions  # noqa: PLC0415 - see `session_paths`
+
+    # Who may take the steps of a session may also begin and end it, without the token of the API.
+    return Sessions(services.sessions, Access(Right.FULL, None)).routes()
 
 
 def _in_path(text: str) -> bytes:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mooring_runtime.dataplane import DataPlane
 from mooring_runtime.dataplane.control import Administration
@@ -12,7 +12,9 @@ from mooring_runtime.errors import InvalidRequest, UnknownModel
 from mooring_runtime.frontends.http.messages import Request, Respond
 from mooring_runtime.frontends.http.router import Found
 from mooring_runtime.scheduling import Ticket
-from mooring_runtime.sessions.administration import SessionAdministration
+
+if TYPE_CHECKING:
+    from mooring_runtime.sessions.administration import SessionAdministration
 
 Answer = Callable[[Found[Any], Request, Respond], Ticket | None]
 """Answers a request that was found to be its own."""
@@ -42,7 +44,7 @@ class Options:
 class Opening:
     """Sessions whose volume is being opened while the server listens already."""
 
-    administration: SessionAdministration | None = None
+    administration: "SessionAdministration | None" = None
     """None: not yet."""
 
 
@@ -55,7 +57,7 @@ class Services:
     logs: LogSettings
     traces: TraceSettings
     options: Options = Options()
-    sessions: SessionAdministration | Opening | None = None
+    sessions: "SessionAdministration | Opening | None" = None
     """None: this server keeps no sessions."""
 
     def default_model(self) -> str:

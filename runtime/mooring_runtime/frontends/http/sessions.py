@@ -14,7 +14,7 @@ from urllib.parse import quote, urlencode
 
 import orjson
 
-from mooring_runtime.errors import RequestError, Unavailable, Unsupported
+from mooring_runtime.errors import InvalidRequest, RequestError, Unavailable, UnknownModel
 from mooring_runtime.errors.sessions import BadSession, SessionUnavailable
 from mooring_runtime.frontends.http.answers import Later
 from mooring_runtime.frontends.http.messages import OCTETS, Reply, Request, Respond, json_reply
@@ -23,6 +23,7 @@ from mooring_runtime.frontends.http.services import Answer, Opening, Route, Serv
 from mooring_runtime.frontends.http.session_access import GIVEN, Access, Right, TokenFile
 from mooring_runtime.frontends.http.session_answers import document_of, page_of, passed_back
 from mooring_runtime.frontends.http.session_calls import Asked, asked, id_of, text_of
+from mooring_runtime.frontends.http.session_paths import ALL, IMPORT, path_of
 from mooring_runtime.frontends.v2.sessions import NEW
 from mooring_runtime.scheduling import Ticket
 from mooring_runtime.sessions.administration import Call, SessionAdministration, Told, unpacked
@@ -43,15 +44,15 @@ Make = Callable[[SessionAdministration, Asked], Awaitable[Reply]]
 class Sessions:
     """The handlers of one port."""
 
-    def __init__(self, administration: SessionAdministration | Opening | None, access: Access) -> None:
-        """Without `administration` no sessions are kept here, and every answer says so."""
+    def __init__(self, administration: SessionAdministration | Opening, access: Access) -> None:
         self._administration = administration
         self._access = access
         self._later = Later()
 
     @classmethod
     def of(cls, services: Services) -> "Sessions":
-        """Of the port of HTTP."""
+        """Of the port of HTTP, at a server that keeps sessions."""
+        assert services.sessions is not None
         options = services.options
         token = None if options.session_token_file is None else TokenFile(options.session_token_file)
         return cls(services.sessions, Access(GIVEN[options.session_api], token))
@@ -68,24 +69,19 @@ class Sessions:
             ("POST", "trace", Right.FULL, self._watch),
         ]
         return [
-            ("GET", "/v2/sessions", self._answer("", Right.READ, self._list)),
-            ("POST", "/v2/sessions", self._answer("", Right.READ, self._create)),
-            ("POST", "/v2/sessions/import", self._answer("", Right.FULL, self._import)),
-            *(
-                (method, f"/v2/sessions/{{session}}{'/' if word else ''}{word}", self._answer(word, right, make))
-                for method, word, right, make in table
-            ),
+            ("GET", ALL, self._answer("", Right.READ, self._list)),
+            ("POST", ALL, self._answer("", Right.READ, self._create)),
+            ("POST", IMPORT, self._answer("", Right.FULL, self._import)),
+            *((method, path_of(word), self._answer(word, right, make)) for method, word, right, make in table),
         ]
 
     def _answer(self, word: str, right: Right, make: Make) -> Callable[[Found[Any], Request, Respond], None]:
         def answer(found: Found[Any], request: Request, respond: Respond) -> None:
-            if self._administration is None:
-                raise Unsupported("this server keeps no sessions: MOORING_SESSION_PATH is not set")
             self._access.require(request, right)
             administration = self._administration
             if isinstance(administration, Opening):
                 if administration.administration is None:
-                    raise Unavailable("the volume of the sessions is not open yet")
+                    raise _undone(Unavailable("the volume of the sessions is not open yet"))
                 administration = administration.administration
             self._later.answer(respond, self._made(make(administration, asked(found, request, word))))
 
@@ -98,6 +94,8 @@ class Sessions:
         except NotHere as error:
             document = {"error": str(error), "cause": "not-here", "applied": "no", "at": error.at}
             return json_reply(MISDIRECTED, {**document, "moving": error.moving})
+        except (InvalidRequest, UnknownModel, Unavailable) as error:
+            raise _undone(error) from None
 
     # --- many
 
@@ -278,6 +276,13 @@ class PeerSessionsHandler:
         """Answer one request. Raises RequestError."""
         found = self._router.find(request.method, request.target)
         return found.handler(found, request, respond)
+
+
+def _undone(error: RequestError) -> RequestError:
+    """The error, which says that nothing was done."""
+    if error.applied is None:
+        error.applied = "no"
+    return error
 
 
 def _page_reply(page: Page, unanswered: list[dict[str, object]]) -> Reply:
