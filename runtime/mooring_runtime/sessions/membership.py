@@ -230,8 +230,9 @@ class Membership:
     def _changed(self, key: Key, _before: Copy | None, after: Copy | None) -> None:
         record = self._record
         if record is not None and is_foreign(key, after, record, self.ordinal):
-            self.foreign[key] = None
-            self.woken()
+            if key not in self.foreign:
+                self.foreign[key] = None
+                self.woken()
         else:
             self.foreign.pop(key, None)
 

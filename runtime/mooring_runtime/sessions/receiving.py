@@ -108,9 +108,11 @@ class Receiver:
         # What is told is decided after this: it proves that the volume is still ours, and what was handed to the store
         # under an earlier record has come into the table.
         await membership.barrier()
+        # A record that comes while sessions are written is later than what was decided: under it they may be wanted.
+        epoch = membership.epoch
         body = await self._body(envelope, message)
         newer = membership.adopted if membership.epoch > envelope.epoch else None
-        return Answer(membership.epoch, newer, body)
+        return Answer(epoch, newer, body)
 
     async def _body(self, envelope: Envelope, message: Ask | Offer | Take) -> Body:
         membership = self._membership
@@ -149,6 +151,12 @@ class Receiver:
     async def _take(self, envelope: Envelope, handed: Packed) -> Verdict:
         """Point 4. The session may be stepped here as soon as the commit is on disk, and only then is `taken` said."""
         key, (copy, state, replies), idle = handed
+        known = self._table.get(key)
+        if known is not None and known.copy is not None and key not in self._table.quarantined:
+            # `since` only grows, so a repeat need not wait for the steps that are applied here meanwhile.
+            epoch = self._membership.record().epoch
+            if verdict(known.copy, copy, envelope.epoch, epoch, home=False) is Word.TAKEN:
+                return Verdict(Word.TAKEN)
         async with self._table.turn(key) as entry:
             record = self._membership.record()
             home = place(key, record.size) == self._membership.ordinal
@@ -165,7 +173,10 @@ class Receiver:
                 cause = self._readable(key.model, copy.version, copy.fingerprint)
                 if cause is not None:
                     return Verdict(Word.LATER, cause)
-            held = copy._replace(phase=Phase.HELD, since=record.epoch, to=None, last_used=self._arrived(idle))
+            rested = self._arrived(idle)
+            # The end was written down by another clock.
+            end = None if copy.end is None else copy.end._replace(time=rested)
+            held = copy._replace(phase=Phase.HELD, since=record.epoch, to=None, end=end, last_used=rested)
             await self._table.write_all([(entry, Kept(held, state, replies))])
             entry.rewound = held.rewound
         self.reached(Point.KEPT, key)
