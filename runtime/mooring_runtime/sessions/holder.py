@@ -66,7 +66,7 @@ class Holder:
         self.now: Callable[[], int] = Clock() if now is None else now
         self.opened = self.now()
         self.hooks: Callable[[], Hook | None] = _no_hook
-        self.sweep = Sweep(self, limits, self.opened, self._settled)
+        self.sweep = Sweep(self, limits, self.opened, self._settled, self._served)
         self.room = Eviction(self, limits)
         self._looking = Looking(table, elsewhere)
         self._lanes = self._looking.lanes
@@ -118,6 +118,14 @@ class Holder:
     def _at_home(self, key: Key, record: Record) -> bool:
         """Whether a session that is not here is nowhere, without asking anybody."""
         return record.settled and place(key, record.size) == self.elsewhere.ordinal
+
+    def _served(self) -> bool:
+        """Whether clients can use the sessions here: no other rest makes one expire."""
+        try:
+            self.elsewhere.record()
+        except RequestError:
+            return False
+        return True
 
     def _settled(self) -> bool:
         try:

@@ -26,12 +26,24 @@ _LONGEST = 10.0
 class Sweep:
     """Of one holder's sessions."""
 
-    def __init__(self, holder: Holds, limits: Limits, opened: int, settled: Callable[[], bool]) -> None:
-        """`opened`: see `budget.Clock`. `settled`: whether what has ended may be forgotten under the present record."""
+    def __init__(
+        self,
+        holder: Holds,
+        limits: Limits,
+        opened: int,
+        settled: Callable[[], bool],
+        served: Callable[[], bool] = lambda: True,
+    ) -> None:
+        """`opened`: see `budget.Clock`. `settled`: whether what has ended may be forgotten under the present record.
+        `served`: whether anything may be done here; a store that was given up, or whose place another one has taken,
+        keeps what it has.
+        """
         self._holder = holder
         self._limits = limits
         self._opened = opened
         self._settled = settled
+        self._served = served
+        self._was_served = True
         self._period = max(0.05, min(_LONGEST, limits.remembered / 20_000))
         """Seconds between two looks that find nothing."""
         self._timer: asyncio.TimerHandle | None = None
@@ -53,6 +65,11 @@ class Sweep:
         """Begin to end and to forget a slice of what is due; how many."""
         table, now = self._holder.table, self._holder.now()
         begun = 0
+        served, self._was_served = self._was_served, self._served()
+        if not self._was_served:
+            return 0
+        if not served:
+            self._opened = now  # As after a start: nobody could use them meanwhile.
 
         def over(copy: Copy) -> bool:
             when = expires(copy, self._limits, self._opened, now)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mooring_runtime.errors.sessions import SessionRefused
+from mooring_runtime.errors.sessions import SessionRefused, SessionUnavailable
 from mooring_runtime.messages import SessionCall, Tensor
 from mooring_runtime.sessions import sweep
 from mooring_runtime.sessions.budget import GRACE, REMEMBERED, Clock, Limits, arrived, expires, forgotten
@@ -128,6 +128,31 @@ async def test_down_time_expires_no_one() -> None:
     now.now += GRACE - 1
     assert await swept(served) == 0
     now.now += 1
+    assert await swept(served) == 1
+
+
+class Replaced(Alone):
+    """Another volume is wanted here, for as long as `refused`."""
+
+    refused = False
+
+    def record(self) -> Record:
+        if self.refused:
+            raise SessionUnavailable("this store was given up", "volume-replaced")
+        return super().record()
+
+
+async def test_a_store_that_serves_nobody_keeps_what_it_has() -> None:
+    now, elsewhere = Time(), Replaced()
+    served = SessionPlane(limits=Limits(HOUR), now=now, elsewhere=elsewhere)
+    await served.step("s", 1, start=True)
+    elsewhere.refused = True
+    now.now += 100 * HOUR
+    assert await swept(served) == 0
+    assert served.disk.kept[served.key("s")].copy.live
+    elsewhere.refused = False
+    assert await swept(served) == 0, "nobody could have used it"
+    now.now += GRACE
     assert await swept(served) == 1
 
 
