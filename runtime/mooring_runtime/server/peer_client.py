@@ -20,9 +20,9 @@ from mooring_runtime.frontends.http.messages import OCTETS
 from mooring_runtime.frontends.http.peers import EPOCH, FROM, STORE, TO
 from mooring_runtime.frontends.http.session_access import TokenFile
 from mooring_runtime.sessions import messages, passing
-from mooring_runtime.sessions.messages import Answer, Envelope, Introduce, Message
+from mooring_runtime.sessions.messages import Answer, Envelope, Introduce, Message, Take
 from mooring_runtime.sessions.passing import Step
-from mooring_runtime.sessions.peers import Refused, Reply, Unanswered, Unreachable
+from mooring_runtime.sessions.peers import PeerFailed, Refused, Reply, Unanswered, Unreachable
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +35,9 @@ _KEPT = 64
 _DEAD = 10_000
 """Milliseconds without any sign of life after which the kernel gives up a connection: a node that is gone says nothing,
 and a step that was passed on to it must not wait for ever."""
+_SILENCE, _SIGN = 5.0, 5.0
+"""Seconds without the answer to a step after which the replica that has it is asked for a sign of life, and for that.
+The kernel of a process that hangs answers as ever; a step may run for as long as it takes, but not where nothing runs."""
 _NOT_DONE: Final = frozenset({400, 401, 404, 405, 413, 415, 421, 431, 503})
 """Answers that say that nothing was done."""
 
@@ -114,6 +117,11 @@ class _Line(asyncio.Protocol):
             awaited.set_result(_Answered(status, body, self._epoch, self._octets))
         self._begin()
 
+    @property
+    def awaited(self) -> "asyncio.Future[_Answered] | None":
+        """The answer that it waits for."""
+        return self._awaited
+
     async def exchange(self, request: bytes) -> _Answered:
         """Send a request and wait for its answer. Raises Unreachable, Unanswered; who gives up must close the line."""
         if self.transport is None:
@@ -126,6 +134,11 @@ class _Line(asyncio.Protocol):
         awaited, self._awaited = self._awaited, None
         if awaited is not None and not awaited.done():
             awaited.set_exception(Unanswered(why))
+
+    def give_up(self, why: str) -> None:
+        """Wait no longer for the answer."""
+        self._fail(why)
+        self.close()
 
     def close(self) -> None:
         """Use it no more."""
@@ -152,6 +165,10 @@ class PeerClient:
         self._idle: dict[int, deque[_Line]] = defaultdict(deque)
         self._busy: set[_Line] = set()
         self._sweeping: asyncio.TimerHandle | None = None
+        self._looking: set[asyncio.Task[None]] = set()
+        """Tasks that look after a step whose answer is long in coming."""
+        self._signs: dict[int, asyncio.Task[str]] = {}
+        """To the ordinals that are being asked for a sign of life."""
 
     # --- Peers
 
@@ -159,7 +176,11 @@ class PeerClient:
         """See `Peers`."""
         path = messages.PATHS[type(message)]
         method = "PUT" if isinstance(message, Introduce) else "POST"
-        request = self._request(ordinal, envelope, method, path, messages.encode(message))
+        if isinstance(message, Take):  # States are large, and each is summed up.
+            body = await asyncio.to_thread(messages.encode, message)
+        else:
+            body = messages.encode(message)
+        request = self._request(ordinal, envelope, method, path, body)
         try:
             async with asyncio.timeout(within):
                 answered = await self._exchange(ordinal, request)
@@ -173,7 +194,7 @@ class PeerClient:
     async def pass_on(self, ordinal: int, envelope: Envelope, step: Step) -> Reply:
         """See `Peers`."""
         request = self._request(ordinal, envelope, "POST", messages.STEP_PATH, passing.encode_step(step))
-        answered = await self._exchange(ordinal, request)
+        answered = await self._exchange(ordinal, request, watched=True)
         try:
             if not answered.octets:
                 return Reply(messages.decode_answer(messages.STEP_PATH, answered.body).epoch, None)
@@ -209,9 +230,12 @@ class PeerClient:
     def _url(self, ordinal: int) -> SplitResult:
         return urlsplit(self._address.replace("{ordinal}", str(ordinal)))
 
-    async def _exchange(self, ordinal: int, request: bytes, *, whatever: bool = False) -> _Answered:
+    async def _exchange(
+        self, ordinal: int, request: bytes, *, whatever: bool = False, watched: bool = False
+    ) -> _Answered:
         line = self._kept(ordinal) or await self._connect(ordinal)
         self._busy.add(line)
+        watch = asyncio.get_running_loop().call_later(_SILENCE, self._watch, ordinal, line) if watched else None
         try:
             answered = await line.exchange(request)
         except BaseException:  # Also who is cancelled: the answer that still comes must not be taken for another's.
@@ -219,11 +243,40 @@ class PeerClient:
             raise
         finally:
             self._busy.discard(line)
+            if watch is not None:
+                watch.cancel()
         self._keep(ordinal, line)
         if whatever or answered.status == 200:
             return answered
         told = f"ordinal {ordinal} answers {answered.status}: {answered.body[:500].decode(errors='replace')}"
         raise Refused(told) if answered.status in _NOT_DONE else Unanswered(told)
+
+    def _watch(self, ordinal: int, line: _Line) -> None:
+        task = asyncio.get_running_loop().create_task(self._look_after(ordinal, line, line.awaited))
+        self._looking.add(task)
+        task.add_done_callback(self._looking.discard)
+
+    async def _look_after(self, ordinal: int, line: _Line, awaited: "asyncio.Future[_Answered] | None") -> None:
+        """Wait for an answer no longer than who is to give it shows signs of life."""
+        while awaited is not None and not awaited.done():
+            asking = self._signs.get(ordinal)
+            if asking is None:  # One question for all that wait for the same ordinal.
+                asking = self._signs[ordinal] = asyncio.get_running_loop().create_task(self._sign(ordinal))
+                asking.add_done_callback(lambda _: self._signs.pop(ordinal, None))
+            why = await asyncio.shield(asking)
+            if why:
+                if not awaited.done():
+                    line.give_up(f"ordinal {ordinal} gives no sign of life: {why}")
+                return
+            await asyncio.sleep(_SILENCE)
+
+    async def _sign(self, ordinal: int) -> str:
+        """Why there is none; empty: there is one."""
+        try:
+            await self.ask(ordinal, "GET", "/membership", b"", _SIGN)
+        except PeerFailed as failed:
+            return str(failed)
+        return ""
 
     def _kept(self, ordinal: int) -> _Line | None:
         idle = self._idle[ordinal]
@@ -276,5 +329,7 @@ class PeerClient:
         """Close every connection; who waits for an answer is told that none came."""
         if self._sweeping is not None:
             self._sweeping.cancel()
+        for task in (*self._looking, *self._signs.values()):
+            task.cancel()
         for line in [*self._busy, *(each for idle in self._idle.values() for each in idle)]:
             line.close()

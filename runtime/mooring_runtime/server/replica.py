@@ -37,8 +37,11 @@ log = logging.getLogger(__name__)
 
 _LOOK = 1.0
 """Seconds between two looks at the mounted record."""
-_MORE_THAN_A_STATE = 16 * 2**20
-"""Bytes of a message beside the largest state: its replies, and the other sessions of the same message."""
+_MORE_THAN_A_STATE = 256 * 2**20
+"""Bytes of a message beside the largest state: its replies, of which the last is kept however large it is. A session
+that was frozen and does not fit would answer nobody for ever."""
+_UNFOLDED = 4
+"""Bytes that a tensor may have for each byte of the body that brought it: a number in JSON takes two or more."""
 
 
 class Models(Protocol):
@@ -89,7 +92,7 @@ class Replica:
         limits = limits_of(settings)
         roomy = parser.Limits(
             header_bytes=limits.header_bytes,
-            body_bytes=max(limits.body_bytes, settings.max_session_bytes + _MORE_THAN_A_STATE),
+            body_bytes=max(_UNFOLDED * limits.body_bytes, settings.max_session_bytes + _MORE_THAN_A_STATE),
             header_timeout=limits.header_timeout,
             body_timeout=limits.body_timeout,
             idle_timeout=limits.idle_timeout,

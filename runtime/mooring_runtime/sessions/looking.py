@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Coroutine
 from typing import Any, NamedTuple, Protocol
 
-from mooring_runtime.errors import Cancelled, RequestError
+from mooring_runtime.errors import Cancelled, QueueTimeout, RequestError
 from mooring_runtime.errors.sessions import OutcomeUnknown, SessionUnavailable
 from mooring_runtime.messages import InferResponse, SessionCall
 from mooring_runtime.sessions.copies import Copy, Phase
@@ -147,8 +147,11 @@ class Looking:
                     self._table.enqueue(key, step)
                     return
                 target = found
+            passed = step.passed()
+            if passed.deadline is not None and loop.time() >= passed.deadline:
+                raise QueueTimeout("the timeout of the request passed while its session was looked for")
             try:
-                response = await self._elsewhere.pass_on(target, step.passed())
+                response = await self._elsewhere.pass_on(target, passed)
             except NotHere as error:
                 target = None if error.at == self._elsewhere.ordinal else error.at
                 if not error.moving:
@@ -185,7 +188,7 @@ class Looking:
         while True:
             record = self._elsewhere.record()
             copy = self.copy(key)
-            if copy is not None and copy.phase is Phase.HELD:
+            if (copy is not None and copy.phase is Phase.HELD) or key in self._table.quarantined:
                 return own
             leaves = copy is not None and copy.to is not None
             if copy is not None and copy.to is not None:

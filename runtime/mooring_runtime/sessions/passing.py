@@ -46,7 +46,8 @@ def encode_step(step: Step) -> bytes:
     if step.version is not None:
         head["version"] = step.version
     if step.left is not None:
-        head["milliseconds"] = max(0, int(step.left * 1000))
+        # None of them would mean to the receiver that there is no timeout.
+        head["milliseconds"] = max(1, int(step.left * 1000))
     if request.outputs:
         head["outputs"] = request.outputs
     if request.id is not None:

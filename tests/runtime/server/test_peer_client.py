@@ -9,6 +9,7 @@ import pytest
 
 from mooring_runtime.frontends.http.session_access import TokenFile
 from mooring_runtime.messages import InferResponse
+from mooring_runtime.server import peer_client
 from mooring_runtime.server.peer_client import PeerClient
 from mooring_runtime.sessions.keys import Key
 from mooring_runtime.sessions.messages import Answer, Ask, Behind, Envelope, Presence, Presences, encode_answer
@@ -177,3 +178,28 @@ async def test_a_step_is_answered_or_the_record_is_missing(tmp_path: Path) -> No
         step = Step("m", None, request_of("a"), 1.0)
         assert await client.pass_on(1, ENVELOPE, step) == (7, InferResponse("m", "1", ()))
         assert await client.pass_on(1, ENVELOPE, step) == (3, None)
+
+
+async def test_a_step_waits_for_as_long_as_its_replica_shows_signs_of_life(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(peer_client, "_SILENCE", 0.02)
+    monkeypatch.setattr(peer_client, "_SIGN", 0.1)
+    asked, lives = 0, True
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal asked, lives
+        while True:
+            head, _ = await read_request(reader)
+            if head.startswith(b"GET /membership") and lives:
+                asked += 1
+                lives = asked < 5
+                writer.write(answer(b"200 OK", b"{}"))
+            else:  # It hangs.
+                await reader.read()
+                return
+
+    async with peer(serve, tmp_path) as client:
+        with pytest.raises(Unanswered, match="no sign of life"):
+            await client.pass_on(1, ENVELOPE, Step("m", None, request_of("a"), None))
+        assert asked == 5

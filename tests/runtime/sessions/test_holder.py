@@ -1,96 +1,24 @@
-"""Where a step goes that is not for a session held here, and what the API of sessions may do."""
+"""Where a step goes that is not for a session held here."""
 
 import asyncio
-from collections.abc import Callable
+import time
 
 import numpy as np
 import pytest
 
-from mooring_runtime.errors import Cancelled, RequestError
+from mooring_runtime.errors import Cancelled
 from mooring_runtime.errors.sessions import (
-    BadSession,
     OutcomeUnknown,
-    SessionConflict,
-    SessionGone,
     SessionUnavailable,
-    UnknownSession,
 )
-from mooring_runtime.messages import InferResponse, SessionCall, Tensor
-from mooring_runtime.sessions.copies import Copy, Kept, Phase, StoredReply, Target
+from mooring_runtime.messages import InferRequest, InferResponse, SessionCall, Tensor
+from mooring_runtime.sessions.copies import Kept, Phase, Target
 from mooring_runtime.sessions.elsewhere import At, NotHere, Passed
-from mooring_runtime.sessions.holder import Birth
 from mooring_runtime.sessions.keys import MINTED, Key, mint
-from mooring_runtime.sessions.placement import place
 from mooring_runtime.sessions.record import Record
 from tests.support.memory_store import Disk
+from tests.support.other_replicas import GROWN, HERE, THERE, THIRD, Others, freeze, member, named, passed, thaw
 from tests.support.session_plane import MODEL, Asked, SessionPlane, cause, settle, summed
-
-HERE, THERE, THIRD = 0, 1, 2
-GROWN = Record(5, 3, (2,))
-"""From two members to three, and not settled."""
-
-
-def named(ordinal: int, size: int = 3, more: int = 0) -> str:
-    """A chosen id whose place is this ordinal; another one for each `more`."""
-    return [name for name in map(str, range(100)) if place(Key(MODEL, name), size) == ordinal][more]
-
-
-class Others:
-    """The other replicas, as the test has them."""
-
-    ordinal = HERE
-
-    def __init__(self, record: Record = GROWN) -> None:
-        self.now = record
-        self.found: At | None = None
-        self.asked: list[str] = []
-        self.passed: list[tuple[int, Passed]] = []
-        self.refusal: RequestError | None = None
-        self.on_ask: Callable[[], object] = lambda: None
-        self.on_pass: Callable[[int, Passed], InferResponse] = lambda ordinal, passed: InferResponse(
-            "m", str(ordinal), (Tensor("sum", "FP32", np.full((1, 1), 100.0, np.float32)),)
-        )
-
-    def record(self) -> Record:
-        if self.refusal is not None:
-            raise self.refusal
-        return self.now
-
-    async def absent(self, key: Key) -> At | None:
-        self.asked.append(key.session)
-        await asyncio.sleep(0)
-        self.on_ask()
-        return self.found
-
-    async def pass_on(self, ordinal: int, passed: Passed) -> InferResponse:
-        self.passed.append((ordinal, passed))
-        await asyncio.sleep(0)
-        return self.on_pass(ordinal, passed)
-
-
-def member(others: Others | None = None, disk: Disk | None = None) -> tuple[SessionPlane, Others]:
-    others = others or Others()
-    return SessionPlane(disk, elsewhere=others), others
-
-
-def passed(served: SessionPlane, call: SessionCall) -> Asked:
-    return served.begin(call, passed_on=True)
-
-
-async def freeze(served: SessionPlane, session: str) -> None:
-    """Point 2 of a handoff."""
-    async with served.table.turn(served.key(session)) as entry:
-        assert entry.copy is not None
-        moving = entry.copy._replace(phase=Phase.MOVING, to=Target(THERE, "store"))
-        await served.table.write_all([(entry, Kept(moving, entry.state, entry.replies))], new_state=False)
-
-
-async def thaw(served: SessionPlane, session: str, phase: Phase = Phase.HELD) -> None:
-    async with served.table.turn(served.key(session)) as entry:
-        assert entry.copy is not None
-        copy = Copy(Phase.MOVED, 1) if phase is Phase.MOVED else entry.copy._replace(phase=phase, to=None)
-        await served.table.write_all([(entry, Kept(copy, entry.state, entry.replies))])
-
 
 # --- finding
 
@@ -304,6 +232,31 @@ async def test_a_step_that_waits_behind_one_that_is_looked_for_can_be_withdrawn(
     assert served.plane.pending == 0
 
 
+async def test_a_request_whose_timeout_passes_while_its_session_is_looked_for_goes_nowhere() -> None:
+    served, others = member()
+
+    def point_back(ordinal: int, passed: Passed) -> InferResponse:
+        time.sleep(0.03)
+        raise NotHere(named(THERE), THIRD)
+
+    others.on_pass = point_back
+    request = InferRequest(
+        (Tensor("x", "FP32", np.ones((1, 1), np.float32)),), session=SessionCall(named(THERE), step=1), timeout=0.02
+    )
+    asked = Asked()
+    served.plane.infer(MODEL, None, lambda _: request, asked.reply)
+    assert cause(await asked.outcome()) == ("timeout", "no")
+    assert [ordinal for ordinal, _ in others.passed] == [THERE]
+
+
+async def test_a_session_that_was_set_aside_is_told_of_wherever_its_place_is() -> None:
+    disk = Disk()
+    disk.quarantined[Key(MODEL, named(THERE))] = "torn"
+    served, others = member(disk=disk)
+    assert cause(await passed(served, SessionCall(named(THERE), step=2)).outcome()) == ("quarantined", "no")
+    assert others.asked == []
+
+
 # --- moving
 
 
@@ -362,148 +315,3 @@ async def test_a_move_that_takes_too_long_is_told_of() -> None:
     told = await passed(served, SessionCall(session)).outcome()
     assert isinstance(told, NotHere)
     assert (told.moving, told.at) == (True, THERE)
-
-
-# --- the API of sessions
-
-
-async def test_a_session_that_is_made_begins_with_its_first_step() -> None:
-    served = SessionPlane()
-    key, copy = await served.holder.create(MODEL, None)
-    assert MINTED.fullmatch(key.session)
-    assert (copy.step, served.disk.kept[key].state) == (0, ())
-    served.load("2", served.adder.metadata.state)  # type: ignore[arg-type]
-    assert await served.sum(key.session, 5, step=1) == 5
-    assert await served.sum("chosen", 1, start=True) == 1
-    await served.holder.create(MODEL, "made")
-    assert await served.sum("made", 1, start=True) == 1
-    assert served.holder.stats.created == {MODEL: 3}
-
-
-async def test_a_session_that_is_brought_goes_on_where_it_was() -> None:
-    served = SessionPlane()
-    await served.step("s", 1, start=True)
-    await served.step("s", 2)
-    kept = await served.holder.read(served.key("s"))
-    birth = Birth(kept.copy.version, kept.copy.fingerprint, kept.state, kept.copy.step, kept.replies)
-    _, copy = await served.holder.create(MODEL, "copy", birth)
-    assert copy.incarnation != kept.copy.incarnation
-    assert await served.sum("copy", 10, step=3) == 13
-    assert await served.sum("copy", 2, step=2) == 3, "its replies came along"
-    assert await served.sum("s", 1) == 4
-
-
-async def test_no_live_session_is_overwritten() -> None:
-    served = SessionPlane()
-    await served.step("s", 1, start=True)
-    with pytest.raises(SessionConflict) as caught:
-        await served.holder.create(MODEL, "s")
-    assert caught.value.cause == "exists"
-    await served.holder.end(served.key("s"))
-    await served.holder.create(MODEL, "s")
-    with pytest.raises(BadSession, match="made by servers"):
-        await served.holder.create(MODEL, mint(0))
-
-
-async def test_a_session_is_made_only_at_its_place_when_nobody_has_it() -> None:
-    served, others = member()
-    with pytest.raises(NotHere) as caught:
-        await served.holder.create(MODEL, named(THERE))
-    assert caught.value.at == THERE
-    others.found = At(THIRD)
-    with pytest.raises(NotHere) as caught:
-        await served.holder.create(MODEL, named(HERE))
-    assert caught.value.at == THIRD
-    others.found = None
-    await served.holder.create(MODEL, named(HERE))
-    assert others.asked == [named(HERE)] * 2
-
-
-async def test_making_a_session_begins_anew_when_the_record_changes() -> None:
-    served, others = member()
-    others.on_ask = lambda: setattr(others, "now", Record(7, 3, (1, 2)))
-    _, copy = await served.holder.create(MODEL, named(HERE))
-    assert (copy.since, len(others.asked)) == (7, 2)
-
-
-async def test_a_session_is_ended_in_its_turn() -> None:
-    served = SessionPlane()
-    served.watch_ends()
-    await served.step("s", 1, start=True)
-    served.store.hold()
-    last = served.begin(SessionCall("s"), 2)
-    ending = asyncio.ensure_future(served.holder.end(served.key("s")))
-    await settle()
-    late = served.begin(SessionCall("s"), 4)
-    await settle()
-    served.store.release()
-    assert summed(await last.outcome()) == 3
-    copy = await ending
-    assert copy.end is not None
-    assert (copy.end.cause, copy.end.step, copy.size) == ("ended", 2, 0)
-    assert cause(await late.outcome()) == ("ended", "no")
-    assert await served.holder.end(served.key("s")) == copy, "and stays so"
-    for _ in range(100):
-        if served.adder.ends:
-            break
-        await asyncio.sleep(0.001)
-    assert served.adder.ends == [("s", [3.0, 2.0], "ended")]
-
-
-async def test_a_session_that_is_reset_begins_again() -> None:
-    served = SessionPlane()
-    await served.step("s", 1, start=True, step=1)
-    before = await served.holder.read(served.key("s"))
-    copy = await served.holder.reset(served.key("s"))
-    assert (copy.step, copy.since) == (0, before.copy.since)
-    assert cause(await served.step("s", 1, incarnation=before.copy.incarnation)) == ("restarted", "no")
-    assert await served.sum("s", 5, step=1) == 5
-    assert served.holder.stats.ended == {(MODEL, "restarted"): 1}
-
-
-async def test_what_is_not_here_is_neither_read_nor_ended_nor_reset() -> None:
-    served, _ = member()
-    for asked in (served.holder.read, served.holder.end, served.holder.reset):
-        with pytest.raises(NotHere):
-            await asked(served.key("s"))
-    assert len(served.table) == 0
-
-
-async def test_who_is_to_be_asked_about_a_session() -> None:
-    served, others = member()
-    session, away = named(HERE), named(THERE)
-    assert await served.holder.locate(served.key(away)) == THERE
-    with pytest.raises(NotHere):
-        await served.holder.locate(served.key(away), passed_on=True)
-    with pytest.raises(UnknownSession):
-        await served.holder.locate(served.key(session))
-    others.now = Record(6, 3, (2,), lost=("store",))
-    with pytest.raises(SessionGone):
-        await served.holder.locate(served.key(session))
-    others.found = At(THIRD)
-    assert await served.holder.locate(served.key(session)) == THIRD
-    await served.step(session, start=True)
-    others.found = None
-    others.now = GROWN
-    await served.step(session, start=True)
-    assert await served.holder.locate(served.key(session)) == HERE
-
-
-async def test_steps_that_are_looked_for_are_told_when_the_server_ends() -> None:
-    served, others = member()
-    never = asyncio.Event()
-
-    async def hang(key: Key) -> At | None:
-        await never.wait()
-        return None
-
-    others.absent = hang  # type: ignore[method-assign]
-    asked = [served.begin(SessionCall(named(HERE), step=number)) for number in (1, 2)]
-    await settle()
-    await served.holder.close()
-    assert [cause(await each.outcome()) for each in asked] == [("outcome-unknown", "unknown"), ("owner-down", "no")]
-    assert served.plane.pending == 0
-
-
-def test_a_reply_counts_its_bytes() -> None:
-    assert StoredReply(1, b"", (Tensor("y", "FP32", np.zeros((2, 3), np.float32)),)).size == 24

@@ -167,3 +167,9 @@ def test_an_error_of_a_newer_version_is_one_of_its_kind() -> None:
 
     body = encode_outcome(Newer("full")).replace(b"Newer", b"Nower")
     assert type(decode_outcome(body)) is QueueFull
+
+
+@pytest.mark.parametrize("left", [0.0004, 0.0, -1.0])
+def test_a_timeout_that_has_nearly_passed_is_not_none(left: float) -> None:
+    step = decode_step(encode_step(Step("m", None, InferRequest(()), left)))
+    assert step.left == 0.001

@@ -10,6 +10,7 @@ X-Mooring-Epoch (of the sender's record). A step is answered with 200 whatever b
 body: every other status says that nothing was done, but for 500.
 """
 
+import asyncio
 from typing import Final
 
 from mooring_runtime.dataplane import DataPlane
@@ -118,7 +119,10 @@ class PeerHandler:
 
     async def _answer(self, path: str, envelope: Envelope, body: bytes) -> Reply:
         try:
-            message = messages.decode(path, body)
+            if path == messages.PATHS[messages.Take]:  # States are large, and each is checked.
+                message = await asyncio.to_thread(messages.decode, path, body)
+            else:
+                message = messages.decode(path, body)
         except ValueError as error:
             raise InvalidRequest(str(error)) from None
         return answer((messages.encode_answer(await self._receiver.answer(envelope, message)),))
