@@ -2,37 +2,19 @@
 
 import asyncio
 import math
-import threading
 
 import numpy as np
 import pytest
 
-from mooring_runtime.errors import Cancelled, InferenceFailed, ModelNotReady, QueueTimeout
+from mooring_runtime.errors import Cancelled, InferenceFailed, QueueTimeout
 from mooring_runtime.errors.sessions import SessionRefused
-from mooring_runtime.messages import InferRequest, InferResponse, SessionCall, StateSchema, Tensor
-from mooring_runtime.repository import State
-from mooring_runtime.repository.converter import StateConverter
-from mooring_runtime.scheduling import Batcher, RunTimes
+from mooring_runtime.messages import InferRequest, InferResponse, SessionCall, Tensor
 from mooring_runtime.sessions.budget import Limits
 from mooring_runtime.sessions.copies import Phase
 from mooring_runtime.sessions.keys import MINTED
 from tests.support.memory_store import Disk
 from tests.support.session_plane import MODEL, Asked, SessionPlane, cause, schema, settle, summed, told
-
-
-class Apart(RunTimes):
-    """Every run is for the thread."""
-
-    def inline(self, size: int) -> bool:
-        return False
-
-
-def on_thread(served: SessionPlane) -> None:
-    """Let runs be on the model's thread, held back by its gate."""
-    model = served.repository.find(MODEL, "1")
-    served.adder.gate = threading.Semaphore(0)
-    assert model.stateful is not None
-    model._batcher = Batcher(model.stateful, model.metadata, model.stats, times=Apart())
+from tests.support.session_runs import doubling, on_thread
 
 
 async def test_steps_of_a_session_go_on_from_each_other() -> None:
@@ -344,153 +326,6 @@ async def test_a_torn_session_is_told_of() -> None:
     for call in ({}, {"start": True}):
         assert cause(await served.step("s", 1, **call)) == ("quarantined", "no")
     assert await served.sum("t", 1, start=True) == 1
-
-
-# --- interval
-
-
-async def test_in_interval_mode_answers_go_before_commits_and_say_so() -> None:
-    served = SessionPlane(limits=Limits(lazy=True))
-    assert told(await served.step("s", 1, start=True)).durable == 1, "a creation waits for its commit"
-    for step in (2, 3):
-        info = told(await served.step("s", 1))
-        assert (info.step, info.durable) == (step, 1)
-    served.store.flush()
-    await settle()
-    info = told(await served.step("s", 1, end=True))
-    assert (info.step, info.durable) == (4, 4), "an end waits for its commit"
-
-
-async def test_steps_that_a_crash_has_lost_are_told_of_once() -> None:
-    disk = Disk()
-    served = SessionPlane(disk, Limits(lazy=True))
-    await served.step("s", 1, start=True)
-    await served.step("n", 1, start=True)
-    for session in "sn":
-        assert await served.sum(session, 10) == 11
-    served.store.crash()
-    again = SessionPlane(disk, Limits(lazy=True), unsure=True)
-    error = await again.step("s", 100)
-    assert cause(error) == ("rewound", "no")
-    assert (error.step, error.expected) == (1, 2)  # type: ignore[union-attr]
-    assert await again.sum("s", 100) == 101
-    gap = await again.step("n", 100, step=3)
-    assert cause(gap) == ("gap", "no")
-    assert await again.sum("n", 10, step=2) == 11
-    assert await again.sum("n", 10) == 21
-
-
-async def test_steps_that_a_failed_interval_has_lost_are_told_of() -> None:
-    served = SessionPlane(limits=Limits(lazy=True))
-    await served.step("s", 1, start=True)
-    await served.step("s", 10)
-    served.store.fail()
-    served.store.flush()
-    await settle()
-    assert cause(await served.step("s", 100)) == ("rewound", "no")
-    assert await served.sum("s", 100) == 101
-
-
-async def test_a_run_that_stands_on_a_step_that_is_undone_is_undone_too_and_told_once() -> None:
-    served = SessionPlane(limits=Limits(lazy=True))
-    await served.step("s", 1, start=True)
-    await served.step("s", 10)
-    on_thread(served)
-    assert served.adder.gate is not None
-    running = served.begin(SessionCall("s"), 100)
-    await settle()
-    served.store.fail()
-    served.store.flush()
-    await settle()
-    served.adder.gate.release(5)
-    assert cause(await running.outcome()) == ("rewound", "no")
-    assert await served.sum("s", 1000) == 1001
-
-
-async def test_a_copy_that_must_tell_of_lost_steps_does_so_once_for_ever() -> None:
-    disk = Disk()
-    await SessionPlane(disk).step("s", 1, start=True)
-    key = next(iter(disk.kept))
-    disk.kept[key] = disk.kept[key]._replace(copy=disk.kept[key].copy._replace(rewound=True))
-    assert cause(await SessionPlane(disk).step("s", 2)) == ("rewound", "no")
-    assert await SessionPlane(disk).sum("s", 2) == 3
-
-
-# --- versions
-
-
-async def test_a_new_version_with_the_same_schema_goes_on() -> None:
-    served = SessionPlane()
-    await served.step("s", 1, start=True)
-    newer = served.load("2", schema())
-    answer = await served.step("s", 2)
-    assert (summed(answer), answer.model_version) == (3, "2")  # type: ignore[union-attr]
-    assert (newer.runs, served.disk.kept[served.key("s")].copy.version) == ([1], "2")
-
-
-async def test_a_session_stays_with_the_version_that_knows_its_state() -> None:
-    served = SessionPlane()
-    await served.step("old", 1, start=True)
-    served.load("2", schema(3))
-    old, new = await served.step("old", 2), await served.step("new", 5, start=True)
-    assert (summed(old), old.model_version) == (3, "1")  # type: ignore[union-attr]
-    assert (summed(new), new.model_version) == (5, "2")  # type: ignore[union-attr]
-    error = await served.begin(SessionCall("old"), 2, version="2").outcome()
-    assert cause(error) == ("version-missing", "no")
-    assert summed(await served.begin(SessionCall("new"), 2, version="2").outcome()) == 7
-
-
-async def test_without_a_version_that_knows_the_state_the_step_is_refused_and_nothing_lost() -> None:
-    served = SessionPlane()
-    await served.step("s", 1, start=True)
-    served.repository.remove(served.repository.find(MODEL, "1"))
-    served.load("2", schema(3))
-    error = await served.step("s", 2)
-    assert cause(error) == ("version-missing", "no")
-    served.load("1", schema())
-    assert await served.sum("s", 2) == 3
-
-
-def doubling(kept: StateSchema, *, fails: bool = False) -> StateConverter:
-    """The old sum, doubled."""
-
-    def convert(state: object, version: str) -> dict[str, np.ndarray]:
-        assert isinstance(state, dict)
-        if fails:
-            raise InferenceFailed("no way")
-        old = state["h_in"]
-        return {"h_in": np.concatenate([old * 2, np.zeros((1, 1), np.float32)], axis=1)}
-
-    return StateConverter(kept, convert)
-
-
-async def test_a_conversion_happens_inside_the_first_step_of_the_new_version() -> None:
-    served = SessionPlane()
-    await served.step("s", 1, start=True)
-    served.load("2", schema(3), doubling(schema(3)))
-    answer = await served.step("s", 5, step=2)
-    assert (summed(answer), answer.model_version) == (7, "2")  # type: ignore[union-attr]
-    kept = served.disk.kept[served.key("s")]
-    assert (kept.copy.fingerprint, kept.state[0].array.shape) == (schema(3).fingerprint, (1, 3))
-    assert told(await served.step("s", 5, step=2)).repeat
-    assert await served.sum("s", 1) == 8, "and not again"
-
-
-async def test_a_conversion_that_fails_leaves_the_session_as_it_was() -> None:
-    served = SessionPlane()
-    await served.step("s", 1, start=True)
-    served.load("2", schema(3), doubling(schema(3), fails=True))
-    assert cause(await served.step("s", 5)) == ("backend", "no")
-    assert served.disk.kept[served.key("s")].copy.version == "1"
-    assert summed(await served.begin(SessionCall("s"), 5, version="1").outcome()) == 6
-
-
-async def test_a_version_that_is_not_loaded() -> None:
-    served = SessionPlane()
-    await served.step("s", 1, start=True)
-    model = served.repository.find(MODEL, "1")
-    model._batcher, model.state = None, State.UNAVAILABLE
-    assert isinstance(await served.step("s", 2), ModelNotReady)
 
 
 # --- limits
