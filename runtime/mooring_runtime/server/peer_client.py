@@ -37,7 +37,8 @@ _DEAD = 10_000
 and a step that was passed on to it must not wait for ever."""
 _SILENCE, _SIGN = 5.0, 5.0
 """Seconds without the answer to a step after which the replica that has it is asked for a sign of life, and for that.
-The kernel of a process that hangs answers as ever; a step may run for as long as it takes, but not where nothing runs."""
+The kernel of a process that hangs answers as ever. A step may run for as long as it takes, but not where nothing runs.
+"""
 _NOT_DONE: Final = frozenset({400, 401, 404, 405, 413, 415, 421, 431, 503})
 """Answers that say that nothing was done."""
 
