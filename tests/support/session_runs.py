@@ -2,6 +2,8 @@
 
 import threading
 
+import numpy as np
+
 from mooring_runtime.errors import InferenceFailed
 from mooring_runtime.messages import StateSchema
 from mooring_runtime.repository.converter import StateConverter
