@@ -69,6 +69,10 @@ class StatefulPlane:
         reply(self.answer(request))
         return None
 
+    def unread(self, error: RequestError) -> RequestError:
+        error.applied = error.applied or "no"
+        return error
+
     @property
     def calls(self) -> list[SessionCall | None]:
         return [request.session for request in self.asked]

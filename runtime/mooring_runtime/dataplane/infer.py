@@ -75,7 +75,7 @@ class DataPlane:
         except RequestError as error:
             if self.observer is not None and watch is not None:
                 self.observer.ended(watch, version or "", None, None)
-            reply(self._unread(error))
+            reply(self.unread(error))
             return None
         stats = model.stats
         stats.received += 1
@@ -95,7 +95,7 @@ class DataPlane:
             stats.failures["REJECTED"] += 1
             if self.observer is not None and watch is not None:
                 self.observer.ended(watch, model.version, None, None)
-            reply(self._unread(error))
+            reply(self.unread(error))
             return None
         flight.arrived = arrived
         if watch is not None:
@@ -110,9 +110,9 @@ class DataPlane:
             flight.submit()  # type: ignore[union-attr]
         return flight
 
-    def _unread(self, error: RequestError) -> RequestError:
-        """Nothing was begun. Where sessions are kept every client is told so: the session may be named in a body that
-        nobody has read; one that is not told must take its step for applied perhaps.
+    def unread(self, error: RequestError) -> RequestError:
+        """The error of a request that nobody has begun with. Where sessions are kept every client is told so: the
+        session may be named in a body that nobody read; who is not told must take its step for applied perhaps.
         """
         if error.applied is None and (self.sessions is not None or self.unopened is not None):
             error.applied = "no"

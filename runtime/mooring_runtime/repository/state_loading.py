@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 
 from mooring_runtime.backends.base import Backend, Load, LoadOptions
-from mooring_runtime.backends.python.converter import load_function
 from mooring_runtime.errors import InferenceFailed, ModelInvalid
 from mooring_runtime.messages import DATATYPES, Array, ModelMetadata, StatePair, StateSchema
 from mooring_runtime.repository import state
@@ -109,6 +108,9 @@ def _converter(
     if not file.is_file():
         raise ModelInvalid(f"{file}, the converter of states, is not there")
     if file.suffix == ".py":
+        # Backends are imported when a model needs them.
+        from mooring_runtime.backends.python.converter import load_function  # noqa: PLC0415
+
         function = load_function(file, options)
         return StateConverter(schema, function.call, takes=said.converts, close=function.close)
     backend = load_format("onnx")(file, _of_converter(options))

@@ -91,8 +91,11 @@ class Inference:
         if known is not None and message.startswith(known.prefix):
             raw = message[len(known.prefix) :]
             return Asked(known.plan, None, (raw,), known.input)
-        request, raws = messages.parse(memoryview(message)[5:])
-        plan = messages.plan(request)
+        try:
+            request, raws = messages.parse(memoryview(message)[5:])
+            plan = messages.plan(request)
+        except RequestError as error:
+            raise self._plane.unread(error) from error.__cause__
         session = plan.asked.session
         if len(raws) == 1 and len(plan.inputs) == 1 and plan.id is None and (session is None or session.step is None):
             self._keep(message, plan, len(raws[0]), typed=request.inputs[0].HasField("contents"))
@@ -314,12 +317,13 @@ class StreamInfer:
             call.fail(error)
             return
         words, told = str(error), b""
-        if asked is not None:
-            told = b"".join(messages.field(3, asked.plan.id.encode())) if asked.plan.id else b""
-            about = sessions.about(error, asked.session, begun=asked.begun)
-            if about:
-                words = f"{words} {orjson.dumps(about).decode()}"
-                told += messages.parameters_text({f"mooring_{name}": value for name, value in about.items()})
+        if asked is not None and asked.plan.id:
+            told = b"".join(messages.field(3, asked.plan.id.encode()))
+        session, begun = (call.head.session, False) if asked is None else (asked.session, asked.begun)
+        about = sessions.about(error, session, begun=begun)
+        if about:
+            words = f"{words} {orjson.dumps(about).decode()}"
+            told += messages.parameters_text({f"mooring_{name}": value for name, value in about.items()})
         self._send((*messages.field(1, words.encode(errors="replace")), *messages.field(2, told)))
 
     def _send(self, parts: Sequence[Raw]) -> None:

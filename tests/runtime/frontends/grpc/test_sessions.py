@@ -286,6 +286,18 @@ def test_a_failure_in_a_stream_leaves_open_what_nobody_told() -> None:
     assert parameters(reply.infer_response)["mooring_applied"] == "no"
 
 
+def test_what_cannot_be_read_was_not_applied() -> None:
+    """Nobody knows which session it names, but its client does, and must not take the step for applied perhaps."""
+    grpc = Stateful()
+    broken = step(sequence_id="a")
+    broken.parameters["sequence_step"].Clear()
+    assert told(grpc.ask("ModelInfer", broken)) == {"cause": "invalid", "applied": "no"}
+    [reply], _ = Stateful().converse(broken)
+    about = {"mooring_cause": "invalid", "mooring_applied": "no"}
+    assert parameters(reply.infer_response) == about
+    assert reply.error_message.endswith(' {"cause":"invalid","applied":"no"}')
+
+
 def test_a_stream_that_ends_by_its_error_has_trailers() -> None:
     grpc = Stateful()
     grpc.plane.answer = lambda request: ReplyGone("gone", session="a", step=2)
