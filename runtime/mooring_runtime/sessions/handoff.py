@@ -122,10 +122,10 @@ class Handoff:
                 await self._round(self._membership.record())
             except RequestError as error:  # There is no membership, or it does not want this volume.
                 log.info("hands over nothing: %s", error)
-                self._rest(_NOBODY, worthwhile=False)
+                self._later(_NOBODY, _LONGEST_PAUSE)
             except Exception:  # Else nothing would ever leave again.
                 log.exception("a fault while sessions were handed over")
-                self._rest(_NOBODY, worthwhile=False)
+                self._later(_NOBODY, _LONGEST_PAUSE)
 
     async def _round(self, record: Record) -> None:
         """Begin to hand over what is foreign, to those that are neither being spoken to nor resting."""
@@ -183,6 +183,12 @@ class Handoff:
             return
         pause = self._pauses.get(ordinal, _FIRST_PAUSE)
         self._pauses[ordinal] = min(2 * pause, _LONGEST_PAUSE)
+        self._later(ordinal, pause)
+
+    def _later(self, ordinal: int, pause: float) -> None:
+        earlier = self._resting.pop(ordinal, None)
+        if earlier is not None:
+            earlier.cancel()
 
         def over() -> None:
             self._resting.pop(ordinal, None)

@@ -187,3 +187,18 @@ def test_a_refusal_counts_for_the_epoch_in_which_it_was_decided() -> None:
         site.end()
 
     clock.run(work())
+
+
+def test_a_record_that_wants_another_volume_holds_nothing_up() -> None:
+    async def work() -> None:
+        site, name = leaving()
+        site.start(Record(1, 2))
+        await site.adopt(Record(2, 1, (2,), stores={1: "another"}))
+        await asyncio.sleep(5)
+        assert site.phases(name) == ["none", "held"]
+        await site.adopt(Record(3, 1, (2,)))
+        await asyncio.sleep(5)
+        assert site.phases(name) == ["held", "moved"]
+        site.end()
+
+    clock.run(work())
