@@ -16,7 +16,7 @@ from mooring_runtime.sessions.membership import Membership
 from mooring_runtime.sessions.messages import Ask, Presence, Presences
 from mooring_runtime.sessions.passing import Step
 from mooring_runtime.sessions.peers import PeerFailed, Talk, Unanswered, Unreachable
-from mooring_runtime.sessions.placement import places
+from mooring_runtime.sessions.placement import place, places
 from mooring_runtime.sessions.record import Record
 
 _WITHIN = 2.0
@@ -48,7 +48,7 @@ class Finding:
             if record.settled:
                 return None
             try:
-                found = await self._ask_all(key, record, may_hold(key, record, self.ordinal))
+                found = await self._ask(key, record)
             except SessionUnavailable:
                 if self._membership.epoch == record.epoch:
                     raise
@@ -58,6 +58,17 @@ class Finding:
         raise SessionUnavailable(
             f"session '{key.session}' is searched while the membership changes", "search", session=key.session
         )
+
+    async def _ask(self, key: Key, record: Record) -> At | None:
+        """The place of the session is asked last, where it is not here: the session may be handed over there meanwhile,
+        and would not be found if the place had answered before that and its old owner after it.
+        """
+        home = place(key, record.size)
+        asked = may_hold(key, record, self.ordinal)
+        found = await self._ask_all(key, record, [ordinal for ordinal in asked if ordinal != home])
+        if found is None and home != self.ordinal and self._membership.epoch == record.epoch:
+            found = await self._ask_all(key, record, [home])
+        return found
 
     async def _ask_all(self, key: Key, record: Record, ordinals: list[int]) -> At | None:
         """The word of every one of `ordinals`; who holds it settles the matter, whoever else is silent."""
@@ -133,7 +144,7 @@ class Finding:
 
 def may_hold(key: Key, record: Record, ordinal: int) -> list[int]:
     """The ordinals besides `ordinal` that may hold a session under `record`."""
-    return [place for place in places(key, (*record.past, record.size)) if place != ordinal]
+    return [each for each in places(key, (*record.past, record.size)) if each != ordinal]
 
 
 class _Asker:

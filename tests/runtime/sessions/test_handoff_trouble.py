@@ -7,13 +7,13 @@ import pytest
 from mooring_runtime.sessions.copies import Copy, Kept, Phase, StoredReply
 from mooring_runtime.sessions.encoding import Packed
 from mooring_runtime.sessions.keys import Key
-from mooring_runtime.sessions.messages import Envelope, Take, Verdicts, Word
+from mooring_runtime.sessions.messages import Answer, Ask, Envelope, Message, Take, Verdicts, Word
 from mooring_runtime.sessions.receiving import Receiver
 from mooring_runtime.sessions.record import Record
 from mooring_runtime.sessions.store import StoreFull
 from mooring_runtime.sessions.ways import MOST_BYTES
 from tests.support import clock
-from tests.support.neighbours import Site
+from tests.support.neighbours import Site, Wire
 
 SHRINK = Record(2, 1, (2,))
 """From two members to one: every session goes to ordinal 0."""
@@ -199,6 +199,40 @@ def test_a_record_that_wants_another_volume_holds_nothing_up() -> None:
         await site.adopt(Record(3, 1, (2,)))
         await asyncio.sleep(5)
         assert site.phases(name) == ["held", "moved"]
+        site.end()
+
+    clock.run(work())
+
+
+def test_a_session_that_moves_while_its_older_copy_asks_for_it_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was on its way to a lost store asks where it went; who has it hands it over between the two answers."""
+
+    async def work() -> None:
+        site = Site(3)
+        name = site.named(2, 0, (3, 2))
+        site[1].keep(name, Phase.MOVING, to=0)
+        site[2].keep(name, since=3, step=9)
+        lost, site[0].disk.id = site[0].disk.id, "new"
+        site[0].unreadable = "not now"
+        send = Wire.send
+
+        async def late(self: Wire, ordinal: int, envelope: Envelope, message: Message, within: float) -> Answer:
+            if isinstance(message, Ask) and ordinal == 2:
+                await asyncio.sleep(0.5)  # The other one has answered.
+                site[0].unreadable = ""
+                await asyncio.sleep(1.0)
+                assert site.phases(name)[2] == "moved"
+            return await send(self, ordinal, envelope, message, within)
+
+        monkeypatch.setattr(Wire, "send", late)
+        site.start(Record(5, 2, (3,), stores={0: "new"}, lost=(lost,)))
+        await asyncio.sleep(5)
+        assert site.phases(name) == ["held", "moved", "moved"]
+        copy = site[0].copy(name)
+        assert copy is not None
+        assert (copy.step, copy.rewound) == (9, False)
+        written = [change.copy for commit in site[1].store.written for change in commit.changes]
+        assert [each.phase for each in written if each is not None] == [Phase.MOVED], "it was never held there again"
         site.end()
 
     clock.run(work())
