@@ -71,7 +71,7 @@ class Entry:
         self.lost = False
         """A lazy commit has failed: memory was ahead of the disk, which is to be read before anything else."""
         self.reading: Turn | None = None
-        """Begins when a lost entry's last commit is through and the disk was read."""
+        """Begins when the last commit of an entry is through whose state is not in memory, and the disk was read."""
         self.rewound = False
         """Steps that were acknowledged may be lost, and the client is still to be told."""
         self.told = False

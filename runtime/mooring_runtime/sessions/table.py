@@ -177,14 +177,11 @@ class Table:
             self._refuse(entry, turn, "owner-down", "this server is stopping")
         elif entry.key in self.quarantined:
             self._refuse(entry, turn, "quarantined", f"it was set aside: {self.quarantined[entry.key]}")
-        elif entry.lost:
-            # A commit of this key may still be under way, and the disk is read when there is none.
-            if entry.pending:
-                entry.reading = turn
-            else:
-                self._read(entry, turn)
-        elif entry.read or not turn.needs_state:
+        elif not entry.lost and (entry.read or not turn.needs_state):
             turn.begin(entry)
+        elif entry.pending:
+            # A commit of this key is still under way, and the disk is read when there is none.
+            entry.reading = turn
         else:
             self._read(entry, turn)
 
@@ -194,7 +191,8 @@ class Table:
         entry.queue = NO_TURNS
         if entry.copy is None and not entry.pending:
             self._entries.pop(entry.key, None)
-        elif entry.read and entry.copy is not None:
+        elif entry.read and entry.copy is not None and not entry.pending:
+            # One that is ahead of the disk must stay: what is read there would be older than what was answered.
             weight = entry.copy.size
             for reply in entry.replies:
                 weight += reply.size
@@ -311,8 +309,7 @@ class Table:
             done(None)
         else:
             done(refusal(failed, entry.key.session))
-        if entry.lost:
-            self._read_again(entry)
+        self._read_again(entry)
 
     def _lazy_on_disk(self, entry: Entry, kept: Kept | None, _: Written, failed: StoreFailed | None) -> None:
         entry.pending -= 1
@@ -321,14 +318,13 @@ class Table:
             entry.durable = 0 if kept is None else kept.copy.step
         else:
             entry.lost = True
-            if self._warm.pop(entry.key, None) is not None:
-                self.warm_bytes -= entry.weight
             entry.forget()
-        if entry.lost:
-            self._read_again(entry)
+        self._read_again(entry)
+        if not entry.pending and not entry.busy:
+            self._rest(entry)
 
     def _read_again(self, entry: Entry) -> None:
-        """Whoever waits for the last commit of a lost entry may read it now."""
+        """Whoever waits for the last commit of an entry that is to be read may read it now."""
         if entry.reading is not None and not entry.pending:
             turn, entry.reading = entry.reading, None
             self._read(entry, turn)

@@ -240,13 +240,29 @@ async def test_a_rewind_that_nobody_was_told_of_is_remembered() -> None:
     table = Table(store, 2**20)
     async with table.turn(KEY) as entry:
         table.write(entry, kept(2), lambda _: None, lazy=True)
-    assert table.warm_bytes == 16
+    assert table.warm_bytes == 0
     store.fail()
     store.flush()
     await settle()
     assert (table.warm_bytes, entry.lost) == (0, True)
     async with table.turn(KEY) as entry:
         assert (entry.rewound, entry.copy is not None and entry.copy.step) == (True, 1)
+
+
+async def test_what_is_ahead_of_the_disk_is_kept_in_memory_until_it_is_there() -> None:
+    keys = [Key("m", name) for name in "abc"]
+    store = MemoryStore(filled(*keys))
+    table = Table(store, 0)
+    for step in (2, 3):
+        for key in keys:
+            async with table.turn(key) as entry:
+                assert entry.copy is not None
+                assert (entry.copy.step, entry.state[0].array[0, 0]) == (step - 1, step - 1)
+                table.write(entry, kept(step), lambda _: None, lazy=True)
+    assert [entry.read for entry in table] == [True] * 3
+    store.flush()
+    await settle()
+    assert ([entry.read for entry in table], table.warm_bytes) == ([False, False, True], 16)
 
 
 class AtOnce(ThreadPoolExecutor):
