@@ -23,3 +23,21 @@ def failure(model: str, error: Exception | None) -> RequestError:
         return error
     log.error("model '%s' raised what its backend should have translated", model, exc_info=error)
     return InferenceFailed(f"model '{model}' failed: {type(error).__name__}: {error}")
+
+
+def tell(model: str, reply: Reply, outcome: InferResponse | RequestError) -> bool:
+    """Tell the client of a step what became of it; false where its front end cannot write that. Then it is told at
+    least whether the step was applied: without any answer its connection would stay open.
+    """
+    try:
+        reply(outcome)
+    except Exception as error:
+        log.exception("cannot answer a step of model '%s'", model)
+        told = InferenceFailed(f"an answer of model '{model}' cannot be written: {type(error).__name__}: {error}")
+        told.applied = outcome.applied if isinstance(outcome, RequestError) else "yes"
+        try:
+            reply(told)
+        except Exception:
+            log.exception("cannot tell a client of model '%s' that its answer cannot be written", model)
+        return False
+    return True

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from mooring_runtime.dataplane.carriers import carrier, fits
 from mooring_runtime.dataplane.check import check
 from mooring_runtime.dataplane.observer import Watch
-from mooring_runtime.dataplane.outcomes import Reply, failure
+from mooring_runtime.dataplane.outcomes import Reply, failure, tell
 from mooring_runtime.dataplane.states import asked, first, owned, places
 from mooring_runtime.errors import Cancelled, InferenceFailed, QueueTimeout, RequestError
 from mooring_runtime.errors.sessions import BadSession, SessionError
@@ -32,9 +32,10 @@ from mooring_runtime.messages import (
     Tensor,
 )
 from mooring_runtime.repository import Model
+from mooring_runtime.repository.models import State as ModelState
 from mooring_runtime.scheduling import ALONE, Batcher, Job, Run
 from mooring_runtime.sessions import steps
-from mooring_runtime.sessions.copies import Kept, State, StoredReply, kept_replies
+from mooring_runtime.sessions.copies import Copy, Kept, Phase, State, StoredReply, kept_replies
 from mooring_runtime.sessions.elsewhere import Passed
 from mooring_runtime.sessions.encoding import state_digest
 from mooring_runtime.sessions.entries import Entry
@@ -50,11 +51,15 @@ _new = tuple.__new__
 """See `infer`."""
 _RELEASED = InferRequest(())
 """Of a step that has ended: its tensors are let go of at once, though its front end may hold it for longer."""
+_HANDED_ON = Kept(Copy(Phase.HELD, 0, 0))
+"""The same for what it has made."""
+_GONE = "the client hung up before its request ran"
 
 
 class Step(Job):
     """One request for a step; see `looking.Step` for what the holder knows of it."""
 
+    answers_later = True
     needs_state = True
     passed_on = False
     proved = 0
@@ -147,7 +152,7 @@ class Step(Job):
         holder = self.sessions.holder
         if self.cancelled:
             holder.table.done(entry)
-            self._end(Cancelled("the client hung up before its request ran"))
+            self._end(Cancelled(_GONE))
             return
         self.entry = entry
         self.begun = self.sessions.plane.clock()
@@ -208,12 +213,18 @@ class Step(Job):
 
     def _converted(self, batcher: Batcher, fitted: Fitted, done: "Future[State]") -> None:
         """The state of another version was made into one of this version's."""
-        error = done.exception()
-        if error is None:
-            try:
+        entry, error = self.entry, done.exception()
+        assert entry is not None
+        if self.cancelled:
+            error = Cancelled(_GONE)
+        try:
+            if self.model.state is not ModelState.READY and not self.cancelled:
+                self._prepare(entry)  # It was unloaded or loaded again meanwhile, and its batcher takes no more.
+                return
+            if error is None:
                 self._launch(batcher, fitted, done.result())
-            except Exception as raised:
-                error = raised
+        except Exception as raised:
+            error = raised
         if error is not None:
             self.fail(error if isinstance(error, Exception) else InferenceFailed(str(error)))
 
@@ -222,6 +233,7 @@ class Step(Job):
         schema = metadata.state
         assert schema is not None
         feeds, size = fitted.feeds, fitted.size
+        self._digest = self.digest  # Now: a model may write into its inputs.
         self.model.stats.input_bytes += size
         if state:
             for name, _, array in state:
@@ -287,16 +299,23 @@ class Step(Job):
 
     def _written(self, error: RequestError | None) -> None:
         """What it has made is on disk, or is not to be."""
+        stats, plane = self.model.stats, self.sessions.plane
         if error is not None:
+            stats.failures["OTHER"] += 1
+            stats.failed_seconds += plane.clock() - self.arrived
             self._end(error)
             return
-        assert self.entry is not None
+        assert self.entry is not None and self.run is not None
         self.entry.rewound = False
         try:
             self._counted()
         except Exception:  # It is applied: whatever is wrong with the numbers, its client is told so.
             log.exception("cannot count a step of model '%s'", self.name)
-        self._end(self._response(self.kept.replies[-1], self.metadata.version, repeat=False))
+        if self._tell(self._response(self.kept.replies[-1], self.metadata.version, repeat=False)):
+            stats.observe_requests([self.arrived], self.run.started, plane.clock())
+        else:
+            stats.failures["OTHER"] += 1
+        self._leave()
 
     def _counted(self) -> None:
         """Tell whom it concerns that it was applied."""
@@ -369,27 +388,34 @@ class Step(Job):
         if self.batcher is not None:
             self.batcher.take_back(self)
         elif self.entry is None and self.sessions.holder.withdraw(self):
-            self._end(Cancelled("the client hung up before its request ran"))
+            self._end(Cancelled(_GONE))
 
     def _end(self, outcome: InferResponse | RequestError) -> None:
         """Tell the client, and give the turn back."""
+        self._tell(outcome)
+        self._leave()
+
+    def _tell(self, outcome: InferResponse | RequestError) -> bool:
+        """Whether the client was told what it is to be told."""
         reply, self.reply = self.reply, None
-        entry, self.entry = self.entry, None
         plane = self.sessions.plane
         if self.waits is not None:
             self.waits.cancel()
             self.waits = None
-        if reply is not None:
-            plane.pending -= 1
-            if self.watch is not None and plane.observer is not None:
-                plane.observer.ended(self.watch, self.ran_by or self.version or "", self.id, self.run)
-            if isinstance(outcome, RequestError):
-                self._count(outcome)
-            try:
-                reply(outcome)
-            except Exception:
-                log.exception("cannot answer a step of model '%s'", self.name)
+        if reply is None:
+            return False
+        plane.pending -= 1
+        if self.watch is not None and plane.observer is not None:
+            plane.observer.ended(self.watch, self.ran_by or self.version or "", self.id, self.run)
+        if isinstance(outcome, RequestError):
+            self._count(outcome)
+        return tell(self.name, reply, outcome)
+
+    def _leave(self) -> None:
+        """Let go of everything, and give the turn back."""
+        entry, self.entry = self.entry, None
         self.feeds, self.request = {}, _RELEASED
+        self.kept, self.before, self.last = _HANDED_ON, None, ()
         if entry is not None:
             self.sessions.holder.table.done(entry)
 

@@ -59,6 +59,8 @@ class Job:
     """The client's own, for a model that takes them."""
     streamed = False
     """Run by the model's `stream`, on the thread and alone."""
+    answers_later = False
+    """`land` is not the answer: that leaves later, and who sends it counts the time of the request."""
     level = DEFAULT_LEVEL
     """1 runs first."""
     deadline = math.inf
