@@ -47,6 +47,18 @@ class Birth(NamedTuple):
     replies: tuple[StoredReply, ...] = ()
 
 
+class _Writing(NamedTuple):
+    """A step's commit, until it is known what has become of it."""
+
+    entry: Entry
+    kept: Kept
+    done: Written
+    creates: int
+    """See `Holder.write`."""
+    comes: bool
+    """There is one live session more by it."""
+
+
 class Holder:
     """The sessions of one replica; every method is called on the event loop."""
 
@@ -141,7 +153,10 @@ class Holder:
         """
         copy = entry.copy
         if copy is not None and copy.phase is Phase.HELD:
-            return steps.decide(copy, entry.replies, step.call, step.digest, rewound=entry.rewound), 0
+            verdict = steps.decide(copy, entry.replies, step.call, step.digest, rewound=entry.rewound)
+            if verdict is steps.Life.AGAIN and copy.end is not None:
+                self.room.for_one()
+            return verdict, 0
         record = self.elsewhere.record()
         if copy is not None and copy.phase is Phase.MOVING:
             return None
@@ -167,25 +182,35 @@ class Holder:
         again. Raises SessionRefused where there is no room for a new one.
         """
         before = entry.copy
-        if creates:
-            if not self._looking.still(creates):
-                return False
+        if creates and not self._looking.still(creates):
+            return False
+        comes = bool(creates) or (before is not None and before.end is not None)
+        if comes:
             self.room.for_one()
             self.room.births += 1
         told = done
-        if creates or self.limits.evict:
-            told = partial(self._written, entry, kept, done, bool(creates))
+        if comes or self.limits.evict:
+            told = partial(self._written, _Writing(entry, kept, done, creates, comes))
         # Only what goes on may be lost with the interval that it falls into: creations and ends are the protocol's own.
         goes_on = before is not None and before.incarnation == kept.copy.incarnation and kept.copy.end is None
         self.table.write(entry, kept, told, lazy=self.limits.lazy and goes_on)
         return True
 
-    def _written(self, entry: Entry, kept: Kept, done: Written, creates: bool, error: RequestError | None) -> None:
-        if creates:
+    def _written(self, writing: "_Writing", error: RequestError | None) -> None:
+        entry, kept, done, creates, comes = writing
+        if comes:
             self.room.births -= 1
+
+        def again() -> None:
+            # Room was made, which takes its time, and the record may be another one by now.
+            if creates and not self._looking.still(creates):
+                done(error)
+            else:
+                self.table.write(entry, kept, done)
+
         if isinstance(error, SessionRefused):
             size = kept.copy.size + sum(reply.size for reply in kept.replies)
-            if self.room.for_bytes(size, lambda: self.table.write(entry, kept, done)):
+            if self.room.for_bytes(size, again):
                 return
         done(error)
 
@@ -285,6 +310,8 @@ class Holder:
         """
         async with self.table.turn(key) as entry:
             before = Kept(_held(entry), entry.state, entry.replies)
+            if before.copy.end is not None:
+                self.room.for_one()
             now = self.now()
             copy = Copy(Phase.HELD, before.copy.since, steps.new_incarnation(), created=now, last_used=now)
             await self.table.write_all([(entry, Kept(copy))])

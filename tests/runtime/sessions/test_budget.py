@@ -20,7 +20,7 @@ from mooring_runtime.sessions.store import Change, Done
 from mooring_runtime.sessions.sweep import SLICE
 from mooring_runtime.sessions.table import Table
 from tests.support.memory_store import Disk, MemoryStore
-from tests.support.session_plane import MODEL, SessionPlane, cause, settle
+from tests.support.session_plane import MODEL, SessionPlane, cause, settle, summed
 
 HOUR = 3_600_000
 COPY = Copy(Phase.HELD, 1, 7, 3, last_used=10 * HOUR)
@@ -248,6 +248,33 @@ async def test_the_one_that_has_rested_for_longest_makes_room() -> None:
     assert served.holder.stats.ended == {(MODEL, "evicted"): 1}
 
 
+@pytest.mark.parametrize("evict", [False, True])
+async def test_a_new_life_over_an_ended_one_is_a_session_more(evict: bool) -> None:
+    served = SessionPlane(limits=Limits(sessions=2, evict=evict))
+    for name in "abc":
+        await served.step(name, 1, start=True)
+        if name != "b":
+            await served.step(name, 1, end=True)
+    await served.step("d", 1, start=True)
+    again = await served.step("a", 1, start=True)
+    if evict:
+        await settle()
+        assert summed(again) == 1
+        assert cause(await served.step("b", 1)) == ("evicted", "no")
+    else:
+        assert cause(again) == ("too-many-sessions", "no")
+        assert cause(await served.step("a", 1)) == ("ended", "no"), "it is as it was"
+        with pytest.raises(SessionRefused, match="MOORING_MAX_SESSIONS"):
+            await served.holder.reset(served.key("a"))
+    assert len(served.table.idle) == 2
+
+
+async def test_a_new_life_over_one_that_lives_is_none_more() -> None:
+    served = SessionPlane(limits=Limits(sessions=1))
+    await served.step("a", 1, start=True)
+    assert await served.sum("a", 5, start=True) == 5
+
+
 async def test_a_session_in_use_makes_no_room() -> None:
     served = SessionPlane(limits=Limits(sessions=1, evict=True))
     await served.step("a", 1, start=True)
@@ -274,6 +301,24 @@ async def test_what_a_new_session_needs_of_the_volume_others_give() -> None:
     assert served.holder.stats.evicted == {(MODEL, "bytes"): 2}, "a state and a reply have 12 bytes, a state has 8"
     assert cause(await served.step("a", 1)) == ("evicted", "no")
     assert await served.sum("c", 1) == 2
+
+
+async def test_nothing_is_created_under_an_old_record_when_room_was_made() -> None:
+    """Another replica may have been told meanwhile, under the new one, that the session is not here."""
+    elsewhere = Alone()
+    served = SessionPlane(limits=Limits(evict=True), elsewhere=elsewhere)
+    await served.step("a", 1, start=True)
+    commit = served.store.commit
+
+    def as_the_record_changes(changes: Sequence[Change], done: Done, *, lazy: bool = False) -> None:
+        served.store.full = elsewhere.record().epoch == 1
+        elsewhere.record = lambda: Record(2, 1)  # type: ignore[method-assign]
+        commit(changes, done, lazy=lazy)
+
+    served.store.commit = as_the_record_changes  # type: ignore[method-assign]
+    assert cause(await served.step("b", 1, start=True)) == ("volume-full", "no")
+    assert served.holder.stats.evicted == {(MODEL, "bytes"): 1}
+    assert served.key("b") not in served.disk.kept
 
 
 async def test_a_state_that_is_made_by_hand_is_bounded_too() -> None:
