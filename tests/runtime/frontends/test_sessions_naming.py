@@ -76,6 +76,22 @@ def test_the_parameters_of_v2_name_a_session(target: str, body: bytes) -> None:
     assert b'"sequence_id":"7"' in b"".join(reply.body)
 
 
+@pytest.mark.parametrize(
+    ("top", "nested", "status"),
+    [
+        ({"sequence_id": "a"}, {"sequence_id": "b"}, 400),
+        ({"sequence_id": 7}, {"sequence_id": "7"}, 200),
+        ({"sequence_id": "a", "sequence_step": 1}, {"sequence_step": 2}, 400),
+    ],
+)
+def test_what_generate_says_twice_must_agree(top: dict[str, Any], nested: dict[str, Any], status: int) -> None:
+    served = StatefulHttp()
+    body = json.dumps({"in_FP32": [1, 2], **top, "parameters": nested}).encode()
+    for word in ("generate", "generate_stream"):
+        assert served.ask(f"/v2/models/echo/{word}", body).status == status
+    assert len(served.plane.calls) == (2 if status == 200 else 0)
+
+
 def test_the_same_session_may_be_named_twice() -> None:
     served = StatefulHttp()
     told: dict[str, str | bytes] = {"X-Mooring-Session": "7", "Cookie": "mooring-session=7"}

@@ -63,6 +63,11 @@ class Generate:
                 parameters[key] = value
             else:
                 inputs.append(_tensor(metadata, spec, value))
+        if twice := sessions.PARAMETERS & document.keys() & nested.keys():
+            first, second = (
+                sessions.from_parameters({name: each[name] for name in twice}) for each in (document, nested)
+            )
+            sessions.joined(first, second)  # Either of two that differ would be the wrong one.
         asked = requested(parameters)
         return InferRequest(tuple(inputs), (), request_id, *asked)
 
