@@ -90,11 +90,11 @@ class SessionPlane:
         elsewhere: Elsewhere | None = None,
         budget: int = 2**20,
         now: Callable[[], int] | None = None,
-        unsure: bool = False,
+        doubt: int = 0,
     ) -> None:
         self.disk = Disk() if disk is None else disk
         self.store = MemoryStore(self.disk)
-        self.table = Table(self.store, budget, unsure=unsure)
+        self.table = Table(self.store, budget, doubt=doubt)
         self.holder = Holder(self.table, Alone() if elsewhere is None else elsewhere, limits, now=now)
         self.page = MetricsPage()
         self.repository = Repository()

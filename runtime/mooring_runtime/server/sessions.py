@@ -109,15 +109,13 @@ class SessionService:
         settings, stats = self._settings, self._stats
         assert settings.session_path is not None
         options = StoreOptions(
-            limit=settings.max_volume_bytes, interval=settings.session_interval, observe=stats.observe_commit
+            limit=settings.max_volume_bytes,
+            interval=settings.session_interval,
+            lazy=settings.session_durability == "interval",
+            observe=stats.observe_commit,
         )
         store = open_store(settings.session_path, loop, options, fatal=self._die, give_up=self._give_up)
-        table = Table(
-            store,
-            settings.session_memory,
-            stats,
-            unsure=settings.session_durability == "interval" and not store.clean,
-        )
+        table = Table(store, settings.session_memory, stats, doubt=store.doubt)
         self._show(store, table)
         log.info("sessions of %s: %d, store %s", settings.session_path, len(table), store.id)
         return table

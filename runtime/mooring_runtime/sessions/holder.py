@@ -169,10 +169,11 @@ class Holder:
     def told_rewound(self, entry: Entry, done: Callable[[], None]) -> None:
         """The client is told that steps may be lost; `done` is called when that need not be said again."""
         entry.rewound = False
-        if entry.copy is None or not entry.copy.rewound:
+        if entry.copy is None:
             done()
             return
-        self.table.mark(entry, entry.copy._replace(rewound=False), lambda _: done())
+        # It was used now, so it is not among those of which steps may have been lost before: see `LmdbStore.doubt`.
+        self.table.mark(entry, entry.copy._replace(rewound=False, last_used=self.now()), lambda _: done())
 
     def write(self, entry: Entry, kept: Kept, done: Written, *, creates: int = 0) -> bool:
         """Commit a step, and call `done`. `creates`: the epoch under which it was decided that the session is created,

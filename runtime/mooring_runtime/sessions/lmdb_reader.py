@@ -25,6 +25,8 @@ FILE = "data.mdb"
 """What LMDB calls its file."""
 BOOT = struct.Struct("<Q")
 """How the count of openings stands there."""
+DOUBT = struct.Struct("<q")
+"""How it stands there until when steps may be lost."""
 
 
 def open_environment(path: Path, map_size: int, *, readonly: bool = False) -> lmdb.Environment:
@@ -73,6 +75,7 @@ class LmdbReader:
             )
             with environment.begin(db=self._databases.meta) as txn:
                 found, boot, clean = txn.get(b"store"), txn.get(b"boot"), txn.get(b"clean")
+                doubt, lazy = txn.get(b"doubt"), txn.get(b"lazy")
             with environment.begin(buffers=True) as reading:
                 self._aside = records.quarantined(reading, self._databases)
         except lmdb.Error as error:
@@ -81,6 +84,10 @@ class LmdbReader:
         self.id = secrets.token_hex(16) if found is None else self._id_in(found)
         self.boot = 0 if boot is None else BOOT.unpack(boot)[0]
         self.clean = self._new or clean == b"1"
+        self._was_lazy = lazy == b"1"
+        self.doubt = 0 if doubt is None else DOUBT.unpack(doubt)[0]
+        """Until when steps may be lost whose clients have their answers, in milliseconds since 1970. A client whose
+        session was not used since then is still to be told."""
 
     def _id_in(self, text: bytes) -> str:
         found = json.loads(text)

@@ -28,7 +28,7 @@ from mooring_runtime.sessions.copies import Phase
 from mooring_runtime.sessions.encoding import FORMAT
 from mooring_runtime.sessions.fences import Lock, check_file_system, file_system
 from mooring_runtime.sessions.keys import Key
-from mooring_runtime.sessions.lmdb_reader import BOOT, FILE, WHAT_TO_DO, LmdbReader, open_environment
+from mooring_runtime.sessions.lmdb_reader import BOOT, DOUBT, FILE, WHAT_TO_DO, LmdbReader, open_environment
 from mooring_runtime.sessions.record import Record
 from mooring_runtime.sessions.room import Room
 from mooring_runtime.sessions.store import Change, Corrupt, Done, StoreFailed, StoreFull, Usage
@@ -53,6 +53,8 @@ class StoreOptions:
     """Bytes that sessions may take; None: nine tenths of the volume."""
     interval: float = 0.05
     """Seconds that lazy changes wait."""
+    lazy: bool = False
+    """Whether there may be lazy changes: a crash may then lose steps whose clients have their answers."""
     observe: Callable[[float, int], None] = lambda seconds, changes: None
     """Called on the writer's thread after each commit, with its seconds and the changes in it."""
     magic: Callable[[Path], int] = file_system
@@ -128,6 +130,8 @@ class LmdbStore(LmdbReader):
         self._fatal = fatal
         self._room = Room(file, limit)
         self._free = (0.0, 0)
+        self._lossy = False
+        """Lazy changes have failed: steps are lost whose clients have their answers."""
         self._begin(file)
         self._writer = Writer(self._write, loop, options.interval)
         self._loop = loop
@@ -147,6 +151,9 @@ class LmdbStore(LmdbReader):
                     txn.put(b"store", json.dumps({"format": FORMAT, "id": self.id}).encode())
                 txn.put(b"boot", self._own)
                 txn.put(b"clean", b"0")
+                if self._was_lazy and not self.clean:
+                    self._doubt(txn)
+                txn.put(b"lazy", b"1" if self._options.lazy else b"0")
                 self._used = self._pages(txn)
         except lmdb.Error as error:
             raise StoreBroken(f"cannot write to {file}: {error}") from error
@@ -159,6 +166,13 @@ class LmdbStore(LmdbReader):
         elif self._lock.store not in {None, self.id}:
             log.error("the volume %s had another store before: %s; it is %s now", self.path, self._lock.store, self.id)
         self._lock.sign(self.id, self.boot)
+
+    def _doubt(self, txn: "lmdb.Transaction[bytes]") -> None:
+        """Every session may have lost steps until now. It is for whoever opens the store, however often that is, to
+        tell each client once.
+        """
+        self.doubt = time.time_ns() // 1_000_000
+        txn.put(b"doubt", DOUBT.pack(self.doubt), db=self._databases.meta)
 
     # --- on the event loop
 
@@ -234,6 +248,7 @@ class LmdbStore(LmdbReader):
 
     def _alone(self, job: Job, failed: StoreFailed) -> StoreFailed | None:
         """What becomes of a job that has failed by itself: what makes room, or moves away, may use the reserve."""
+        self._lossy = self._lossy or job.lazy
         if not isinstance(failed, StoreFull) or not all(_frees(change) for change in job.changes):
             return failed
         try:
@@ -285,6 +300,8 @@ class LmdbStore(LmdbReader):
             records.set_aside(txn, self._databases, key, why)
         if job.closing:
             txn.put(b"clean", b"1", db=self._databases.meta)
+            if self._lossy:
+                self._doubt(txn)
 
     def _fit(self, changes: Sequence[Change], spare: int) -> None:
         """Let the map be as large as this commit may make the file."""

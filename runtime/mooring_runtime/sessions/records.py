@@ -4,7 +4,8 @@
                  MODEL 00 SESSION 00 r0    a stored reply; up to r3, in the slot that the copy tells
                  MODEL 00 SESSION 00 s     the state
     quarantine   the same names for what was set aside, and ... 00 ? for why
-    meta         store  id and format as JSON, boot  8 bytes, clean  0 or 1, record  the membership record
+    meta         store  id and format as JSON, boot  8 bytes, clean  0 or 1, record  the membership record,
+                 lazy   0 or 1, doubt  8 bytes, see `LmdbReader.doubt`
 
 The records of one session stand beside each other, so that a step changes one leaf of the tree and not three: a commit
 of 32 steps among 10,000 sessions writes 62 pages instead of 130 with states of 256 bytes, 89 instead of 147 with 4 KiB

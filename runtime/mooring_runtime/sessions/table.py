@@ -35,8 +35,10 @@ Changed = Callable[[Key, Copy | None, Copy | None], None]
 class Table:
     """The entries of one store. Every method is called on the event loop."""
 
-    def __init__(self, store: Store, budget: int, stats: SessionStats | None = None, *, unsure: bool = False) -> None:
-        """Reads every copy of the store, so it blocks. `unsure`: the last steps may be lost, and no client was told."""
+    def __init__(self, store: Store, budget: int, stats: SessionStats | None = None, *, doubt: int = 0) -> None:
+        """Reads every copy of the store, so it blocks. `doubt`: of sessions that were last used before this, in
+        milliseconds since 1970, the last steps may be lost, and no client was told.
+        """
         self.store = store
         self.stats = SessionStats() if stats is None else stats
         self.watch: Changed | None = None
@@ -61,16 +63,16 @@ class Table:
         self._entries: dict[Key, Entry] = {}
         self._warm: OrderedDict[Key, Entry] = OrderedDict()
         """Those at rest whose states are in memory, the one that was used last at the end."""
-        self._open(unsure)
+        self._open(doubt)
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="session-reader")
 
-    def _open(self, unsure: bool) -> None:
+    def _open(self, doubt: int) -> None:
         enabled = gc.isenabled()
         gc.disable()  # It would look at all of them again and again while they are made, and find nothing.
         try:
             for key, copy in sorted(self.store.copies(), key=last_used):
                 entry = self._entries[key] = Entry(key, copy)
-                entry.rewound = copy.rewound or (unsure and copy.live)
+                entry.rewound = copy.rewound or (copy.live and copy.last_used < doubt)
                 self._count(key, copy, 1)
                 if copy.phase is Phase.HELD:
                     (self.idle if copy.end is None else self.ended)[key] = entry

@@ -27,7 +27,7 @@ async def test_steps_that_a_crash_has_lost_are_told_of_once() -> None:
     for session in "sn":
         assert await served.sum(session, 10) == 11
     served.store.crash()
-    again = SessionPlane(disk, Limits(lazy=True), unsure=True)
+    again = SessionPlane(disk, Limits(lazy=True), doubt=2**62)
     error = await again.step("s", 100)
     assert cause(error) == ("rewound", "no")
     assert (error.step, error.expected) == (1, 2)  # type: ignore[union-attr]
@@ -72,3 +72,18 @@ async def test_a_copy_that_must_tell_of_lost_steps_does_so_once_for_ever() -> No
     disk.kept[key] = disk.kept[key]._replace(copy=disk.kept[key].copy._replace(rewound=True))
     assert cause(await SessionPlane(disk).step("s", 2)) == ("rewound", "no")
     assert await SessionPlane(disk).sum("s", 2) == 3
+
+
+async def test_a_client_that_comes_back_late_is_told_of_lost_steps_after_any_number_of_starts() -> None:
+    disk, now = Disk(), 1000
+    served = SessionPlane(disk, Limits(lazy=True), now=lambda: now)
+    for session in "st":
+        await served.step(session, 1, start=True)
+    served.store.crash()
+    now, doubt = 3000, 2000
+    again = SessionPlane(disk, Limits(lazy=True), now=lambda: now, doubt=doubt)
+    assert cause(await again.step("s", 10)) == ("rewound", "no")
+    again.store.close()
+    last = SessionPlane(disk, Limits(lazy=True), now=lambda: now, doubt=doubt)
+    assert await last.sum("s", 100) == 101, "it was told before"
+    assert cause(await last.step("t", 100)) == ("rewound", "no")

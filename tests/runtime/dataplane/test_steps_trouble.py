@@ -94,15 +94,18 @@ async def test_what_a_model_writes_into_its_inputs_is_not_taken_for_what_the_cli
 async def test_an_answer_that_cannot_be_written_is_told_as_applied() -> None:
     served = SessionPlane()
     outcomes: list[Outcome] = []
+    told_all = asyncio.Event()
 
     def reply(outcome: Outcome) -> None:
         outcomes.append(outcome)
+        if isinstance(outcome, RequestError):
+            told_all.set()
         if isinstance(outcome, InferResponse):
             raise ValueError("not to be written")  # noqa: TRY004 - a fault
 
     request = InferRequest((Tensor("x", "FP32", np.ones((1, 1), np.float32)),), session=SessionCall("s", start=True))
     served.plane.infer(MODEL, None, lambda _: request, reply)
-    await settle()
+    await asyncio.wait_for(told_all.wait(), 1)
     [_, error] = outcomes
     assert isinstance(error, RequestError)
     assert (error.cause, error.applied) == ("backend", "yes")

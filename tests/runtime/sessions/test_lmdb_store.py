@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import shutil
+import time
 from pathlib import Path
 
 import lmdb
@@ -175,6 +177,35 @@ async def test_lazy_changes_go_with_the_next_that_is_not(tmp_path: Path) -> None
     assert await last is None
     with opened(tmp_path) as store:
         assert store.read(key()).copy.step == 9
+
+
+async def test_steps_that_a_crash_may_have_lost_are_doubted_however_often_the_store_is_opened(tmp_path: Path) -> None:
+    lazy, before = StoreOptions(limit=2**26, lazy=True), time.time_ns() // 1_000_000
+    with opened(tmp_path, lazy) as store:
+        assert store.doubt == 0
+        begun = Commits(store).begin(change(1), lazy=True)
+        copied = tmp_path / "crashed"
+        copied.mkdir()
+        shutil.copy(tmp_path / "data.mdb", copied)
+    await begun
+    with opened(copied) as store:
+        doubt = store.doubt
+        assert before <= doubt <= time.time_ns() // 1_000_000
+    for options in (lazy, StoreOptions(limit=2**26)):
+        with opened(copied, options) as store:
+            assert store.doubt == doubt
+    with opened(tmp_path) as store:
+        assert store.doubt == 0, "it was closed in order"
+
+
+async def test_lazy_changes_that_fail_leave_a_doubt_behind(tmp_path: Path) -> None:
+    with opened(tmp_path, StoreOptions(limit=2**26, lazy=True)) as store:
+        refused = change(1)._replace(replies=tuple(reply(step) for step in range(1, 7)))
+        failed = Commits(store).begin(refused, lazy=True)
+    assert isinstance(await failed, StoreFailed), "the last commit was too late to tell anybody"
+    with opened(tmp_path) as store:
+        assert store.clean
+        assert store.doubt > 0
 
 
 async def test_usage_tells_what_is_taken(tmp_path: Path) -> None:

@@ -397,7 +397,7 @@ async def test_a_turn_lasts_as_long_as_its_write_whoever_gives_up() -> None:
 async def test_after_an_unclean_start_live_sessions_are_unsure() -> None:
     disk = filled(KEY, Key("m", "t"))
     disk.kept[Key("m", "t")] = kept(1, end=End("ended", 1, 1))
-    table = Table(MemoryStore(disk), 2**20, unsure=True)
+    table = Table(MemoryStore(disk), 2**20, doubt=2**62)
     assert {entry.key.session: entry.rewound for entry in table} == {"s": True, "t": False}
 
 
