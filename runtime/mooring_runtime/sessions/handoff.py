@@ -23,7 +23,7 @@ import enum
 import logging
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
-from itertools import chain
+from itertools import islice
 
 from mooring_runtime.errors import RequestError
 from mooring_runtime.metrics.sessions import SessionStats
@@ -51,6 +51,8 @@ _FEW = 8
 """Sessions that are sent again with one message: each waits for its turn, so it may be large."""
 _SLICE = 256
 """Sessions that are looked at between two turns of the event loop: some 2 ms."""
+_ENOUGH = 10_000
+"""Sessions that are looked at to see whether any has left."""
 _NOBODY = -1
 """In place of a receiver: the way of what was on its way to a store that was given up."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 2.0
@@ -156,7 +158,7 @@ class Handoff:
 
     async def _go(self, ordinal: int, way: Way, record: Record) -> None:
         """Try once to hand over what is to go to one receiver."""
-        before, worthwhile = way.size, False
+        worthwhile = False
         try:
             await asyncio.gather(*[self._recover(key, record) for key in way.lost])
             frozen = 0
@@ -165,8 +167,7 @@ class Handoff:
             if frozen < _MOST_SESSIONS:
                 await self._leave(ordinal, way.held, record, _MOST_SESSIONS - frozen)
             foreign = self._membership.foreign
-            left = sum(key in foreign for key in (*way.lost, *way.held, *chain(*way.frozen.values())))
-            worthwhile = left < before
+            worthwhile = any(key not in foreign for key in islice(way, _ENOUGH))
         except RequestError as error:  # The record has changed, and does not want this volume any more.
             log.info("hands over nothing to ordinal %d: %s", ordinal, error)
         except Exception:  # Else nothing would ever leave again.

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from itertools import chain
 
 from mooring_runtime.sessions.copies import Target
 from mooring_runtime.sessions.encoding import Packed
@@ -21,10 +22,8 @@ class Way:
         self.lost: list[Key] = []
         """Frozen, for a store that was given up."""
 
-    @property
-    def size(self) -> int:
-        """Sessions."""
-        return len(self.held) + len(self.lost) + sum(map(len, self.frozen.values()))
+    def __iter__(self) -> Iterator[Key]:
+        return chain(self.lost, *self.frozen.values(), self.held)
 
 
 def parts(batch: Sequence[Packed]) -> Iterator[list[Packed]]:

@@ -155,3 +155,42 @@ def test_an_answer_that_is_lost_is_no_reason_to_send_a_step_elsewhere(model: Pat
         assert b"504" in answer.split(b"\r\n")[0] and b'"outcome-unknown"' in answer and b'"unknown"' in answer, answer
         replicas.start(1).ready()
         assert replicas.sum(0, mine, 2) == 2.0  # It stood still, so it cannot have applied the other one.
+
+
+def test_a_volume_that_was_given_up(model: Path, tmp_path: Path) -> None:
+    lost, kept = (next(name for name in SESSIONS if place(Key("m", name), 2) == ordinal) for ordinal in (1, 0))
+    with fleet(tmp_path, model, 2, Record(1, 2)) as replicas:
+        for session in (lost, kept):
+            assert replicas.sum(0, session, 1) == 1.0
+        stores = [replicas.report(ordinal)["store"] for ordinal in range(2)]
+        settled = Record(2, 2, stores=dict(enumerate(stores)))
+        replicas.adopt(settled)
+        replicas.kill(1)
+        (tmp_path / "volume1").rename(tmp_path / "gone")
+        replicas.start(1).ready()
+        replicas.adopt(settled)
+        # Another volume: nothing is assumed until a person says so.
+        for ordinal in range(2):
+            status, document, _ = replicas.step(ordinal, lost, 2)
+            assert (status, document["cause"], document["applied"]) in {
+                (503, "volume-replaced", "no"),
+                (503, "owner-down", "no"),
+            }
+        new = replicas.report(1)["store"]
+        replicas.adopt(Record(3, 2, stores={0: stores[0], 1: new}, lost=(stores[1],)))
+        for ordinal in range(2):
+            status, document, _ = replicas.step(ordinal, lost, 2)
+            assert (status, document["cause"], document["applied"]) == (410, "maybe-lost", "no")
+            assert replicas.sum(ordinal, kept, 2) == 2.0
+        assert replicas.sum(0, lost, 1) == 1.0  # A new life.
+        assert replicas.sum(1, lost, 2) == 2.0
+        # The old volume comes back after all, and is set aside.
+        replicas.kill(1)
+        (tmp_path / "volume1").rename(tmp_path / "new")
+        (tmp_path / "gone").rename(tmp_path / "volume1")
+        replicas.start(1).ready()
+        replicas.adopt(Record(3, 2, stores={0: stores[0], 1: new}, lost=(stores[1],)))
+        status, document, _ = replicas.step(1, lost, 2)
+        assert (status, document["cause"]) == (503, "volume-replaced")
+        assert replicas.report(1)["clean"] is False
+        assert replicas.report(1)["counts"]["held"] == 1
