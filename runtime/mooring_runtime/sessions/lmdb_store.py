@@ -133,7 +133,7 @@ class LmdbStore(LmdbReader):
         self._lossy = False
         """Lazy changes have failed: steps are lost whose clients have their answers."""
         self._begin(file)
-        self._writer = Writer(self._write, loop, options.interval)
+        self._writer = Writer(self._write, loop, options.interval, self._died)
         self._loop = loop
         self._turn: list[Job] = []
         """What this turn of the loop has for the writer: it gets all of it at once, and writes it as one commit."""
@@ -336,6 +336,9 @@ class LmdbStore(LmdbReader):
         return self._end(
             StoreBroken(f"a commit to {self.path} failed: {error}; the process ends, to read what is there")
         )
+
+    def _died(self, error: BaseException) -> None:
+        self._end(StoreBroken(f"nothing is written to {self.path} any more: {type(error).__name__}: {error}"))
 
     def _end(self, error: FatalError) -> Dead:
         self._fatal(error)

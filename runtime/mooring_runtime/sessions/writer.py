@@ -55,9 +55,15 @@ class Writer:
     """One thread and its queue; `write` is called there with each group, and gives what became of each job."""
 
     def __init__(
-        self, write: Callable[[Sequence[Job]], Outcome], loop: asyncio.AbstractEventLoop, interval: float
+        self,
+        write: Callable[[Sequence[Job]], Outcome],
+        loop: asyncio.AbstractEventLoop,
+        interval: float,
+        died: Callable[[BaseException], object] = lambda error: None,
     ) -> None:
+        """`died` is called on the thread when it ends by a mistake: whoever waits for a commit would wait for ever."""
         self._write = write
+        self._died = died
         self._loop = loop
         self._interval = interval
         self._jobs: queue.SimpleQueue[list[Job]] = queue.SimpleQueue()
@@ -101,12 +107,17 @@ class Writer:
     # --- the thread
 
     def _live(self) -> None:
-        with suppress(Dead):
+        try:
             closing = False
             while not closing:
                 group = self._gather()
                 self._finish(group, self._write(group))
                 closing = group[-1].closing
+        except Dead:
+            return
+        except BaseException as error:
+            log.critical("the thread that writes sessions has ended", exc_info=error)
+            self._died(error)
 
     def _gather(self) -> list[Job]:
         """Wait for the next group: lazy jobs whose interval has ended, or all up to one that is not lazy."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import lmdb
 import pytest
 
-from mooring_runtime.errors import StoreInvalid, StoreLocked, VolumeRefused
+from mooring_runtime.errors import StoreBroken, StoreInvalid, StoreLocked, VolumeRefused
 from mooring_runtime.sessions.copies import End, Phase, Target
 from mooring_runtime.sessions.encoding import state_digest
 from mooring_runtime.sessions.lmdb_store import StoreOptions, open_store, read_only
@@ -301,6 +301,18 @@ async def test_a_mistake_in_one_commit_fails_it_and_the_next_is_made(
         assert "TypeError" in str(failed)
         assert await commits.commit(change(1)) is None
     assert "a commit of sessions failed" in caplog.text
+
+
+async def test_a_mistake_after_a_commit_ends_the_process(tmp_path: Path) -> None:
+    def mistake(seconds: float, changes: int) -> None:
+        raise RuntimeError("in the numbers")
+
+    fatal = Deadly()
+    with opened(tmp_path, StoreOptions(limit=2**26, observe=mistake), fatal, close=False) as store:
+        Commits(store).begin(change(1))
+        while not fatal:  # noqa: ASYNC110 - what ends a process tells no loop
+            await asyncio.sleep(0.01)
+    assert isinstance(fatal[0], StoreBroken)
 
 
 async def test_a_limit_below_what_is_there_stops_what_grows_and_nothing_else(tmp_path: Path) -> None:

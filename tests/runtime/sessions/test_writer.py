@@ -154,3 +154,14 @@ def test_of_several_changes_of_a_session_the_last_says_all_that_an_earlier_one_d
 def test_changes_of_different_sessions_are_left_alone() -> None:
     changes = [change(1, number) for number in range(5)]
     assert [one.key for one in merged(changes)] == [key(number) for number in range(5)]
+
+
+async def test_a_thread_that_ends_by_a_mistake_says_so() -> None:
+    died = threading.Event()
+
+    def mistake(jobs: Sequence[Job]) -> Outcome:
+        raise MemoryError
+
+    writer = Writer(mistake, asyncio.get_running_loop(), 1.0, lambda _: died.set())
+    writer.submit(Job((change(1),)))
+    assert await asyncio.to_thread(died.wait, 1)
