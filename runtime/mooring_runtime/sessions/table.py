@@ -217,7 +217,7 @@ class Table:
         try:
             kept = read.result()
         except Corrupt as error:
-            self.quarantined[entry.key] = str(error)
+            self._quarantine(entry, str(error))
             self._refuse(entry, turn, "quarantined", f"it was set aside: {error}; see the server's log")
             return
         except (Exception, asyncio.CancelledError) as error:
@@ -231,6 +231,14 @@ class Table:
         self._set(entry, kept)
         entry.durable = kept.copy.step
         turn.begin(entry)
+
+    def _quarantine(self, entry: Entry, why: str) -> None:
+        """Nobody can use it, nor end it: it must not stand first among those that are to expire or to make room."""
+        self.quarantined[entry.key] = why
+        if entry.copy is not None:
+            self._count(entry.key, entry.copy, -1)
+        self.idle.pop(entry.key, None)
+        self.ended.pop(entry.key, None)
 
     def _refuse(self, entry: Entry, turn: Turn, cause: str, why: str) -> None:
         session = entry.key.session

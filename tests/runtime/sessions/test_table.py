@@ -196,6 +196,16 @@ async def test_a_torn_session_is_refused_and_never_taken_for_none() -> None:
             raise AssertionError("never")
 
 
+async def test_a_torn_session_does_not_stand_before_those_that_are_to_expire_or_to_make_room() -> None:
+    store = MemoryStore(filled(KEY))
+    table = Table(store, 2**20)
+    store.corrupt(KEY)
+    with pytest.raises(SessionUnavailable):
+        async with table.turn(KEY):
+            pass
+    assert (list(table.idle), +table.counts, table.schemas) == ([], {}, {})
+
+
 async def test_a_lazy_write_is_in_memory_before_the_disk() -> None:
     store = MemoryStore(filled(KEY))
     table = Table(store, 2**20)
