@@ -63,10 +63,11 @@ def expires(copy: Copy, limits: Limits, opened: int, now: int) -> int | None:
     return max(used + limits.ttl, opened + min(limits.ttl, GRACE))
 
 
-def forgotten(copy: Copy, limits: Limits, opened: int) -> int:
-    """When it is no longer known how a session ended, in milliseconds since 1970."""
+def forgotten(copy: Copy, limits: Limits, opened: int, now: int) -> int:
+    """When it is no longer known how a session ended, in milliseconds since 1970. For `opened` see `expires`."""
     assert copy.end is not None
-    return max(copy.end.time + limits.remembered, opened + min(limits.remembered, GRACE))
+    ended = copy.end.time if copy.end.time <= now else opened
+    return max(ended + limits.remembered, opened + min(limits.remembered, GRACE))
 
 
 def arrived(idle: int, limits: Limits, now: int) -> int:

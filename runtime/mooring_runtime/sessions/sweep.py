@@ -76,7 +76,7 @@ class Sweep:
             return when is not None and when <= now
 
         def old(copy: Copy) -> bool:
-            return forgotten(copy, self._limits, self._opened) <= now
+            return forgotten(copy, self._limits, self._opened, now) <= now
 
         if self._limits.ttl:
             for entry in _due(table.idle, over):

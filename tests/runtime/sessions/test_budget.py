@@ -52,9 +52,10 @@ def test_when_a_session_expires(ttl: int, opened: int, now: int, expected: int |
 
 def test_how_long_it_is_known_how_a_session_ended() -> None:
     ended = COPY._replace(end=End("evicted", 10 * HOUR, 3))
-    assert forgotten(ended, Limits(HOUR), 0) == 11 * HOUR
-    assert forgotten(ended, Limits(0), 0) == 10 * HOUR + REMEMBERED
-    assert forgotten(ended, Limits(HOUR), 20 * HOUR) == 20 * HOUR + GRACE
+    assert forgotten(ended, Limits(HOUR), 0, 10 * HOUR) == 11 * HOUR
+    assert forgotten(ended, Limits(0), 0, 10 * HOUR) == 10 * HOUR + REMEMBERED
+    assert forgotten(ended, Limits(HOUR), 20 * HOUR, 20 * HOUR) == 20 * HOUR + GRACE
+    assert forgotten(ended, Limits(HOUR), 2 * HOUR, 2 * HOUR) == 3 * HOUR, "it ended before the clock was set back"
 
 
 @pytest.mark.parametrize(
