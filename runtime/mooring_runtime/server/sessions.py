@@ -8,7 +8,7 @@ import asyncio
 import logging
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import NoReturn
 
@@ -175,13 +175,10 @@ class SessionService:
         if self._holder is not None:
             await self._holder.close()
         if self._plane.sessions is not None:
-            self._plane.sessions.close()
+            await _within(_LAST_WORDS, self._plane.sessions.close, "a converter of states")
         if self._table is not None:
             await on_thread(self._table.close)
-        try:
-            await asyncio.wait_for(on_thread(self._endings.close), _LAST_WORDS)
-        except TimeoutError:
-            log.error("a model's own code still works on the end of a session; it is left alone")
+        await _within(_LAST_WORDS, self._endings.close, "what a model does at the end of a session")
 
     def _die(self, error: FatalError) -> NoReturn:
         """End the process at once, on whatever thread: nobody knows what of the last commit is on disk."""
@@ -189,6 +186,14 @@ class SessionService:
         leave_termination_message(self._settings.termination_log, error)
         logging.shutdown()
         os._exit(error.exit_code)
+
+
+async def _within(seconds: float, close: Callable[[], None], what: str) -> None:
+    """Wait for the end of a model's own code, but not for ever."""
+    try:
+        await asyncio.wait_for(on_thread(close), seconds)
+    except TimeoutError:
+        log.error("%s still runs; it is left alone", what)
 
 
 def limits_of(settings: ServeSettings) -> Limits:
