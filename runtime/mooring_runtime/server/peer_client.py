@@ -276,7 +276,8 @@ class PeerClient:
         try:
             await self.ask(ordinal, "GET", "/membership", b"", _SIGN)
         except PeerFailed as failed:
-            return str(failed)
+            # One that ends lets nobody in any more, and still answers those who are there.
+            return "" if isinstance(failed.__cause__, ConnectionRefusedError) else str(failed)
         return ""
 
     def _kept(self, ordinal: int) -> _Line | None:

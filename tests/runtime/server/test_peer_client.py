@@ -203,3 +203,29 @@ async def test_a_step_waits_for_as_long_as_its_replica_shows_signs_of_life(
         with pytest.raises(Unanswered, match="no sign of life"):
             await client.pass_on(1, ENVELOPE, Step("m", None, request_of("a"), None))
         assert asked == 5
+
+
+async def test_a_replica_that_lets_nobody_in_any_more_still_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(peer_client, "_SILENCE", 0.02)
+    refused, twice = 0, asyncio.Event()
+
+    async def sign(self: PeerClient, *request: object) -> tuple[int, bool, bytes]:
+        nonlocal refused
+        refused += 1
+        if refused == 2:
+            twice.set()
+        raise Unreachable("cannot connect") from ConnectionRefusedError()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        await twice.wait()
+        writer.write(
+            answer(b"200 OK", encode_outcome(InferResponse("m", "1", ())), b"Content-Type: application/octet-stream")
+        )
+
+    monkeypatch.setattr(PeerClient, "ask", sign)
+    async with peer(serve, tmp_path) as client:
+        reply = await client.pass_on(1, ENVELOPE, Step("m", None, request_of("a"), None))
+        assert reply.outcome == InferResponse("m", "1", ())
