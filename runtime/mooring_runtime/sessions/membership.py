@@ -158,6 +158,8 @@ class Membership:
         elif record.epoch == self.epoch and record != self._record:
             log.error("two membership records of epoch %d: %s and %s", record.epoch, record, self._record)
         await self.barrier()
+        if self._unsaved is not None:  # Who asks again must not hear that it is adopted, either.
+            self.record()
 
     def _retry(self, record: Record) -> None:
         """Nothing leaves this replica under a record that is not on disk; so try again until it is."""

@@ -77,6 +77,22 @@ def test_an_adoption_that_cannot_be_written_lets_nothing_be_done_until_it_can() 
     clock.run(work())
 
 
+def test_an_adoption_that_is_asked_for_again_is_not_said_to_be_done_before_it_is() -> None:
+    async def work() -> None:
+        site = Site(1)
+        site.start(Record(1, 1))
+        one = site[0]
+        one.store.fail()
+        for record in (Record(2, 1), Record(2, 1), Record(1, 1)):
+            with pytest.raises(SessionUnavailable, match="cannot be written"):
+                await one.receiver.answer(Envelope(2, None, 0), Introduce(record))
+        await asyncio.sleep(2)
+        assert (await one.receiver.answer(Envelope(2, None, 0), Introduce(Record(2, 1)))).record == Record(2, 1)
+        site.end()
+
+    clock.run(work())
+
+
 @pytest.mark.parametrize(
     ("record", "told"),
     [
