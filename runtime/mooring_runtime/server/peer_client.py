@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 _CONNECT, _CONNECT_TLS = 0.25, 1.0
 """Seconds for a connection; a replica that does not even accept is taken for dead, and clients hear so quickly."""
-_IDLE = 60.0
+IDLE = 60.0
 """Seconds after which a connection that nobody used is closed: long before the other side would close it."""
 _KEPT = 64
 """Connections to one replica that are kept for later."""
@@ -297,7 +297,7 @@ class PeerClient:
         line.since = loop.time()
         idle.append(line)
         if self._sweeping is None:
-            self._sweeping = loop.call_later(_IDLE, self._sweep)
+            self._sweeping = loop.call_later(IDLE, self._sweep)
 
     async def _connect(self, ordinal: int) -> _Line:
         address = self._url(ordinal)
@@ -322,10 +322,10 @@ class PeerClient:
         loop = asyncio.get_running_loop()
         self._sweeping = None
         for idle in self._idle.values():
-            while idle and (idle[0].transport is None or loop.time() - idle[0].since >= _IDLE):
+            while idle and (idle[0].transport is None or loop.time() - idle[0].since >= IDLE):
                 idle.popleft().close()
         if any(self._idle.values()):
-            self._sweeping = loop.call_later(_IDLE, self._sweep)
+            self._sweeping = loop.call_later(IDLE, self._sweep)
 
     def close(self) -> None:
         """Close every connection; who waits for an answer is told that none came."""

@@ -22,7 +22,7 @@ from mooring_runtime.frontends.http.peers import PeerHandler
 from mooring_runtime.frontends.http.session_access import TokenFile
 from mooring_runtime.frontends.tls import Tls, TlsFiles
 from mooring_runtime.server.fronts import Front, limits_of
-from mooring_runtime.server.peer_client import PeerClient
+from mooring_runtime.server.peer_client import IDLE, PeerClient
 from mooring_runtime.sessions import budget
 from mooring_runtime.sessions.finding import Finding
 from mooring_runtime.sessions.handoff import Handoff
@@ -89,20 +89,12 @@ class Replica:
         """The peer port; `beyond` answers what is none of the messages. Raises SettingsInvalid."""
         settings = self._settings
         handler = PeerHandler(plane, self.membership, self.receiver, self._token, beyond)
-        limits = limits_of(settings)
-        roomy = parser.Limits(
-            header_bytes=limits.header_bytes,
-            body_bytes=max(_UNFOLDED * limits.body_bytes, settings.max_session_bytes + _MORE_THAN_A_STATE),
-            header_timeout=limits.header_timeout,
-            body_timeout=limits.body_timeout,
-            idle_timeout=limits.idle_timeout,
-            write_timeout=limits.write_timeout,
-        )
+        limits = peer_limits(limits_of(settings), settings.max_session_bytes)
         tls = None
         if settings.peer_address.startswith("https://") and settings.tls_cert_file and settings.tls_key_file:
             # Without an authority for clients: here the token says who may speak.
             tls = Tls(TlsFiles(settings.tls_cert_file, settings.tls_key_file), ["http/1.1"])
-        return Listener(Shared(handler, roomy), settings.host, settings.peer_port, "MOORING_PEER_PORT", tls=tls)
+        return Listener(Shared(handler, limits), settings.host, settings.peer_port, "MOORING_PEER_PORT", tls=tls)
 
     async def start(self) -> None:
         """Adopt the mounted record, and begin to hand over what should be elsewhere."""
@@ -136,6 +128,19 @@ class Replica:
         self._talk.close()
         self.membership.close()
         self.client.close()
+
+
+def peer_limits(limits: parser.Limits, state: int) -> parser.Limits:
+    """Those of the peer port, from those of clients; `state`: bytes of the largest one."""
+    return parser.Limits(
+        header_bytes=limits.header_bytes,
+        body_bytes=max(_UNFOLDED * limits.body_bytes, state + _MORE_THAN_A_STATE),
+        header_timeout=limits.header_timeout,
+        body_timeout=limits.body_timeout,
+        # It is the other replica that closes: a step that crosses our close has an outcome that nobody knows.
+        idle_timeout=max(limits.idle_timeout, 4 * IDLE),
+        write_timeout=limits.write_timeout,
+    )
 
 
 class Mounted:
