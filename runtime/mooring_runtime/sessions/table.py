@@ -31,6 +31,9 @@ Written = Callable[[RequestError | None], None]
 Changed = Callable[[Key, Copy | None, Copy | None], None]
 """Called with the copy before and after, where a session came, went, ended, or changed its phase."""
 
+_MANY = 10_000
+"""Sessions of which the collector of garbage is to take no notice."""
+
 
 class Table:
     """The entries of one store. Every method is called on the event loop."""
@@ -79,6 +82,8 @@ class Table:
         finally:
             if enabled:
                 gc.enable()
+        if len(self._entries) > _MANY:
+            gc.freeze()  # Nor are they garbage later: each full collection would hold the loop (100 ms for 100,000).
 
     # --- looking
 

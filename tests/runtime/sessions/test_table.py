@@ -1,6 +1,7 @@
 """Turns, what memory knows of the disk, and what happens when a commit fails."""
 
 import asyncio
+import gc
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -409,6 +410,19 @@ async def test_after_an_unclean_start_live_sessions_are_unsure() -> None:
     disk.kept[Key("m", "t")] = kept(1, end=End("ended", 1, 1))
     table = Table(MemoryStore(disk), 2**20, doubt=2**62)
     assert {entry.key.session: entry.rewound for entry in table} == {"s": True, "t": False}
+
+
+async def test_many_sessions_are_no_work_for_the_collector_of_garbage() -> None:
+    before = gc.get_freeze_count()
+    Table(MemoryStore(filled(KEY)), 0)
+    assert gc.get_freeze_count() == before
+    disk = Disk()
+    disk.kept = {Key("m", str(number)): kept(1) for number in range(10_001)}
+    try:
+        table = Table(MemoryStore(disk), 0)
+        assert gc.get_freeze_count() - before > 2 * len(table)
+    finally:
+        gc.unfreeze()
 
 
 async def test_no_turn_begins_when_the_table_is_closed() -> None:
