@@ -11,10 +11,11 @@ body: every other status says that nothing was done, but for 500.
 """
 
 import asyncio
+import logging
 from typing import Final
 
 from mooring_runtime.dataplane import DataPlane
-from mooring_runtime.errors import InvalidRequest, RequestError
+from mooring_runtime.errors import InferenceFailed, InvalidRequest, RequestError
 from mooring_runtime.errors.codes import GrpcCode
 from mooring_runtime.frontends.http.answers import Later
 from mooring_runtime.frontends.http.messages import OCTETS, Handler, Head, Reply, Request, Respond, answer, json_reply
@@ -26,6 +27,8 @@ from mooring_runtime.sessions import messages, passing
 from mooring_runtime.sessions.membership import Membership
 from mooring_runtime.sessions.messages import Answer, Behind, Envelope
 from mooring_runtime.sessions.receiving import Receiver
+
+log = logging.getLogger(__name__)
 
 FROM: Final = b"x-mooring-from"
 TO: Final = b"x-mooring-to"
@@ -110,7 +113,14 @@ class PeerHandler:
         epoch = ((EPOCH, b"%d" % self._membership.epoch),)
 
         def reply(outcome: InferResponse | RequestError) -> None:
-            respond(answer((passing.encode_outcome(outcome),), OCTETS, epoch))
+            try:
+                body = passing.encode_outcome(outcome)
+            except Exception as error:  # Else the replica that asks, and its client, would wait for ever.
+                log.exception("cannot write what became of a step of model '%s'", step.model)
+                failure = InferenceFailed(f"cannot write the answer: {type(error).__name__}: {error}")
+                failure.applied = outcome.applied if isinstance(outcome, RequestError) else "yes"
+                body = passing.encode_outcome(failure)
+            respond(answer((body,), OCTETS, epoch))
 
         asked = step.request
         if step.left is not None:
