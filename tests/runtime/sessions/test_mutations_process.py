@@ -18,6 +18,8 @@ SCENARIOS = {
 }
 SEEDS = 1000
 """Most are noticed by the first; the rarest by one in two hundred."""
+LONG = {"mint-early", "taken-before-commit"}
+"""The rarest: tens of seconds each."""
 
 
 @pytest.fixture(autouse=True)
@@ -29,7 +31,9 @@ def silence() -> Iterator[None]:
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", MUTATIONS)
-def test_a_broken_variant_is_noticed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_broken_variant_is_noticed(name: str, monkeypatch: pytest.MonkeyPatch, long: bool) -> None:
+    if name in LONG and not long:
+        pytest.skip("a long one: --long")
     scenario, faults = SCENARIOS.get(name, (EVERYTHING, None))
     MUTATIONS[name](monkeypatch)
     found = next(
