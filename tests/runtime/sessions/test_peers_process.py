@@ -39,6 +39,21 @@ def test_sessions_go_on_at_any_replica_through_resizes(model: Path, tmp_path: Pa
             assert held == expected
 
 
+def test_steps_that_wait_for_the_end_of_their_interval_move_with_their_session(model: Path, tmp_path: Path) -> None:
+    settings = {"session_durability": "interval", "session_interval": "5s"}
+    with fleet(tmp_path, model, 2, Record(1, 2), **settings) as replicas:
+        record, number = Record(1, 2), 0
+        for size in (1, 2):
+            for _ in range(3):
+                number += 1
+                for session in SESSIONS:
+                    assert replicas.sum(0, session, number) == number
+            record = replicas.resize(record, size)  # Long before the interval ends.
+        for session in SESSIONS:
+            assert replicas.sum(1, session, number) == number  # The stored reply.
+            assert replicas.sum(1, session, number + 1) == number + 1
+
+
 def test_a_dead_owner_is_told_quickly_and_comes_back(model: Path, tmp_path: Path) -> None:
     mine = next(name for name in SESSIONS if place(Key("m", name), 2) == 1)
     with fleet(tmp_path, model, 2, Record(1, 2)) as replicas:
