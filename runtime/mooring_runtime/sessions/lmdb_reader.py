@@ -1,18 +1,17 @@
 """What can be read of a store in LMDB, with a server's lock around it or on a volume that no server has open."""
 
-import gc
 import json
 import secrets
 import struct
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import lmdb
 
 from mooring_runtime.errors import StoreInvalid
 from mooring_runtime.sessions import records
+from mooring_runtime.sessions.collector import no_collections
 from mooring_runtime.sessions.copies import Copy, Kept
 from mooring_runtime.sessions.encoding import FORMAT
 from mooring_runtime.sessions.fences import Lock
@@ -106,7 +105,7 @@ class LmdbReader:
 
     def copies(self) -> Iterator[tuple[Key, Copy]]:
         """See `Store`."""
-        with self._map, _no_collections(), self._environment.begin(buffers=True) as txn:
+        with self._map, no_collections(), self._environment.begin(buffers=True) as txn:
             copies, corrupt = records.listed(txn, self._databases)
         for key, why in corrupt:
             self._set_aside(key, why)
@@ -136,15 +135,3 @@ class LmdbReader:
         """See `Store`."""
         self._environment.close()
         self._lock.release()
-
-
-@contextmanager
-def _no_collections() -> Iterator[None]:
-    """No garbage collection: each would look at all of the hundred thousand copies so far, of which none is garbage."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()

@@ -9,7 +9,6 @@ write lets memory go ahead of the disk; when its commit fails, memory is thrown 
 """
 
 import asyncio
-import gc
 from collections import Counter, OrderedDict, deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +20,7 @@ from mooring_runtime.errors import RequestError
 from mooring_runtime.errors.sessions import SessionUnavailable
 from mooring_runtime.metrics.sessions import SessionStats
 from mooring_runtime.sessions.changes import change_of, last_used, lost, nobody, refusal, until, word
+from mooring_runtime.sessions.collector import Frozen, no_collections
 from mooring_runtime.sessions.copies import Copy, Kept, Phase
 from mooring_runtime.sessions.entries import NO_TURNS, Entry, Turn, Waiting
 from mooring_runtime.sessions.keys import Key
@@ -30,9 +30,6 @@ Written = Callable[[RequestError | None], None]
 """Called when a write is on disk, or with what the client of it is to be told."""
 Changed = Callable[[Key, Copy | None, Copy | None], None]
 """Called with the copy before and after, where a session came, went, ended, or changed its phase."""
-
-_MANY = 10_000
-"""Sessions of which the collector of garbage is to take no notice."""
 
 
 class Table:
@@ -66,24 +63,19 @@ class Table:
         self._entries: dict[Key, Entry] = {}
         self._warm: OrderedDict[Key, Entry] = OrderedDict()
         """Those at rest whose states are in memory, the one that was used last at the end."""
+        self._frozen = Frozen()
         self._open(doubt)
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="session-reader")
 
     def _open(self, doubt: int) -> None:
-        enabled = gc.isenabled()
-        gc.disable()  # It would look at all of them again and again while they are made, and find nothing.
-        try:
+        with no_collections():
             for key, copy in sorted(self.store.copies(), key=last_used):
                 entry = self._entries[key] = Entry(key, copy)
                 entry.rewound = copy.rewound or (copy.live and copy.last_used < doubt)
                 self._count(key, copy, 1)
                 if copy.phase is Phase.HELD:
                     (self.idle if copy.end is None else self.ended)[key] = entry
-        finally:
-            if enabled:
-                gc.enable()
-        if len(self._entries) > _MANY:
-            gc.freeze()  # Nor are they garbage later: each full collection would hold the loop (100 ms for 100,000).
+        self._frozen.grown(len(self._entries))
 
     # --- looking
 
@@ -206,6 +198,7 @@ class Table:
             entry.weight = weight
             self._warm[entry.key] = entry
             self.warm_bytes += weight
+            self._frozen.grown(len(self._entries) + len(self._warm))
             while self.warm_bytes > self._budget and len(self._warm) > 1:
                 _, coldest = self._warm.popitem(last=False)
                 self.warm_bytes -= coldest.weight

@@ -4,6 +4,7 @@ import asyncio
 import gc
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -413,16 +414,32 @@ async def test_after_an_unclean_start_live_sessions_are_unsure() -> None:
 
 
 async def test_many_sessions_are_no_work_for_the_collector_of_garbage() -> None:
-    before = gc.get_freeze_count()
+    frozen = gc.get_freeze_count()
     Table(MemoryStore(filled(KEY)), 0)
-    assert gc.get_freeze_count() == before
+    assert gc.get_freeze_count() == frozen
     disk = Disk()
-    disk.kept = {Key("m", str(number)): kept(1) for number in range(10_001)}
+    disk.kept = {Key("m", str(number)): kept(1) for number in range(5_001)}
     try:
         table = Table(MemoryStore(disk), 0)
-        assert gc.get_freeze_count() - before > 2 * len(table)
+        assert gc.get_freeze_count() - frozen > 2 * len(table)
+        frozen = gc.get_freeze_count()
+        made = Table(MemoryStore(), 2**40)
+        for number in range(2_600):
+            made.enqueue(Key("m", str(number)), Held(partial(_make, made)))
+        await settle()
+        assert len(made) == made.counts["m", "active"] == 2_600
+        assert gc.get_freeze_count() > frozen, "and those that come later"
+        frozen = gc.get_freeze_count()
+        for number in range(2_600):
+            made.enqueue(Key("m", str(number)), Held(partial(_make, made)))
+        await settle()
+        assert gc.get_freeze_count() <= frozen, "but not again and again"
     finally:
         gc.unfreeze()
+
+
+def _make(table: Table, entry: Entry) -> None:
+    table.write(entry, kept(1), lambda _: table.done(entry))
 
 
 async def test_no_turn_begins_when_the_table_is_closed() -> None:
