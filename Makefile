@@ -71,8 +71,9 @@ e2e: $(STAMP) ## Real kubelets, images and clients on two nodes
 	$(PYTEST) tests/e2e tests/cluster_tests tests/demo -m e2e
 
 .PHONY: e2e-long soak bench bench-operator bench-runtime bench-sessions
-e2e-long: $(STAMP) ## The end-to-end and fault checks in their long form (an hour)
+e2e-long: $(STAMP) ## The end-to-end, fault and simulation checks in their long form (an hour and a half)
 	$(PYTEST) tests/e2e tests/controlplane --long
+	$(PYTEST) tests/runtime/sessions tests/runtime/dataplane tests/faults/protocol_model --long
 
 soak: $(STAMP) ## Faults for as long as you like; prints seeds that play a round again (ARGS="--seconds 600 --seed 42")
 	$(BIN)/python -m tests.faults $(ARGS)
