@@ -46,5 +46,5 @@ def places(metadata: ModelMetadata, asked: tuple[str, ...]) -> tuple[int, ...]:
 
 
 def owned(array: Array) -> Array:
-    """An array that keeps nothing else in memory: the results of a run are views into those of all its steps."""
+    """An array that keeps nothing else in memory: of a run for one step alone, what the model gave may be a view."""
     return array if array.base is None else np.array(array)

@@ -59,7 +59,7 @@ _GONE = "the client hung up before its request ran"
 class Step(Job):
     """One request for a step; see `looking.Step` for what the holder knows of it."""
 
-    answers_later = True
+    answers_later = keeps_results = True
     needs_state = True
     passed_on = False
     proved = 0

@@ -11,6 +11,8 @@ from functools import lru_cache
 from hashlib import blake2b
 from typing import Final, NamedTuple
 
+import numpy as np
+
 from mooring_runtime.errors.sessions import (
     BadSession,
     ReplyGone,
@@ -283,13 +285,18 @@ def _head(name: str, datatype: str, shape: tuple[int, ...], size: int) -> bytes:
     return f"{len(name)} {name} {datatype} {shape} {size} ".encode(errors="surrogatepass")
 
 
+_LARGE = 2**16
+
+
 def _name(tensor: tuple[str, str, Array]) -> str:
     return tensor[0]
 
 
-def _bytes(array: Array) -> bytes:
+def _bytes(array: Array) -> bytes | memoryview:
     if array.dtype.hasobject:
         return b"".join(b"%d %b" % (len(item), item) for item in map(_text, array.ravel().tolist()))
+    if array.nbytes > _LARGE and array.flags.c_contiguous:
+        return array.reshape(-1).view(np.uint8).data  # To copy them would hold the event loop for longer.
     return array.tobytes()
 
 

@@ -195,6 +195,14 @@ def test_equal_inputs_have_equal_digests_in_any_order() -> None:
     assert steps.digest_of([one, two]) == steps.digest_of([two, tensor("a", np.arange(4, dtype=np.float32))])
 
 
+def test_a_large_input_has_its_digest_however_it_lies_in_memory() -> None:
+    array = np.arange(2**17, dtype=np.float32).reshape(2, 256, 256)
+    found = steps.digest_of([tensor("a", array)])
+    assert steps.digest_of([tensor("a", np.asfortranarray(array))]) == found
+    array[1, 1, 1] = 7
+    assert steps.digest_of([tensor("a", array)]) != found
+
+
 def test_whatever_differs_shows_in_the_digest() -> None:
     zeros = np.zeros((2, 2), np.float32)
     text = np.array([b"ab", b"c"], object)
