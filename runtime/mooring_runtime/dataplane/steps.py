@@ -207,7 +207,7 @@ class Step(Job):
         elif converter is None:
             self._launch(batcher, fitted, entry.state)
         else:
-            work = self.sessions.converting.submit(converter, entry.state, copy.fingerprint, copy.version)
+            work = self.sessions.convert(self.name, converter, Kept(copy, entry.state))
             loop = asyncio.get_running_loop()
             work.add_done_callback(lambda done: loop.call_soon_threadsafe(self._converted, batcher, fitted, done))
 

@@ -20,6 +20,7 @@ import os
 import resource
 import signal
 import threading
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, NoReturn
 
 import uvloop
@@ -86,7 +87,7 @@ class Server:
             self._metrics = None
         self._opened = False
         self._awaited = repository.not_ready
-        self._watchdog = Watchdog(settings.run_timeout, self._manager.busy, self._stuck, self._end)
+        self._watchdog = Watchdog(settings.run_timeout, self._busy, self._stuck, self._end)
         self._stop = asyncio.Event()
         self._hung = asyncio.Event()
         """Set while a run hangs."""
@@ -207,6 +208,11 @@ class Server:
             loop.add_signal_handler(number, self.stop)
 
     # --- what hangs
+
+    def _busy(self) -> Iterator[tuple[str, float]]:
+        yield from self._manager.busy()
+        if self.plane.sessions is not None:
+            yield from self.plane.sessions.busy()
 
     def _stuck(self, reason: str | None) -> None:
         self.plane.stuck = reason

@@ -60,6 +60,21 @@ async def test_a_model_that_is_unloaded_during_a_conversion_refuses_the_step() -
     assert await served.sum("s", 2) == 3, "its session is free"
 
 
+async def test_a_conversion_that_does_not_end_is_seen() -> None:
+    served = SessionPlane()
+    await served.step("s", 1, start=True)
+    assert list(served.sessions.busy()) == []
+    slow, begun = SlowConversion(), served.plane.clock()
+    served.load("2", schema(3), slow.converter)
+    asked = served.begin(SessionCall("s"), 5)
+    assert await asyncio.to_thread(slow.begun.wait, 1)
+    [(name, seconds)] = served.sessions.busy()
+    assert (name, 0 <= seconds <= served.plane.clock() - begun) == (MODEL, True)
+    slow.gate.set()
+    assert summed(await asked.outcome()) == 6
+    assert list(served.sessions.busy()) == []
+
+
 async def test_a_client_that_hangs_up_during_a_conversion_takes_its_step_back() -> None:
     served = SessionPlane()
     await served.step("s", 1, start=True)
