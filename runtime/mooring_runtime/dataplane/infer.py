@@ -13,10 +13,8 @@ from mooring_runtime.dataplane.check import check
 from mooring_runtime.dataplane.observer import Observer, Watch
 from mooring_runtime.dataplane.outcomes import Decode, Reply, failure
 from mooring_runtime.errors import (
-    Cancelled,
     InferenceFailed,
     QueueFull,
-    QueueTimeout,
     RequestError,
     Unavailable,
 )
@@ -226,11 +224,8 @@ class _Flight(Job):
         stats, told = self.stats, failure(self.metadata.name, error)
         if self.landed:  # So it no longer counts as pending, and was observed.
             stats.failures["OTHER"] += 1
-        elif isinstance(told, QueueTimeout):
-            stats.rejected[told.cause] += 1
-            stats.failures["REJECTED"] += 1
         else:
-            stats.failures["CANCELED" if isinstance(told, Cancelled) else "BACKEND"] += 1
+            count_failure(stats, told)
         stats.failed_seconds += self.plane.clock() - self.arrived
         if not self.landed:
             self.plane.pending -= 1

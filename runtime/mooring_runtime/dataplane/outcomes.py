@@ -3,8 +3,9 @@
 import logging
 from collections.abc import Callable
 
-from mooring_runtime.errors import Cancelled, InferenceFailed, RequestError
+from mooring_runtime.errors import Cancelled, InferenceFailed, QueueTimeout, RequestError
 from mooring_runtime.messages import Fitted, InferRequest, InferResponse, ModelMetadata
+from mooring_runtime.metrics import ModelStats
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +24,15 @@ def failure(model: str, error: Exception | None) -> RequestError:
         return error
     log.error("model '%s' raised what its backend should have translated", model, exc_info=error)
     return InferenceFailed(f"model '{model}' failed: {type(error).__name__}: {error}")
+
+
+def count_failure(stats: ModelStats, told: RequestError) -> None:
+    """Count a request that was admitted and got no result."""
+    if isinstance(told, QueueTimeout):
+        stats.rejected[told.cause] += 1
+        stats.failures["REJECTED"] += 1
+    else:
+        stats.failures["CANCELED" if isinstance(told, Cancelled) else "BACKEND"] += 1
 
 
 def tell(model: str, reply: Reply, outcome: InferResponse | RequestError) -> bool:

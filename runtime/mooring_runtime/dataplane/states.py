@@ -4,10 +4,49 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from mooring_runtime.messages import DATATYPES, Array, ModelMetadata
+from mooring_runtime.messages import DATATYPES, Array, Fitted, ModelMetadata, Tensor
+from mooring_runtime.sessions.copies import State
 
 _FIRST, _ASKED, _PLACES = "steps.first", "steps.asked", "steps.places"
 """Keys of `ModelMetadata.memo`."""
+_new = tuple.__new__
+"""See `infer`."""
+
+
+def joined(metadata: ModelMetadata, fitted: Fitted, state: State) -> tuple[dict[str, Array], int]:
+    """What a run of one step is given, by input, and its bytes: the client's tensors, and the state; without one, that
+    with which a session begins.
+    """
+    feeds, size = fitted.feeds, fitted.size
+    if state:
+        for name, _, array in state:
+            feeds[name] = array
+            size += array.nbytes
+    else:
+        for name, array in first(metadata).items():
+            feeds[name] = array
+            size += array.nbytes
+    return feeds, size
+
+
+def parted(
+    metadata: ModelMetadata, outputs: tuple[str, ...], own: int, results: list[Array]
+) -> tuple[tuple[Tensor, ...], State, int]:
+    """What a run of one step gave for `outputs`: the first `own` of them, which are the client's; the next state; and
+    the bytes of that.
+    """
+    assert metadata.state is not None
+    answered: tuple[Tensor, ...] = ()
+    specs = metadata.askable
+    for name, array in zip(outputs[:own], results, strict=False):
+        answered += (_new(Tensor, (name, specs[name].datatype, owned(array))),)
+    state: State = ()
+    size = 0
+    for pair, place in zip(metadata.state.pairs, places(metadata, outputs), strict=True):
+        array = owned(results[place])
+        size += array.nbytes
+        state += (_new(Tensor, (pair.name, pair.datatype, array)),)
+    return answered, state, size
 
 
 def first(metadata: ModelMetadata) -> Mapping[str, Array]:

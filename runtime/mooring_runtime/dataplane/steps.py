@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 from mooring_runtime.dataplane.carriers import carrier, fits
 from mooring_runtime.dataplane.check import check
 from mooring_runtime.dataplane.observer import Watch
-from mooring_runtime.dataplane.outcomes import Reply, failure, tell
-from mooring_runtime.dataplane.states import asked, first, owned, places
+from mooring_runtime.dataplane.outcomes import Reply, count_failure, failure, tell
+from mooring_runtime.dataplane.states import asked, joined, parted
 from mooring_runtime.errors import Cancelled, InferenceFailed, QueueTimeout, RequestError
 from mooring_runtime.errors.sessions import BadSession, SessionError
 from mooring_runtime.messages import (
@@ -29,7 +29,6 @@ from mooring_runtime.messages import (
     ModelMetadata,
     SessionCall,
     SessionInfo,
-    Tensor,
 )
 from mooring_runtime.repository import Model
 from mooring_runtime.repository.models import State as ModelState
@@ -232,18 +231,9 @@ class Step(Job):
         metadata = self.metadata
         schema = metadata.state
         assert schema is not None
-        feeds, size = fitted.feeds, fitted.size
         self._digest = self.digest  # Now: a model may write into its inputs.
-        self.model.stats.input_bytes += size
-        if state:
-            for name, _, array in state:
-                feeds[name] = array
-                size += array.nbytes
-        else:
-            for name, array in first(metadata).items():
-                feeds[name] = array
-                size += array.nbytes
-        self.feeds, self.size = feeds, size
+        self.model.stats.input_bytes += fitted.size
+        self.feeds, self.size = feeds, _ = joined(metadata, fitted, state)
         outputs = fitted.outputs
         self.own_outputs = len(outputs)
         self.outputs = asked(metadata, outputs)
@@ -273,16 +263,7 @@ class Step(Job):
         assert entry is not None and schema is not None
         holder, call = sessions.holder, self.call
         self.ran = sessions.plane.clock()
-        answered: tuple[Tensor, ...] = ()
-        specs, own = metadata.askable, self.own_outputs
-        for name, array in zip(self.outputs[:own], results, strict=False):
-            answered += (_new(Tensor, (name, specs[name].datatype, owned(array))),)
-        state: State = ()
-        size = 0
-        for pair, place in zip(schema.pairs, places(metadata, self.outputs), strict=True):
-            array = owned(results[place])
-            size += array.nbytes
-            state += (_new(Tensor, (pair.name, pair.datatype, array)),)
+        answered, state, size = parted(metadata, self.outputs, self.own_outputs, results)
         holder.room.check(self.key, size)
         goes_on = self.life is steps.Life.GO_ON
         there = entry.copy if not self.epoch else None
@@ -373,12 +354,7 @@ class Step(Job):
     def fail(self, error: Exception | None) -> None:
         """The run gave nothing that can be kept."""
         told = failure(self.name, error)
-        failures = self.model.stats.failures
-        if isinstance(told, QueueTimeout):
-            self.model.stats.rejected[told.cause] += 1
-            failures["REJECTED"] += 1
-        else:
-            failures["CANCELED" if isinstance(told, Cancelled) else "BACKEND"] += 1
+        count_failure(self.model.stats, told)
         self.model.stats.failed_seconds += self.sessions.plane.clock() - self.arrived
         self._end(told)
 
