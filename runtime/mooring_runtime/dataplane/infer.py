@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from mooring_runtime.dataplane.check import check
 from mooring_runtime.dataplane.observer import Observer, Watch
-from mooring_runtime.dataplane.outcomes import Decode, Reply, failure
+from mooring_runtime.dataplane.outcomes import Decode, Reply, count_failure, failure
 from mooring_runtime.errors import (
     InferenceFailed,
     QueueFull,

@@ -333,21 +333,13 @@ class Step(Job):
         return _new(InferResponse, (self.name, version, stored.outputs, self.id, NONE, True, info))
 
     def _trace(self, size: int, outcome: str, number: int) -> None:
-        plane, run = self.sessions.plane, self.run
-        now = plane.clock()
-        self.sessions.traces.applied(
-            self.key,
-            TracedStep(
-                number,
-                self.sessions.holder.now(),
-                (self.begun if run is None else run.started) - self.arrived,
-                0.0 if run is None else run.infer,
-                0.0 if run is None else now - self.ran,
-                size,
-                b"" if run is None else state_digest(self.kept.state),
-                outcome,
-            ),
-        )
+        run, begun, ran, committed, digest = self.run, self.begun, 0.0, 0.0, b""
+        if run is not None:
+            begun, ran, committed = run.started, run.infer, self.sessions.plane.clock() - self.ran
+            digest = state_digest(self.kept.state)
+        now = self.sessions.holder.now()
+        traced = TracedStep(number, now, begun - self.arrived, ran, committed, size, digest, outcome)
+        self.sessions.traces.applied(self.key, traced)
 
     # --- ending
 
