@@ -32,8 +32,8 @@ demo-down: $(STAMP) ## Take the demo down and leave nothing
 	$(BIN)/python -m tests.demo down $(if $(CONTEXT),--context $(CONTEXT))
 
 ## Check it
-.PHONY: test lint types floors unit unit-torch unit-gpu contract server controlplane e2e
-test: lint types floors unit contract server unit-torch controlplane e2e ## Run every check that this host can run
+.PHONY: test lint types floors unit unit-torch unit-gpu contract server faults controlplane e2e
+test: lint types floors unit contract server faults unit-torch controlplane e2e ## Run every check that this host can run
 
 lint: $(STAMP) ## Style and file size
 	$(BIN)/ruff format --check .
@@ -46,10 +46,13 @@ floors: $(STAMP) ## A lower floor never imports a higher one
 	$(BIN)/lint-imports --no-cache
 
 unit: $(STAMP) ## Pure functions, golden files, property tests
-	$(PYTEST) tests/operator tests/runtime tests/bench_tests tests/repository -m "not process"
+	$(PYTEST) tests/operator tests/runtime tests/bench_tests tests/faults tests/repository -m "not process"
 
 server: $(STAMP) $(CLIENTS_STAMP) ## The model server as a process: real clients, faults, fuzzing
 	$(PYTEST) tests/runtime tests/bench_tests -m process
+
+faults: $(STAMP) ## A minute of crashes, pauses, full disks and swaps of models: no acknowledged step is lost or doubled
+	$(PYTEST) tests/faults -m process
 
 unit-torch: $(TORCH_STAMP) ## The torch backend, in an environment of its own (2.5 GB to fetch, 5 GB on disk)
 	$(TORCH)/bin/python -m pytest tests/runtime/backends/test_torch*.py tests/runtime/torch
@@ -67,17 +70,24 @@ controlplane: $(STAMP) ## The operator on a real API server
 e2e: $(STAMP) ## Real kubelets, images and clients on two nodes
 	$(PYTEST) tests/e2e tests/cluster_tests tests/demo -m e2e
 
-.PHONY: e2e-long bench bench-operator bench-runtime
-e2e-long: $(STAMP) ## The end-to-end and fault checks in their long form (an hour)
+.PHONY: e2e-long soak bench bench-operator bench-runtime bench-sessions
+e2e-long: $(STAMP) ## The end-to-end, fault and simulation checks in their long form (an hour and a half)
 	$(PYTEST) tests/e2e tests/controlplane --long
+	$(PYTEST) tests/runtime/sessions tests/runtime/dataplane tests/faults/protocol_model --long
 
-bench: bench-operator bench-runtime ## Every benchmark
+soak: $(STAMP) ## Faults for as long as you like; prints seeds that play a round again (ARGS="--seconds 600 --seed 42")
+	$(BIN)/python -m tests.faults $(ARGS)
+
+bench: bench-operator bench-runtime bench-sessions ## Every benchmark
 
 bench-operator: $(STAMP) ## 200 services beside a plain client; writes build/bench/operator.json
 	$(BIN)/python -m tests.bench.operator
 
 bench-runtime: $(STAMP) ## The model server beside Triton and others (half an hour; ARGS=--help); writes build/bench/runtime.json
 	$(BIN)/python -m tests.bench.runtime $(ARGS)
+
+bench-sessions: $(STAMP) ## Sessions beside the same model without state, and beside state in Redis (ARGS=--help); writes build/bench/sessions.json
+	$(BIN)/python -m tests.bench.sessions $(ARGS)
 
 ## Make it
 .PHONY: install lock format golden crds images cluster

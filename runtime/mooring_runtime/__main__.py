@@ -1,4 +1,7 @@
-"""`python -m mooring_runtime serve | check | fetch`: read the settings, start; and say why it failed."""
+"""`python -m mooring_runtime serve | check | fetch`: read the settings, start; and say why it failed.
+
+`sessions` is for people at a terminal: it has flags, and tells them what is wrong instead of the pod's status.
+"""
 
 import logging
 import os
@@ -19,6 +22,7 @@ COMMANDS: dict[str, tuple[type[ProcessSettings], str]] = {
 }
 MODULES = {"serve": "mooring_runtime.workers", "check": "mooring_runtime.server", "fetch": "mooring_runtime.fetcher"}
 """Where each command's function is; a command imports only what it needs."""
+SESSIONS = "sessions"
 
 log = logging.getLogger(__package__)
 
@@ -27,8 +31,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code: 0 done, 1 failed, 2 wrong settings."""
     # A container's first process is not ended by a SIGTERM that it has no handler for, not even while it imports.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    words = sys.argv[1:] if arguments is None else arguments
+    if words[:1] == [SESSIONS]:
+        code: int = import_module("mooring_runtime.session_cli").main(words[1:])
+        return code
     try:
-        command = command_line.parse("mooring_runtime", COMMANDS, arguments)
+        command = command_line.parse("mooring_runtime", COMMANDS, words, {SESSIONS: "look at sessions and change them"})
         settings = environment.load(COMMANDS[command][0], sagemaker.adapted(os.environ))
         logs.configure(settings.log_level, settings.log_format)
         for sentence in environment.unknown(os.environ, ServeSettings, FetchSettings):

@@ -22,12 +22,13 @@ def authority(folder: Path, name: str = "ca") -> Pair:
     return made
 
 
-def signed(by: Pair, folder: Path, name: str) -> Pair:
-    """A certificate for localhost and 127.0.0.1 that `by` has signed."""
+def signed(by: Pair, folder: Path, name: str, *hosts: str) -> Pair:
+    """A certificate for these addresses, or for localhost and 127.0.0.1, that `by` has signed."""
     made, request = Pair(folder / f"{name}.pem", folder / f"{name}-key.pem"), folder / f"{name}.csr"
     _openssl("req", *_KEY, "-subj", f"/CN={name}", "-keyout", str(made.key), "-out", str(request))
     extensions = folder / f"{name}.ext"
-    extensions.write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\n")
+    addresses = ",".join(f"IP:{host}" for host in hosts) or "DNS:localhost,IP:127.0.0.1"
+    extensions.write_text(f"subjectAltName={addresses}\n")
     _openssl(
         *("x509", "-req", "-in", str(request), "-CA", str(by.certificate), "-CAkey", str(by.key), "-CAcreateserial"),
         *("-days", "2", "-extfile", str(extensions), "-out", str(made.certificate)),

@@ -30,7 +30,8 @@ ONNX_TYPES = {
 Shape = Sequence[int | str | None]
 
 
-def _save(graph: GraphProto, file: Path) -> Path:
+def save(graph: GraphProto, file: Path) -> Path:
+    """Write the graph as a model."""
     model: ModelProto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=9)
     file.write_bytes(model.SerializeToString())
     return file
@@ -44,7 +45,7 @@ def echo(file: Path, datatypes: Sequence[str] = ("FP32",), shape: Shape = ("batc
         nodes.append(helper.make_node("Identity", [f"in_{name}"], [f"out_{name}"]))
         inputs.append(helper.make_tensor_value_info(f"in_{name}", kind, shape))
         outputs.append(helper.make_tensor_value_info(f"out_{name}", kind, shape))
-    return _save(helper.make_graph(nodes, "echo", inputs, outputs), file)
+    return save(helper.make_graph(nodes, "echo", inputs, outputs), file)
 
 
 ALL_BUT_BF16 = tuple(name for name in DATATYPES if name != "BF16")
@@ -65,7 +66,7 @@ def perceptron(file: Path, sizes: Sequence[int] = (16, 64, 64, 4)) -> Path:
             current = f"r{index}"
     inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", sizes[0]])]
     outputs = [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", sizes[-1]])]
-    return _save(helper.make_graph(nodes, "perceptron", inputs, outputs, weights), file)
+    return save(helper.make_graph(nodes, "perceptron", inputs, outputs, weights), file)
 
 
 def scaled(file: Path, factor: float, padding: int = 0) -> Path:
@@ -81,7 +82,7 @@ def scaled(file: Path, factor: float, padding: int = 0) -> Path:
         ]
     inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n"])]
     outputs = [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n"])]
-    return _save(helper.make_graph(nodes, "scaled", inputs, outputs, weights), file)
+    return save(helper.make_graph(nodes, "scaled", inputs, outputs, weights), file)
 
 
 def slow(file: Path, turns: int = 300) -> Path:
@@ -117,7 +118,7 @@ def slow(file: Path, turns: int = 300) -> Path:
     ]
     inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])]
     outputs = [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1])]
-    return _save(helper.make_graph(nodes, "slow", inputs, outputs, weights), file)
+    return save(helper.make_graph(nodes, "slow", inputs, outputs, weights), file)
 
 
 def gather(file: Path) -> Path:
@@ -125,7 +126,7 @@ def gather(file: Path) -> Path:
     table = numpy_helper.from_array(np.arange(4, dtype=np.float32), "table")
     inputs = [helper.make_tensor_value_info("index", TensorProto.INT64, ["n"])]
     outputs = [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n"])]
-    return _save(
+    return save(
         helper.make_graph([helper.make_node("Gather", ["table", "index"], ["y"])], "gather", inputs, outputs, [table]),
         file,
     )
@@ -138,7 +139,7 @@ def with_external_data(file: Path, location: str) -> Path:
         weight.external_data.add(key=key, value=value)
     inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 4])]
     outputs = [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 4])]
-    return _save(
+    return save(
         helper.make_graph([helper.make_node("Add", ["x", "w"], ["y"])], "external", inputs, outputs, [weight]), file
     )
 
@@ -158,6 +159,6 @@ def with_sequence_output(file: Path) -> Path:
     """A model whose output is a sequence of tensors, which the V2 protocol cannot carry."""
     inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n"])]
     outputs = [helper.make_tensor_sequence_value_info("y", TensorProto.FLOAT, ["n"])]
-    return _save(
+    return save(
         helper.make_graph([helper.make_node("SequenceConstruct", ["x"], ["y"])], "sequence", inputs, outputs), file
     )

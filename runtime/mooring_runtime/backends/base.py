@@ -5,14 +5,15 @@ format in `MODULES`, in `settings.FORMATS` and its file suffix in `repository.fi
 `pyproject.toml`.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
+from types import MappingProxyType
 from typing import Protocol, cast
 
 from mooring_runtime.errors import InferenceFailed, ModelInvalid, UnsafeFormat
-from mooring_runtime.messages import Array, ModelMetadata, Parameter, TensorSpec
+from mooring_runtime.messages import Array, ModelMetadata, Parameter, StatePair, Tensor, TensorSpec
 
 MODULES: Mapping[str, str] = {
     "onnx": "mooring_runtime.backends.onnx",
@@ -41,6 +42,8 @@ class LoadOptions:
     """Whether to record a run on a GPU once and replay it; only for a model whose sizes are all fixed."""
     compile: bool = False
     """Whether to translate a torch model by `torch.compile`: a slow start and quicker runs."""
+    sessions: bool = False
+    """Whether the server keeps the state of models between requests; else clients carry it."""
     max_batch: int | None = None
     """Most samples of one run; None leaves it to the model."""
     inputs: tuple[TensorSpec, ...] = ()
@@ -69,6 +72,13 @@ class Backend(Protocol):
     """Where it really runs (`CPU`, `CUDA`, `TensorRT`, `cuda:0`): a silent fall-back to a CPU must be seen."""
     memory: int
     """Bytes of the loaded weights, or of the file where the framework does not tell; for eviction and statistics."""
+    pairs: tuple[StatePair, ...] = ()
+    """State that the model's own code declares; each stands among the inputs and the outputs of `metadata` as well."""
+    defaults: Mapping[str, TensorSpec] = MappingProxyType({})
+    """Inputs beside those of `metadata` that have a value of the model's own, `default`, when they are not given."""
+    session_ended: Callable[[str, Sequence[Tensor], str], None] | None = None
+    """What the model's own code does when a session has ended, told its id, its last state and the cause. It is called
+    on any thread, blocks, and raises nothing. None: nothing."""
 
     def infer(self, inputs: Mapping[str, Array], outputs: Sequence[str]) -> list[Array]:
         """Run once. Inputs are by name and complete, in the dtypes of their datatypes; outputs come in the order named.
@@ -87,6 +97,10 @@ class Backend(Protocol):
         iterator ends the run. Raises, also while it is read, as `infer` does.
         """
         raise InferenceFailed(f"model '{self.metadata.name}' gives one reply to a request; it cannot stream")
+
+    def default(self, name: str) -> Array:
+        """The value of one of `defaults`. Raises ModelInvalid where it cannot be read."""
+        raise ModelInvalid(f"model '{self.metadata.name}' has no value of its own for '{name}'")
 
     def close(self) -> None:
         """Give back what the model holds; called once, after its last run."""

@@ -72,7 +72,7 @@ def _misfit(
 
 def _outputs(metadata: ModelMetadata, wanted: tuple[str, ...]) -> tuple[str, ...]:
     for name in wanted:
-        if name not in metadata.outputs:
+        if name not in metadata.askable:
             raise InvalidRequest(f"{_of(metadata)} has no output '{name}'; its outputs are {_names(metadata.outputs)}")
     if len(set(wanted)) != len(wanted):
         raise InvalidRequest(f"{_of(metadata)}: an output is asked for twice in {_names(wanted)}")

@@ -7,22 +7,27 @@ refuses stands here. All of it happens on the event loop; only the run itself ma
 import logging
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from mooring_runtime.dataplane.check import check
 from mooring_runtime.dataplane.observer import Observer, Watch
-from mooring_runtime.errors import Cancelled, InferenceFailed, QueueFull, QueueTimeout, RequestError
+from mooring_runtime.dataplane.outcomes import Decode, Reply, count_failure, failure
+from mooring_runtime.errors import (
+    InferenceFailed,
+    QueueFull,
+    RequestError,
+    Unavailable,
+)
+from mooring_runtime.errors.sessions import BadSession
 from mooring_runtime.messages import NONE, Array, Fitted, InferRequest, InferResponse, ModelMetadata, Tensor
 from mooring_runtime.repository import Model, Repository, State
 from mooring_runtime.scheduling import ALONE, Job, Run, Ticket
 
+if TYPE_CHECKING:  # What keeps sessions is imported where they are kept: it takes its time at the start, and memory.
+    from mooring_runtime.dataplane.sessions import Sessions
+    from mooring_runtime.dataplane.steps import Step
+
 log = logging.getLogger(__name__)
-
-Decode = Callable[[ModelMetadata], InferRequest | Fitted]
-"""Makes the request for a model out of whatever the protocol brought; raises InvalidRequest."""
-Reply = Callable[[InferResponse | RequestError], None]
-"""Takes the answer. Called once; of a decoupled model again and again, until an error or a response that is `final`,
-which is an empty one."""
-
 
 _GONE: dict[str, Array] = {}
 """The tensors of a request that has ended. It lets go of them and of its front end, which holds it as a ticket: else
@@ -48,11 +53,18 @@ class DataPlane:
         """Why the server is not ready although its models are: other workers are not."""
         self.stuck: str | None = None
         """Why the server is not live: a run that does not end."""
+        self.unopened: str | None = None
+        """Why the server is not ready: what it needs beside its models is not there yet."""
+        self.sessions: Sessions | None = None
+        """The steps of models that keep state; None until their store is open, and where there is none."""
 
-    def infer(self, name: str, version: str | None, decode: Decode, reply: Reply) -> Ticket | None:
+    def infer(
+        self, name: str, version: str | None, decode: Decode, reply: Reply, *, passed_on: bool = False
+    ) -> Ticket | None:
         """Answer one request by `reply`, now or later; the ticket, when there is one, takes it back meanwhile.
 
         The bound is checked before the body is decoded, so that a server with too much to do refuses cheaply.
+        `passed_on`: another replica has sent it, and it goes nowhere else; it may be answered `NotHere`.
         """
         arrived = self.clock()
         watch = None if self.observer is None else self.observer.arrived(name)
@@ -61,7 +73,7 @@ class DataPlane:
         except RequestError as error:
             if self.observer is not None and watch is not None:
                 self.observer.ended(watch, version or "", None, None)
-            reply(error)
+            reply(self.unread(error))
             return None
         stats = model.stats
         stats.received += 1
@@ -71,23 +83,49 @@ class DataPlane:
                 raise QueueFull(f"model '{name}' has {self.pending} requests waiting, as many as MOORING_QUEUE allows")
             metadata = batcher.metadata
             request = decode(metadata)
-            flight = _Flight(self, model, metadata, request, reply)
+            if metadata.state is None:
+                flight: _Flight | Step = _Flight(self, model, metadata, request, reply)
+            else:
+                flight = self._step(metadata, request, reply)
+                flight.model, flight.version, flight.passed_on = model, version, passed_on
         except RequestError as error:
             stats.rejected[error.cause] += 1
             stats.failures["REJECTED"] += 1
             if self.observer is not None and watch is not None:
                 self.observer.ended(watch, model.version, None, None)
-            reply(error)
+            reply(self.unread(error))
             return None
         flight.arrived = arrived
         if watch is not None:
             flight.watch = watch
         if flight.timeout is not None:
             flight.deadline = arrived + flight.timeout
-        stats.input_bytes += flight.size
         self.pending += 1
-        batcher.submit(flight)
+        if type(flight) is _Flight:
+            stats.input_bytes += flight.size
+            batcher.submit(flight)
+        else:
+            flight.submit()  # type: ignore[union-attr]
         return flight
+
+    def unread(self, error: RequestError) -> RequestError:
+        """The error of a request that nobody has begun with. Where sessions are kept every client is told so: the
+        session may be named in a body that nobody read; who is not told must take its step for applied perhaps.
+        """
+        if error.applied is None and (self.sessions is not None or self.unopened is not None):
+            error.applied = "no"
+        return error
+
+    def _step(self, metadata: ModelMetadata, request: InferRequest | Fitted, reply: Reply) -> "Step":
+        """The step that a request for a model with state is. Raises BadSession, Unavailable."""
+        if type(request) is not InferRequest or request.session is None:
+            raise BadSession(
+                f"model '{metadata.name}' keeps state, so a request must name a session: by the parameter sequence_id "
+                "(with sequence_start in its first step), or by the header X-Mooring-Session, where `new` begins one"
+            )
+        if self.sessions is None:
+            raise Unavailable("the volume of the sessions is not open yet")
+        return self.sessions.step(metadata.name, request, request.session, reply)
 
     def metadata(self, name: str, version: str | None) -> ModelMetadata:
         """What a model takes and gives. Raises UnknownModel, ModelNotReady."""
@@ -105,7 +143,11 @@ class DataPlane:
 
     def not_ready(self) -> str | None:
         """Why this server is not ready; None when it is."""
-        return "the server is stopping" if self.draining else self.stuck or self._repository.not_ready() or self.held
+        return (
+            "the server is stopping"
+            if self.draining
+            else self.stuck or self._repository.not_ready() or self.unopened or self.held
+        )
 
     def not_live(self) -> str | None:
         """Why this server should be started anew; None when it is live."""
@@ -175,18 +217,15 @@ class _Flight(Job):
             for name, array in zip(self.outputs, results, strict=True):
                 tensors += (_new(Tensor, (name, specs[name].datatype, array)),)
                 stats.output_bytes += array.nbytes
-        return _new(InferResponse, (metadata.name, metadata.version, tensors, self.id, NONE, final))
+        return _new(InferResponse, (metadata.name, metadata.version, tensors, self.id, NONE, final, None))
 
     def fail(self, error: Exception | None) -> None:
         """There is no answer, or no further one: count it and say why."""
-        stats, told = self.stats, _failure(self.metadata.name, error)
+        stats, told = self.stats, failure(self.metadata.name, error)
         if self.landed:  # So it no longer counts as pending, and was observed.
             stats.failures["OTHER"] += 1
-        elif isinstance(told, QueueTimeout):
-            stats.rejected[told.cause] += 1
-            stats.failures["REJECTED"] += 1
         else:
-            stats.failures["CANCELED" if isinstance(told, Cancelled) else "BACKEND"] += 1
+            count_failure(stats, told)
         stats.failed_seconds += self.plane.clock() - self.arrived
         if not self.landed:
             self.plane.pending -= 1
@@ -201,13 +240,3 @@ class _Flight(Job):
         except Exception:  # Perhaps of its text. Without any answer the connection would stay open.
             log.exception("cannot tell a client of model '%s': %a", self.metadata.name, str(told))
             reply(InferenceFailed("the request has failed and the reason cannot be written; the server's log has it"))
-
-
-def _failure(model: str, error: Exception | None) -> RequestError:
-    """What the client is told of a run that gave no result."""
-    if error is None:
-        return Cancelled("the client hung up before its request ran")
-    if isinstance(error, RequestError):
-        return error
-    log.error("model '%s' raised what its backend should have translated", model, exc_info=error)
-    return InferenceFailed(f"model '{model}' failed: {type(error).__name__}: {error}")

@@ -21,6 +21,7 @@
     │   ├── DeadlineExceeded     504 DEADLINE_EXCEEDED:  the deadline that came with the call has passed
     │   ├── UnknownTransferCoding 501 UNIMPLEMENTED:     a Transfer-Encoding other than chunked
     │   ├── ControlDisabled      503 UNAVAILABLE:        the settings let no client load or unload models (as Triton)
+    │   ├── SessionError         `errors.sessions` has this branch of the tree
     │   └── Unavailable          503 UNAVAILABLE:        try again after `retry_after` seconds
     │       ├── ModelNotReady         the model is loading, failed or stopping
     │       │   └── ModelAsleep       it was unloaded to make room and is being loaded again
@@ -39,6 +40,11 @@
         ├── NoSpace              the disk is full
         ├── RedirectRefused      the server sent us where we do not go
         ├── AddressRefused       the host name leads to an address that is not fetched from
+        ├── VolumeRefused        the sessions' directory is on a file system that cannot keep them
+        ├── StoreLocked          another process has the sessions' volume
+        ├── StoreInvalid         what is on the volume is no store of sessions, or is damaged
+        ├── StoreTaken           another process has opened the volume beside us
+        ├── StoreBroken          the volume fails: nobody knows what of the last commit is on disk
         ├── Wedged               the event loop stands still: a model blocks it
         └── WorkersFailed        a worker has ended again and again before it was ready
 
@@ -47,9 +53,12 @@
 
 # ruff: noqa: N818 - a class is named by what happened; thirty names that end in Error tell no more.
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from mooring_runtime.errors.codes import GrpcCode
+
+Applied = Literal["no", "yes", "unknown"]
+"""Whether the step that a request asked for is in the state of its session."""
 
 
 class MooringError(Exception):
@@ -66,9 +75,12 @@ class RequestError(MooringError):
 
     http_status: ClassVar[int] = 500
     grpc_code: ClassVar[GrpcCode] = GrpcCode.INTERNAL
-    cause: ClassVar[str] = "internal"
+    cause: str = "internal"
     retry_after: int | None = None
     """Seconds that a client should wait; sent as `Retry-After`."""
+    applied: Applied | None = None
+    """Of a request for a step of a session: whether it was applied, where that is known here. All steps that share a
+    run share its error, so nothing that differs between them may be written to it."""
 
 
 class InvalidRequest(RequestError):
@@ -327,6 +339,36 @@ class AddressRefused(FatalError):
     """The host resolves to an address of this machine, of the cloud's metadata service, or to no single host."""
 
     reason = "AddressRefused"
+
+
+class VolumeRefused(FatalError):
+    """Sessions cannot be kept in this directory."""
+
+    reason = "VolumeRefused"
+
+
+class StoreLocked(FatalError):
+    """Another process has the volume, and we do not wait for it."""
+
+    reason = "StoreLocked"
+
+
+class StoreInvalid(FatalError):
+    """There is something else on the volume, or less, than was put there."""
+
+    reason = "StoreInvalid"
+
+
+class StoreTaken(FatalError):
+    """Another process has opened the volume while we had it: from now on it alone writes."""
+
+    reason = "StoreTaken"
+
+
+class StoreBroken(FatalError):
+    """The volume failed in the middle of a commit; only reading it anew tells what is on it."""
+
+    reason = "StoreBroken"
 
 
 class Wedged(FatalError):

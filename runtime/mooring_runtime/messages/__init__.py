@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mooring_runtime.messages.datatypes import DATATYPES, FROM_ONNX, Datatype
+from mooring_runtime.messages.state import SessionCall, SessionInfo, StatePair, StateSchema
 
 __all__ = [
     "DATATYPES",
@@ -20,6 +21,10 @@ __all__ = [
     "InferResponse",
     "ModelMetadata",
     "Parameter",
+    "SessionCall",
+    "SessionInfo",
+    "StatePair",
+    "StateSchema",
     "Tensor",
     "TensorSpec",
     "Traits",
@@ -86,6 +91,8 @@ class InferRequest(NamedTuple):
     """1 is the highest; 0 is the model's default level."""
     timeout: float | None = None
     """Seconds from arrival that the request may wait for its run; after them it is answered 503 and does not run."""
+    session: SessionCall | None = None
+    """The session that the request is a step of; None: it names none."""
 
 
 class Fitted(NamedTuple):
@@ -114,6 +121,8 @@ class InferResponse(NamedTuple):
     parameters: Mapping[str, Parameter] = NONE
     final: bool = True
     """False: more answers to the same request follow, which only a decoupled model gives."""
+    session: SessionInfo | None = None
+    """What became of the session; None: the request named none."""
 
 
 class Traits(NamedTuple):
@@ -128,6 +137,8 @@ class Traits(NamedTuple):
     """Takes the client's own parameters. A request that has some runs alone, by `Backend.stream`."""
     labels: Mapping[str, tuple[str, ...]] = MappingProxyType({})
     """By output: the label of each index, for classification."""
+    state: StateSchema | None = None
+    """What it keeps between the steps of a session; None: nothing. Its tensors are not among the model's."""
 
 
 DEFAULT_MAX_BATCH = 32
@@ -144,10 +155,12 @@ class ModelMetadata:
     - `batch_limit`: the most samples of one request; None when nobody stated one, so that a larger one runs alone.
     - `uniform`: only the first size of the inputs is free, so that any two requests fit into one run.
     - `binary_only`: the outputs that JSON cannot carry.
-    - `decoupled`, `takes_parameters`, `labels`: see `Traits`.
+    - `decoupled`, `takes_parameters`, `labels`, `state`: see `Traits`, of which `traits` are what was said.
+    - `askable`: what a request may name as an output: `outputs`, and of a stateful model the tensors of its next state.
     """
 
     __slots__ = (
+        "askable",
         "batch_limit",
         "batched",
         "binary_only",
@@ -160,7 +173,9 @@ class ModelMetadata:
         "output_names",
         "outputs",
         "platform",
+        "state",
         "takes_parameters",
+        "traits",
         "uniform",
         "version",
     )
@@ -181,9 +196,18 @@ class ModelMetadata:
         self.outputs: Mapping[str, TensorSpec] = {spec.name: spec for spec in outputs}
         self.output_names = tuple(self.outputs)
         self.binary_only = [spec.name for spec in outputs if not DATATYPES[spec.datatype].json]
-        self.batched = bool(inputs) and all(spec.shape[:1] == (-1,) for spec in (*inputs, *outputs))
+        self.state = traits.state
+        pairs = () if traits.state is None else traits.state.pairs
+        hidden = {pair.output: TensorSpec(pair.output, pair.datatype, pair.shape) for pair in pairs}
+        self.askable: Mapping[str, TensorSpec] = {**self.outputs, **hidden}
+        self.batched = (
+            bool(inputs)
+            and all(spec.shape[:1] == (-1,) for spec in (*inputs, *outputs))
+            and all(pair.axis is not None for pair in pairs)
+        )
         self.memo: dict[Any, Any] = {}
         """What front ends have found out about requests for this model, by their own keys, for the next time."""
+        self.traits = traits
         self.decoupled = traits.decoupled
         self.takes_parameters = traits.parameters
         self.labels = traits.labels

@@ -1,10 +1,13 @@
-"""What is counted: `names` every metric, `stats` and `loads` the numbers, `pages` their sums, `page` what is read."""
+"""What is counted: `names` every metric; `stats`, `loads`, `sessions` the numbers; `pages` their sums; `page` what is
+read.
+"""
 
 from mooring_runtime.metrics.ledger import Ledger
 from mooring_runtime.metrics.loads import Loaded, Loads
 from mooring_runtime.metrics.names import METRICS, Kind, Merge, Metric
 from mooring_runtime.metrics.page import MetricsPage, WholePage, render
 from mooring_runtime.metrics.pages import Page, kept, merge
+from mooring_runtime.metrics.sessions import SessionStats
 from mooring_runtime.metrics.stats import BUCKETS, FAILURE_REASONS, REJECT_CAUSES, Histogram, ModelStats
 
 __all__ = [
@@ -22,6 +25,7 @@ __all__ = [
     "MetricsPage",
     "ModelStats",
     "Page",
+    "SessionStats",
     "WholePage",
     "kept",
     "merge",

@@ -8,6 +8,7 @@ from mooring_runtime.metrics import names
 from mooring_runtime.metrics.loads import Loads
 from mooring_runtime.metrics.names import METRICS, Metric
 from mooring_runtime.metrics.pages import Key, Page, Samples
+from mooring_runtime.metrics.sessions import END_CAUSES, EVICTION_LIMITS, SESSION_STATES, SessionStats
 from mooring_runtime.metrics.stats import Histogram, ModelStats
 
 _VALUES: Mapping[Metric, Callable[[ModelStats], float]] = {
@@ -101,6 +102,54 @@ def of_loads(loads: Loads) -> Page:
         names.MODEL_INFO.name: {("", (*key, loaded.device, loaded.format)): 1.0 for key, loaded in facts},
         names.NV_MODEL_LOAD_DURATION.name: {("", key): loaded.seconds for key, loaded in facts},
     }
+
+
+def of_sessions(stats: SessionStats) -> Page:
+    """What happened to the sessions of this replica."""
+    counts = stats.sessions()
+    models = {*stats.created, *stats.steps, *(model for model, _ in counts)}
+    volume, membership = stats.volume(), stats.membership()
+    page: Page = {
+        names.SESSIONS.name: {
+            ("", (model, state)): float(counts.get((model, state), 0)) for model in models for state in SESSION_STATES
+        },
+        names.SESSIONS_ENDED.name: _pairs(stats.ended, models, END_CAUSES),
+        names.SESSIONS_EVICTED.name: _pairs(stats.evicted, models, EVICTION_LIMITS),
+        names.SESSION_REFUSED.name: _pairs(stats.refused, (), ()),
+        names.SESSION_HANDOFFS.name: _pairs(stats.handoffs, (), ()),
+        names.SESSION_FORWARDS.name: {("", (outcome,)): float(count) for outcome, count in stats.forwards.items()},
+        names.SESSION_BYTES.name: {("", (tier,)): float(size) for tier, size in stats.tiers().items()},
+        names.SESSION_VOLUME.name: {("", (room,)): float(size) for room, size in volume.items()},
+        names.SESSIONS_QUARANTINED.name: {("", ()): float(stats.quarantined())},
+        names.SESSION_UNSYNCED.name: {("", ()): stats.unsynced()},
+    }
+    for metric, counter in (
+        (names.SESSIONS_STARTED, stats.created),
+        (names.SESSION_STEPS, stats.steps),
+        (names.SESSION_REPEATS, stats.repeats),
+    ):
+        page[metric.name] = {("", (model,)): float(counter[model]) for model in {*models, *counter}}
+    for metric, word in (
+        (names.SESSION_EPOCH, "epoch"),
+        (names.SESSION_MEMBERS, "size"),
+        (names.SESSIONS_FOREIGN, "foreign"),
+    ):
+        if word in membership:
+            page[metric.name] = {("", ()): float(membership[word])}
+    for metric, histogram in (
+        (names.SESSION_COMMIT_SECONDS, stats.commit),
+        (names.SESSION_COMMIT_SIZE, stats.batch),
+        (names.SESSION_RESTORE_SECONDS, stats.restore),
+    ):
+        page[metric.name] = dict(_buckets((), histogram, histogram.total))
+    return page
+
+
+def _pairs(counts: Mapping[tuple[str, str], int], models: Iterable[str], words: Iterable[str]) -> Samples:
+    """Samples by two labels. Those of `models` and `words` stand there as 0 too, so that a rate sees the first one."""
+    samples: Samples = {("", (model, word)): 0.0 for model in models for word in words}
+    samples.update({("", key): float(count) for key, count in counts.items()})
+    return samples
 
 
 def of_process() -> Page:

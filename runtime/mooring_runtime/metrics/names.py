@@ -103,6 +103,86 @@ WORKERS = Metric("mooring_workers", _G, "Processes that serve, as the settings s
 WORKERS_READY = Metric("mooring_workers_ready", _G, "Those of them that answer requests now.")
 WORKER_RESTARTS = Metric("mooring_worker_restarts_total", _C, "Workers started anew after one had died or hung.")
 
+SESSIONS = Metric(
+    "mooring_sessions",
+    _G,
+    "Sessions here by state: active, ended (its last replies are kept), moving to another replica, or moved there.",
+    ("model", "state"),
+)
+SESSIONS_STARTED = Metric(
+    "mooring_sessions_started_total", _C, "Sessions that began here: started, imported or forked.", ("model",)
+)
+SESSIONS_ENDED = Metric(
+    "mooring_sessions_ended_total",
+    _C,
+    "Sessions that ended here, by cause: ended (by a client), expired, evicted, restarted.",
+    ("model", "cause"),
+)
+SESSIONS_EVICTED = Metric(
+    "mooring_sessions_evicted_total",
+    _C,
+    "Sessions evicted to make room, by the limit that was reached: sessions or bytes.",
+    ("model", "limit"),
+)
+SESSIONS_QUARANTINED = Metric(
+    "mooring_sessions_quarantined", _G, "Sessions set aside because what is on disk of them is torn or was changed."
+)
+SESSIONS_FOREIGN = Metric(
+    "mooring_sessions_foreign", _G, "Sessions here that should be at another replica; they are served until they move."
+)
+SESSION_STEPS = Metric("mooring_session_steps_total", _C, "Steps that were applied.", ("model",))
+SESSION_REPEATS = Metric(
+    "mooring_session_repeats_total", _C, "Steps that a client sent again and that were answered as before.", ("model",)
+)
+SESSION_REFUSED = Metric(
+    "mooring_session_refused_total",
+    _C,
+    "Steps that were refused, by the cause that the client was told.",
+    ("model", "cause"),
+)
+SESSION_BYTES = Metric(
+    "mooring_session_bytes",
+    _G,
+    "Bytes of sessions by tier: disk has all of them, memory those used last.",
+    ("tier",),
+)
+SESSION_VOLUME = Metric(
+    "mooring_session_volume_bytes",
+    _G,
+    "Of the volume: `limit` is what sessions may take, `free` what its file system still has.",
+    ("room",),
+)
+SESSION_COMMIT_SECONDS = Metric(
+    "mooring_session_commit_seconds", _H, "One commit of the store, its sync included, however many changes it wrote."
+)
+SESSION_COMMIT_SIZE = Metric("mooring_session_commit_size", _H, "Changes of sessions that one commit wrote.")
+SESSION_RESTORE_SECONDS = Metric(
+    "mooring_session_restore_seconds", _H, "To read a session that was on disk only, for its next step."
+)
+SESSION_UNSYNCED = Metric(
+    "mooring_session_unsynced_seconds",
+    _G,
+    "How long the oldest step that was answered has not been on disk; 0 where each is before its answer.",
+    (),
+    Merge.MAX,
+)
+SESSION_HANDOFFS = Metric(
+    "mooring_session_handoffs_total",
+    _C,
+    "Sessions offered to or by another replica, by direction (in, out) and its answer; lost: none came.",
+    ("direction", "outcome"),
+)
+SESSION_FORWARDS = Metric(
+    "mooring_session_forwards_total",
+    _C,
+    "Requests passed on to the replica that has their session, by what came back.",
+    ("outcome",),
+)
+SESSION_EPOCH = Metric(
+    "mooring_session_epoch", _G, "Epoch of the membership record that this replica goes by.", (), Merge.MAX
+)
+SESSION_MEMBERS = Metric("mooring_session_members", _G, "Members in that record.", (), Merge.MAX)
+
 NV_REQUEST_SUCCESS = Metric("nv_inference_request_success", _T, "Successful requests.", MODEL)
 NV_REQUEST_FAILURE = Metric("nv_inference_request_failure", _T, "Failed requests, by reason.", (*MODEL, "reason"))
 NV_COUNT = Metric("nv_inference_count", _T, "Samples computed: a batch of n counts n.", MODEL)

@@ -11,6 +11,7 @@ from mooring_runtime.metrics.loads import Loads
 from mooring_runtime.metrics.machine import Machine
 from mooring_runtime.metrics.names import METRICS, Kind
 from mooring_runtime.metrics.pages import Page, merge
+from mooring_runtime.metrics.sessions import SessionStats
 from mooring_runtime.metrics.stats import ModelStats
 
 
@@ -46,6 +47,8 @@ class MetricsPage:
     def __init__(self) -> None:
         self._models: dict[tuple[str, str], ModelStats] = {}
         self.loads = Loads()
+        self.sessions: SessionStats | None = None
+        """Where sessions are kept here; else the page does not tell of them."""
 
     def add(self, model: str, version: str) -> ModelStats:
         """Numbers for a model that is configured; they show as 0 from now on, before its first request.
@@ -60,7 +63,10 @@ class MetricsPage:
 
     def page(self) -> Page:
         """The numbers now."""
-        return merge((collect.of_models(self._models.values()), collect.of_loads(self.loads), collect.of_process()))
+        pages = [collect.of_models(self._models.values()), collect.of_loads(self.loads), collect.of_process()]
+        if self.sessions is not None:
+            pages.append(collect.of_sessions(self.sessions))
+        return merge(pages)
 
 
 class WholePage:

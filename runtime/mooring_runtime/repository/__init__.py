@@ -1,7 +1,8 @@
 """What is loaded: models, their versions and their state. Knows backends only by the Protocol in `backends.base`.
 
 `layout` finds models on disk, `config` reads what is said of them, `loading` makes backends of them, `models` is the
-table of what is there, and `manager` changes it while the server serves.
+table of what is there, and `manager` changes it while the server serves. `state` says which of a model's tensors are
+its state, `stateful` runs such a model, `converter` takes over the states of another version.
 """
 
 from mooring_runtime.repository.layout import VERSION, ModelDirectory, ModelSource, SingleModel, Stock, stock_of, wanted

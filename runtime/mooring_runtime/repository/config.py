@@ -10,7 +10,8 @@ holds for that version alone, in place of the other. Every key is optional, and 
       "warmup": {"runs": 4, "requests": "warmup.json"}, V2 infer requests in JSON, in place of zeros
       "labels": {"scores": ["cat", "dog"]},             for classification: by output, the label of each index
       "inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, 4]}],
-      "outputs": [{"name": "y", "datatype": "FP32", "shape": [-1, 2]}]
+      "outputs": [{"name": "y", "datatype": "FP32", "shape": [-1, 2]}],
+      "state": {"pairs": [{"input": "h_in", "output": "h_out"}]}      what it keeps of a session, see `state_config`
     }
 
 `inputs` and `outputs` are for formats that do not carry them (torch-export, torchscript, python).
@@ -23,9 +24,10 @@ from typing import Any
 
 from mooring_runtime.errors import ModelInvalid, ModelNotFound
 from mooring_runtime.messages import TensorSpec
-from mooring_runtime.repository import reading
+from mooring_runtime.repository import reading, state_config
 from mooring_runtime.repository.reading import Place
-from mooring_runtime.settings import RunSettings
+from mooring_runtime.repository.state_config import UNSAID, StateConfig
+from mooring_runtime.settings import ServeSettings
 from mooring_runtime.settings.kinds import duration
 
 NAME = "mooring.json"
@@ -80,14 +82,17 @@ class ModelConfig:
     labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     inputs: tuple[TensorSpec, ...] = ()
     outputs: tuple[TensorSpec, ...] = ()
+    state: StateConfig | None = UNSAID
+    """None: clients carry it, whatever the names of the tensors tell."""
 
-    def under(self, settings: RunSettings) -> "ModelConfig":
+    def under(self, settings: ServeSettings) -> "ModelConfig":
         """This, with what the settings say in place of what the model says."""
         said: dict[str, Any] = {
             "max_batch": settings.batch_max_size,
             "max_delay": settings.batch_max_delay,
             "preferred": settings.batch_preferred or None,
             "warmup": settings.warmup,
+            "state": self._state(settings),
         }
         changed = replace(self, **{name: value for name, value in said.items() if value is not None})
         if changed.max_batch is None:
@@ -95,6 +100,16 @@ class ModelConfig:
         # A smaller bound leaves those of the sizes that can still be reached.
         most = changed.max_batch
         return replace(changed, preferred=tuple(size for size in changed.preferred if size <= most))
+
+    def _state(self, settings: ServeSettings) -> StateConfig | None:
+        if self.state is None:
+            return None
+        own = self.state
+        return replace(
+            own,
+            version=settings.state_version or own.version,
+            converter=settings.state_converter or own.converter,
+        )
 
 
 def read(directory: Path) -> ModelConfig | None:
@@ -119,15 +134,6 @@ def parse(content: str | bytes, source: str) -> ModelConfig:
     for key, value in document.items():
         values.update(KEYS[key](value, place / key))
     return ModelConfig(**values)
-
-
-def file_name(value: object, place: Place) -> str:
-    """The name of a file in the model's own directory."""
-    allowed = "the name of a file in the model's directory, without a path"
-    name = reading.text(value, place, allowed)
-    if Path(name).name != name or name in (".", ".."):
-        place.wrong(value, allowed)
-    return name
 
 
 def _batching(value: object, place: Place) -> dict[str, Any]:
@@ -172,17 +178,18 @@ def _warmup(value: object, place: Place) -> dict[str, Any]:
     if "runs" in keys:
         found["warmup"] = reading.whole(keys["runs"], place / "runs", 0, 1000)
     if "requests" in keys:
-        found["requests"] = file_name(keys["requests"], place / "requests")
+        found["requests"] = reading.file_name(keys["requests"], place / "requests")
     return found
 
 
 KEYS: Mapping[str, Callable[[Any, Place], dict[str, Any]]] = {
-    "file": lambda value, place: {"file": file_name(value, place)},
+    "file": lambda value, place: {"file": reading.file_name(value, place)},
     "batching": _batching,
     "versions": _versions,
     "warmup": _warmup,
     "labels": lambda value, place: {"labels": reading.labels(value, place)},
     "inputs": lambda value, place: {"inputs": reading.specs(value, place)},
     "outputs": lambda value, place: {"outputs": reading.specs(value, place)},
+    "state": lambda value, place: {"state": state_config.read(value, place)},
 }
 """What reads each key."""

@@ -19,7 +19,7 @@ from mooring_runtime.errors import ModelInvalid, ModelNotFound
 from mooring_runtime.repository import config, triton_config
 from mooring_runtime.repository.config import ModelConfig, VersionPolicy
 from mooring_runtime.repository.files import find_model_file, unreadable
-from mooring_runtime.settings import RunSettings, ServeSettings
+from mooring_runtime.settings import ServeSettings
 from mooring_runtime.settings.kinds import model_name
 
 log = logging.getLogger(__name__)
@@ -57,7 +57,7 @@ class ModelSource:
                 raise
             raise ModelNotFound(f"{self.variable}: {error}") from error
 
-    def under(self, settings: RunSettings) -> "ModelSource":
+    def under(self, settings: ServeSettings) -> "ModelSource":
         """This, with what the settings say in place of what the model says."""
         return replace(self, config=self.config.under(settings))
 

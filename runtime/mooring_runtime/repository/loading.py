@@ -16,6 +16,7 @@ from mooring_runtime.repository.config import ModelConfig
 from mooring_runtime.repository.digest import check_digest
 from mooring_runtime.repository.files import model_format
 from mooring_runtime.repository.layout import ModelSource
+from mooring_runtime.repository.state_loading import with_state
 from mooring_runtime.repository.warmup import warm_up
 from mooring_runtime.scheduling import RunTimes
 from mooring_runtime.settings import ServeSettings
@@ -37,6 +38,7 @@ def options_of(name: str, source: ModelSource, settings: ServeSettings, *, accel
         device_memory=settings.device_memory,
         cuda_graph=settings.cuda_graph,
         compile=settings.compile,
+        sessions=settings.session_path is not None,
         max_batch=config.max_batch,
         inputs=config.inputs,
         outputs=config.outputs,
@@ -68,6 +70,7 @@ def load_backend(
     backend = load_format(name)(file, options)
     try:
         _check_unchanged(file, before)
+        backend = with_state(backend, source.config.state, source.directory, options, load_format)
         _check_labels(source.config, backend)
         _check_batching(source.config, backend)
         _allow_preferred(source.config, backend)

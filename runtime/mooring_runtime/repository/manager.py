@@ -6,6 +6,8 @@
 """
 
 import asyncio
+import json
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -21,6 +23,8 @@ from mooring_runtime.repository.versions import Versions
 from mooring_runtime.settings import ServeSettings
 from mooring_runtime.settings.kinds import model_name
 
+log = logging.getLogger(__name__)
+
 
 class Manager:
     """The models of one server: what `stock` has, loaded into `repository` as `settings` say."""
@@ -33,7 +37,7 @@ class Manager:
         page: MetricsPage,
         load_format: Callable[[str], Load] = loader,
     ) -> None:
-        self._repository = repository
+        self.repository = repository
         self._stock = stock
         self._settings = settings
         self._versions = Versions(repository, settings, page, load_format)
@@ -41,6 +45,8 @@ class Manager:
         """Loads that have not looked at the disk yet; who asks for the same joins."""
         self._overrides: dict[str, set[Path]] = {}
         """Directories of files that clients have sent, by model."""
+        self.needed: Callable[[Model], bool] = lambda _: False
+        """Whether sessions need a version that is not to be served any more; set where there are sessions."""
         repository.starting = "the models are being looked for"
 
     # --- start and end
@@ -48,15 +54,15 @@ class Manager:
     def expect(self, name: str, version: str) -> None:
         """Show a model, its numbers included, before its files are looked at."""
         self._versions.show(name, version)
-        self._repository.starting = None
+        self.repository.starting = None
 
     async def start(self) -> None:
         """Load what the settings name. Raises the FatalError that says why, when no version of any can be served."""
         chosen, others = await on_thread(partial(wanted, self._stock, self._settings))
         for name in others:
-            self._repository.entry(name).awaited = False
+            self.repository.entry(name).awaited = False
         plans = [(name, await self._plan(name)) for name in chosen]
-        self._repository.starting = None
+        self.repository.starting = None
         work = [self._first(name, plan) for name, plan in plans]
         failures = [error for error in await asyncio.gather(*work) if error is not None]
         if len(failures) == len(chosen) and failures and not any(map(self._serves, chosen)):
@@ -65,7 +71,7 @@ class Manager:
 
     async def _plan(self, name: str) -> list[ModelSource] | FatalError:
         """The versions of a name that are to be loaded, which from now on are seen to be loading."""
-        entry = self._repository.entry(name)
+        entry = self.repository.entry(name)
         try:
             sources = await self._read(partial(self._stock.read, name))
         except FatalError as error:
@@ -81,7 +87,7 @@ class Manager:
     async def _first(self, name: str, plan: list[ModelSource] | FatalError) -> FatalError | None:
         """Load the versions of a name at the start; the first failure."""
         failure = plan if isinstance(plan, FatalError) else None
-        entry = self._repository.entry(name)
+        entry = self.repository.entry(name)
         async with self._versions.turn(name):
             for source in [] if isinstance(plan, FatalError) else plan:
                 now = entry.versions.get(source.version)
@@ -97,12 +103,12 @@ class Manager:
 
     def _serves(self, name: str) -> bool:
         """Whether any version of a name serves, or will when it is asked for."""
-        return any(model.servable for model in self._repository.entry(name).versions.values())
+        return any(model.servable for model in self.repository.entry(name).versions.values())
 
     def close(self) -> None:
         """The process ends: no model takes requests any more."""
         self._versions.tasks.close()
-        for entry in self._repository:
+        for entry in self.repository:
             for model in entry.versions.values():
                 model.close()
         for directory in [each for sent in self._overrides.values() for each in sent]:
@@ -120,7 +126,7 @@ class Manager:
 
     def busy(self) -> Iterator[tuple[str, float]]:
         """(model, seconds that its present run has taken), of every model that has a run on its thread."""
-        serving = [model for entry in self._repository for model in entry.versions.values()]
+        serving = [model for entry in self.repository for model in entry.versions.values()]
         for model in {*serving, *self._versions.leaving.values()}:
             if seconds := model.busy:
                 yield model.name, seconds
@@ -150,7 +156,7 @@ class Manager:
         """
         self._allow(name)
         async with self._versions.turn(name):
-            entry = self._repository.get(name)
+            entry = self.repository.get(name)
             if entry is None:
                 raise UnknownModel(f"unknown model '{name}': it cannot be unloaded")
             entry.awaited = False
@@ -201,7 +207,7 @@ class Manager:
 
     def _sweep(self, name: str) -> None:
         """Delete files that clients have sent and that no version needs any more, not even to be woken."""
-        entry = self._repository.get(name)
+        entry = self.repository.get(name)
         models = [] if entry is None else list(entry.versions.values())
         needed = [model.source.path for model in models if model.source is not None and model.servable]
         for directory in list(self._overrides.get(name, ())):
@@ -217,9 +223,9 @@ class Manager:
 
     async def _replace(self, name: str, sources: list[ModelSource]) -> None:
         """Serve these versions of a name and no others. Raises FatalError when one cannot be; the others then stay."""
-        if self._repository.get(name) is None:
-            self._repository.entry(name).awaited = False
-        entry = self._repository.entry(name)
+        if self.repository.get(name) is None:
+            self.repository.entry(name).awaited = False
+        entry = self.repository.entry(name)
         failures = []
         fresh = []
         for source in sources:
@@ -238,8 +244,54 @@ class Manager:
             raise type(failures[0])("; ".join(map(str, failures)))
         entry.awaited = False
         kept = {source.version for source in sources}
-        for model in [each for version, each in entry.versions.items() if version not in kept]:
-            self._versions.dismiss(model)
+        gone = [each for version, each in entry.versions.items() if version not in kept]
+        moment = asyncio.get_running_loop().time()
+        for version, model in entry.versions.items():
+            model.retired_at = None if version in kept else model.retired_at or moment
+        self.repository.refresh(name)
+        for model in gone:
+            if model.state is State.READY and self.needed(model):
+                log.info("model '%s' version %s stays for the sessions that need it", name, model.version)
+            else:
+                self._versions.dismiss(model)
+
+    async def bring_back(self, name: str, version: str) -> None:
+        """Load a version that is not to be served, for sessions that need it; where that cannot be, the log says why,
+        and they are refused.
+        """
+        policy = {"version_policy": {"specific": {"versions": [int(version)]}}}
+        async with self._versions.turn(name):
+            if version in self.repository.entry(name).versions:
+                return
+            try:
+                [source] = await self._read(partial(self._stock.read, name, json.dumps(policy)))
+                await self._versions.bring(name, source)
+            except FatalError as error:
+                log.warning("sessions of model '%s' need its version %s: %s", name, version, error)
+                return
+            model = self.repository.entry(name).versions[version]
+            model.retired_at = asyncio.get_running_loop().time()
+            self.repository.refresh(name)
+
+    def release(self) -> None:
+        """Dismiss the versions that were kept for sessions and that none needs any more; to be called now and then."""
+        deadline, now = self._settings.version_deadline, asyncio.get_running_loop().time()
+        for entry in self.repository:
+            for model in list(entry.versions.values()):
+                if model.retired_at is None or model.state is not State.READY:
+                    continue
+                needed = self.needed(model)
+                if needed and not (deadline and now > model.retired_at + deadline):
+                    continue
+                log.info(
+                    "model '%s' version %s has %s, and is unloaded",
+                    model.name,
+                    model.version,
+                    "sessions that can go on with no other version, but its time is up"
+                    if needed
+                    else "no sessions left",
+                )
+                self._versions.dismiss(model)
 
     # --- tools
 

@@ -14,6 +14,7 @@ from mooring_runtime.metrics import ModelStats
 from mooring_runtime.repository.config import ModelConfig
 from mooring_runtime.repository.layout import VERSION, ModelSource
 from mooring_runtime.repository.loading import in_thread
+from mooring_runtime.repository.stateful import Stateful
 from mooring_runtime.scheduling import Batcher, Batching, RunTimes
 
 _TOLD = 10
@@ -58,8 +59,13 @@ class Model:
         self.memory = 0
         """Bytes that it holds, or that are kept free for it while it loads."""
         self.device = ""
+        self.stateful: Stateful | None = None
+        """What runs it, where it has state, and what it does with states; None without, and before it is loaded."""
         self.wake: Callable[[], int] | None = None
         """Set where the model was unloaded to make room: begins to load it; in how many seconds to ask again."""
+        self.retired_at: float | None = None
+        """When others were to be served in its place, in seconds of the loop's clock; it stays for sessions whose state
+        no other version knows, and for those only. None: it is one of those that are to be served."""
         self._since = 0
         self._expected = False
         self._metadata: ModelMetadata | None = None
@@ -76,6 +82,11 @@ class Model:
         """
         if self._metadata is None:
             raise self._away()
+        return self._metadata
+
+    @property
+    def told(self) -> ModelMetadata | None:
+        """`metadata` where the model was loaded once; to ask wakes nobody."""
         return self._metadata
 
     @property
@@ -130,6 +141,7 @@ class Model:
         self._since = time.time_ns() // 1_000_000
         self._metadata = backend.metadata
         self._backend = backend
+        self.stateful = backend if isinstance(backend, Stateful) else None
         batching = Batching(self.config.max_batch, self.config.max_delay, self.config.preferred)
         self._batcher = Batcher(backend, backend.metadata, self.stats, batching=batching, times=self.times)
         self.state = State.READY
@@ -185,8 +197,9 @@ class Entry:
         """Look again who answers: the highest version that can, or could after it is woken, else the highest."""
         self.versions = dict(sorted(self.versions.items(), key=lambda item: int(item[0])))
         models = list(self.versions.values())
-        able = [model for model in models if model.state is State.READY or model.known]
-        self.default = able[-1] if able else models[-1] if models else None
+        wanted = [model for model in models if model.retired_at is None] or models
+        able = [model for model in wanted if model.state is State.READY or model.known]
+        self.default = able[-1] if able else wanted[-1] if wanted else None
 
     def unfit(self) -> str | None:
         """The sentence that says why not all versions can be asked; None when they can."""

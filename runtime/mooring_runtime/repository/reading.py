@@ -5,6 +5,7 @@ A place is the file and the path of keys in it, as in `mooring.json: batching.ma
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NoReturn
 
 from mooring_runtime.errors import ModelInvalid
@@ -76,6 +77,15 @@ def text(value: object, place: Place, allowed: str = "a string that is not empty
     if not isinstance(value, str) or not value:
         place.wrong(value, allowed)
     return value
+
+
+def file_name(value: object, place: Place) -> str:
+    """The name of a file in the model's own directory."""
+    allowed = "the name of a file in the model's directory, without a path"
+    name = text(value, place, allowed)
+    if Path(name).name != name or name in (".", ".."):
+        place.wrong(value, allowed)
+    return name
 
 
 def whole(value: object, place: Place, low: int, high: int) -> int:

@@ -16,9 +16,9 @@ from dataclasses import replace
 from typing import Any
 
 from mooring_runtime.errors import ModelInvalid
-from mooring_runtime.messages import DATATYPES, ModelMetadata, TensorSpec
+from mooring_runtime.messages import DATATYPES, ModelMetadata, StateSchema, TensorSpec
 from mooring_runtime.repository import reading
-from mooring_runtime.repository.config import MAX_BATCH, ModelConfig, VersionPolicy, file_name
+from mooring_runtime.repository.config import MAX_BATCH, ModelConfig, VersionPolicy
 from mooring_runtime.repository.reading import Place
 
 IGNORED = (
@@ -77,12 +77,33 @@ def render(config: ModelConfig, metadata: ModelMetadata, device: str) -> dict[st
         "model_transaction_policy": {"decoupled": metadata.decoupled},
         "response_cache": {"enable": False},
     }
-    if metadata.max_batch:
+    if metadata.state is not None:
+        document["sequence_batching"] = _sequences(metadata.state)
+    elif metadata.max_batch:
         document["dynamic_batching"] = {
             "preferred_batch_size": list(config.preferred),
             "max_queue_delay_microseconds": round((config.max_delay or 0.0) * 1e6),
         }
     return document
+
+
+def _sequences(state: StateSchema) -> dict[str, Any]:
+    """A model with state: that its requests are steps of sessions, and what its state is made of.
+
+    The time for which a session may rest is the server's to say, and an idle one gets its notice; 0 says nothing of it.
+    """
+    return {
+        "max_sequence_idle_microseconds": 0,
+        "state": [
+            {
+                "input_name": pair.name,
+                "output_name": pair.output,
+                "data_type": _TYPE_OF[pair.datatype],
+                "dims": list(pair.shape if pair.axis is None else pair.shape[1:]),
+            }
+            for pair in state.pairs
+        ],
+    }
 
 
 def _snake(value: object, place: Place, keys: tuple[str, ...]) -> dict[str, Any]:
@@ -150,7 +171,7 @@ def _version_policy(value: object, place: Place) -> dict[str, Any]:
 
 
 def _file(value: object, place: Place) -> dict[str, Any]:
-    return {"file": file_name(value, place)} if value else {}
+    return {"file": reading.file_name(value, place)} if value else {}
 
 
 def _tensors(value: object, place: Place) -> tuple[TensorSpec, ...]:
@@ -167,9 +188,16 @@ def _tensors(value: object, place: Place) -> tuple[TensorSpec, ...]:
     return tuple(found)
 
 
+def _sequence_batching(value: object, place: Place) -> dict[str, Any]:
+    """What `_sequences` has told comes back and says nothing new; how sequences are batched nobody else decides."""
+    _snake(value, place, ("state",))
+    return {}
+
+
 KEYS: Mapping[str, Callable[[Any, Place], dict[str, Any]]] = {
     "max_batch_size": _max_batch,
     "dynamic_batching": _batching,
+    "sequence_batching": _sequence_batching,
     "version_policy": _version_policy,
     "default_model_filename": _file,
     "input": lambda value, place: {"inputs": _tensors(value, place)},

@@ -10,7 +10,7 @@ import numpy as np
 
 from mooring_runtime.backends.base import Backend
 from mooring_runtime.errors import ModelInvalid, ModelNotFound, RequestError
-from mooring_runtime.messages import DATATYPES, Array, ModelMetadata, TensorSpec
+from mooring_runtime.messages import DATATYPES, Array, ModelMetadata, StateSchema, TensorSpec
 from mooring_runtime.repository import reading
 from mooring_runtime.repository.config import WARMUP_RUNS, ModelConfig
 from mooring_runtime.repository.reading import Place
@@ -29,7 +29,7 @@ def warm_up(backend: Backend, times: RunTimes, config: ModelConfig, directory: P
 
     Without requests: zeros of the smallest shapes, then each of the preferred batch sizes. Not every model can take
     zeros, or a size of 1: that is said in the log and is no failure. That the model refuses a request which its owner
-    wrote for it is one: raises ModelInvalid.
+    wrote for it is one: raises ModelInvalid. State is always that which a session begins with.
     """
     runs = WARMUP_RUNS if config.warmup is None else config.warmup
     if not runs:
@@ -54,8 +54,10 @@ def warm_up(backend: Backend, times: RunTimes, config: ModelConfig, directory: P
 
 
 def _run(backend: Backend, times: RunTimes, work: Sequence[Feeds]) -> None:
-    outputs = tuple(backend.metadata.outputs)
-    for index, feeds in enumerate(work):
+    state = backend.metadata.state
+    outputs = backend.metadata.output_names + (state.outputs if state is not None else ())
+    for index, sent in enumerate(work):
+        feeds = sent if state is None else {**sent, **_first(state, sent, backend.metadata)}
         started = time.perf_counter()
         if backend.metadata.decoupled:
             for _ in backend.stream(feeds, outputs, {}):
@@ -78,6 +80,17 @@ def _zero(spec: TensorSpec, batch: int) -> Array:
     if spec.datatype == "BYTES":
         return np.full(shape, b"", dtype=object)
     return np.zeros(shape, dtype=DATATYPES[spec.datatype].dtype)
+
+
+def _first(state: StateSchema, sent: Feeds, metadata: ModelMetadata) -> Feeds:
+    """The states that as many sessions as there are samples begin with."""
+    sessions = next(iter(sent.values())).shape[0] if metadata.batched else 1
+    return {
+        pair.name: pair.first(DATATYPES[pair.datatype].dtype)
+        if pair.axis is None
+        else np.repeat(pair.first(DATATYPES[pair.datatype].dtype), sessions, axis=0)
+        for pair in state.pairs
+    }
 
 
 def read_requests(file: Path, metadata: ModelMetadata) -> list[Feeds]:

@@ -379,7 +379,7 @@ class Batcher:
             jobs = [job for job in jobs if job not in failed]
         started, gather, infer, scatter = measured
         self._stats.observe_run(batch.rows, len(jobs), gather, infer, scatter)
-        if jobs:
+        if jobs and not jobs[0].answers_later:  # As all of them or none.
             # The loop sends the answers of a turn at its end, so that is when all of them leave.
             self._stats.observe_requests([job.arrived for job in jobs], started, self.clock())
 

@@ -59,6 +59,11 @@ class Job:
     """The client's own, for a model that takes them."""
     streamed = False
     """Run by the model's `stream`, on the thread and alone."""
+    answers_later = False
+    """`land` is not the answer: that leaves later, and who sends it counts the time of the request."""
+    keeps_results = False
+    """What `land` is given stays in memory for long, and must not keep that of all others there. It is copied where the
+    model runs: for large ones the event loop would stand still."""
     level = DEFAULT_LEVEL
     """1 runs first."""
     deadline = math.inf

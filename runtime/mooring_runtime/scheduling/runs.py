@@ -105,19 +105,21 @@ def _gather(batch: Batch) -> dict[str, Array]:
 
 
 def _scatter(batch: Batch, results: list[Array]) -> list[list[Array]]:
-    """Each job's rows of each output, as views. Raises NotPerSample."""
+    """Each job's rows of each output, as views; of jobs that keep them as arrays of their own. Raises NotPerSample."""
     jobs = batch.jobs
     for array in results:
         if array.shape[:1] != (batch.padded,):
             raise NotPerSample(f"a run of {batch.padded} samples gave an output of shape {list(array.shape)}")
-    if len(results) == 1 and batch.rows == len(jobs):  # One sample each, as usual.
+    keeps = jobs[0].keeps_results  # As all of them or none.
+    if len(results) == 1 and batch.rows == len(jobs) and not keeps:  # One sample each, as usual.
         [array] = results
         return [[array[index : index + 1]] for index in range(len(jobs))]
     parts = []
     begin = 0
     for job in jobs:
         end = begin + job.rows
-        parts.append([array[begin:end] for array in results])
+        rows = [array[begin:end] for array in results]
+        parts.append([array.copy() for array in rows] if keeps else rows)
         begin = end
     return parts
 

@@ -98,4 +98,11 @@ def limits_of(settings: ServeSettings) -> Limits:
 
 def options_of(settings: ServeSettings) -> Options:
     """What the settings say of the protocols."""
-    return Options(settings.base_path, settings.v1_dialect, settings.default_model, settings.version_labels)
+    return Options(
+        settings.base_path,
+        settings.v1_dialect,
+        settings.default_model,
+        settings.version_labels,
+        settings.session_api,
+        settings.session_token_file,
+    )

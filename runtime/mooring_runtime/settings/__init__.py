@@ -22,6 +22,7 @@ from mooring_runtime.settings.serving import (
     TlsSettings,
     TraceSettings,
 )
+from mooring_runtime.settings.sessions import MemberSettings, SessionSettings
 from mooring_runtime.settings.variables import SettingsError, describe, load, settings_of, unknown
 
 __all__ = [
@@ -64,6 +65,8 @@ class ServeSettings(
     ProtocolSettings,
     TlsSettings,
     ListenSettings,
+    MemberSettings,
+    SessionSettings,
     DeviceSettings,
     RunSettings,
     ModelSettings,
@@ -88,6 +91,7 @@ class ServeSettings(
                 "MOORING_TLS_CLIENT_CA_FILE is set without MOORING_TLS_CERT_FILE and MOORING_TLS_KEY_FILE: "
                 "clients can show a certificate only over TLS"
             )
+        found |= _session_faults(self)
         if self.model_repository is None:
             if not self.model_name:
                 found["model_name"] = f"MOORING_MODEL_NAME is not set: it must be {kinds.model_name().allowed}"
@@ -128,3 +132,37 @@ def termination_log(environment: Mapping[str, str]) -> Path:
     """Where to leave the reason of a failure, also when other settings are wrong."""
     default = ProcessSettings().termination_log
     return Path(environment.get("MOORING_TERMINATION_LOG", "").strip() or default)
+
+
+def _session_faults(settings: ServeSettings) -> dict[str, str]:
+    """What is wrong between the settings of sessions."""
+    if settings.session_path is None:
+        return {}
+    if settings.workers > 1:
+        return {
+            "workers": f"MOORING_WORKERS is {settings.workers}: with MOORING_SESSION_PATH it must be 1, since a volume "
+            "has one process that writes"
+        }
+    if settings.stand_alone:
+        return {}
+    found = {}
+    if settings.ordinal is None:
+        found["ordinal"] = (
+            "MOORING_ORDINAL is not set: with MOORING_SESSION_PATH it must be the number of this replica; or set "
+            "MOORING_STAND_ALONE=true for a server without peers"
+        )
+    if not settings.peer_address:
+        found["peer_address"] = (
+            f"MOORING_PEER_ADDRESS is not set: it must be {kinds.peer_address().allowed}, so that replicas find "
+            "each other"
+        )
+    elif settings.peer_address.startswith("https://") and settings.tls_cert_file is None:
+        found["peer_address"] = (
+            f"MOORING_PEER_ADDRESS is {settings.peer_address}: for https the peer port shows the certificate of "
+            "MOORING_TLS_CERT_FILE, which is not set; set it and MOORING_TLS_KEY_FILE"
+        )
+    if settings.peer_token_file is None:
+        found["peer_token_file"] = (
+            "MOORING_PEER_TOKEN_FILE is not set: it must be a file, so that only replicas are taken for replicas"
+        )
+    return found

@@ -49,7 +49,7 @@ def seconds(low: float, high: float) -> Kind[float]:
     return Kind(parse, f"a number of seconds from {low:g} to {high:g}")
 
 
-_DURATIONS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0}
+_DURATIONS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 def duration() -> Kind[float]:
@@ -58,12 +58,12 @@ def duration() -> Kind[float]:
     def parse(text: str) -> float:
         if text == "0":
             return 0.0
-        match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(us|ms|s|m)", text)
+        match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(us|ms|s|m|h)", text)
         if match is None:
             raise ValueError
         return float(match[1]) * _DURATIONS[match[2]]
 
-    return Kind(parse, "a number with a unit, as in 500us, 2ms or 1.5s")
+    return Kind(parse, "a number with a unit (us, ms, s, m, h), as in 500us, 2ms or 1.5s")
 
 
 def counts(low: int, high: int) -> Kind[tuple[int, ...]]:
@@ -134,6 +134,7 @@ def model_name() -> Kind[str]:
     def parse(text: str) -> str:
         if not re.fullmatch(r"[^/\x00-\x20\x7f]{1,253}", text):
             raise ValueError
+        text.encode()  # Bytes of a variable that are no UTF-8 come as half surrogates, which no answer can carry.
         return text
 
     return Kind(parse, "1 to 253 characters without slashes, spaces and control characters")
@@ -192,6 +193,43 @@ def path() -> Kind[Path]:
 def host() -> Kind[str]:
     """An address to listen on; empty means every address of the pod, IPv4 and IPv6."""
     return Kind(str, "an IPv4 or IPv6 address, or nothing for every address")
+
+
+def version() -> Kind[str]:
+    """A version of the state's meaning, as the custom resource takes it."""
+
+    def parse(text: str) -> str:
+        if not re.fullmatch("[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?", text):
+            raise ValueError
+        return text
+
+    return Kind(parse, "letters, digits, '-', '_' and '.', at most 63, beginning and ending with a letter or digit")
+
+
+def converter() -> Kind[str]:
+    """The name of a file beside the model that converts states."""
+
+    def parse(text: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9_][-A-Za-z0-9_.]{0,249}\.(?:onnx|py)", text):
+            raise ValueError
+        return text
+
+    return Kind(parse, "the name of an .onnx or a .py file, without a folder")
+
+
+_PEER = re.compile(r"https?://[^/?#@]*\{ordinal\}[^/?#@]*")
+
+
+def peer_address() -> Kind[str]:
+    """An address with `{ordinal}` in it."""
+
+    def parse(text: str) -> str:
+        text = text.removesuffix("/")
+        if not _PEER.fullmatch(text):
+            raise ValueError
+        return text
+
+    return Kind(parse, "http:// or https://, a host with {ordinal} in it, and a port")
 
 
 def redact(uri: str) -> str:

@@ -197,21 +197,6 @@ def test_torchserve_explains_nothing() -> None:
     assert "unknown model 'other'" in error(ask([[1, 2]], target="/predictions/other"), 404)
 
 
-@pytest.mark.parametrize(
-    ("target", "header", "value"),
-    [
-        ("/predictions/echo", b"ts_request_sequence_id", b"7"),
-        ("/predictions/echo", b"ts_request_sequence_start", b"true"),
-        ("/invocations", b"X-Amzn-SageMaker-Session-Id", b"NEW_SESSION"),
-    ],
-)
-def test_sessions_are_not_served(target: str, header: bytes, value: bytes) -> None:
-    reply = Served().ask("POST", target, b"[[1, 2]]", {header: value})
-    assert error(reply) == (
-        f"header {header.decode().lower()} cannot be used: model 'echo' serves no sessions, it keeps no state"
-    )
-
-
 # --- SageMaker
 
 

@@ -73,7 +73,7 @@ def test_a_flat_value_takes_the_shape_of_its_input(shape: tuple[int, ...], value
         ({"in_text": "a", "in_n": [1, "b"]}, 'in_n[1] is "b", it must be a whole number'),
         ({"in_text": "a"}, "input 'in_n' is missing"),
         ({"in_text": "a", "in_n": [1, 2], "other": [1]}, "parameter other is [1], it must be a string"),
-        ({"in_text": "a", "in_n": [1, 2], "sequence_id": 3}, "this model keeps no state"),
+        ({"in_text": "a", "in_n": [1, 2], "sequence_id": 3}, "session '3' cannot be used: model 'chat' keeps no state"),
     ],
 )
 @pytest.mark.parametrize("call", ["generate", "generate_stream"])

@@ -260,9 +260,6 @@ def test_what_is_wrong_is_told_in_few_words(document: object) -> None:
 @pytest.mark.parametrize(
     "parameters",
     [
-        {"sequence_id": 7},
-        {"sequence_id": "s", "sequence_start": True},
-        {"sequence_start": True},
         {"headers": {}},
         {"triton_own": 1},
     ],

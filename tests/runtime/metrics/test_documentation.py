@@ -29,7 +29,8 @@ which this server has not, its summaries, for which the histograms stand, and th
 
 With several workers one page shows all of them. What only grows is added up, over workers that have died too, so that
 it never shrinks; the last column says what becomes of gauges. Rows on the machine (`nv_cpu_`, `nv_gpu_`, `nv_energy_`)
-concern the whole node; those on GPUs need a GPU and the package `nvidia-ml-py`.
+concern the whole node; those on GPUs need a GPU and the package `nvidia-ml-py`. Those on sessions (`mooring_session`)
+are there where `MOORING_SESSION_PATH` is set; `mooring_session_commit_size` has the bounds of batch sizes.
 
 | metric | kind | labels | what it is | several workers |
 |---|---|---|---|---|

@@ -2,10 +2,11 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from mooring_runtime.metrics import METRICS, Loaded, MetricsPage, WholePage, render
+from mooring_runtime.metrics import METRICS, Loaded, MetricsPage, SessionStats, WholePage, render
 
 OPENMETRICS = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.1"
 GPU = {name for name in METRICS if name.startswith(("nv_gpu_", "nv_energy_"))}
+SESSIONS = {name for name in METRICS if name.startswith("mooring_session")}
 Labels = frozenset[tuple[str, str]]
 
 
@@ -28,7 +29,7 @@ def loaded_page() -> MetricsPage:
 def test_every_metric_stands_there_before_the_first_request() -> None:
     found = samples(loaded_page())
     told = {name for name, _ in found}
-    for name in set(METRICS) - GPU:
+    for name in set(METRICS) - GPU - SESSIONS:
         assert told & {name, f"{name}_count"}, name
     assert found["mooring_requests_received_total", labels()] == 0
     assert found["mooring_requests_rejected_total", labels(cause="queue_full")] == 0
@@ -132,3 +133,65 @@ def test_openmetrics_for_who_asks() -> None:
     assert families["mooring_requests_received"].type == "counter"
     assert families["mooring_batch_size"].type == "histogram"
     assert "nv_inference_count" in families
+
+
+def page_of_sessions() -> tuple[MetricsPage, SessionStats]:
+    page = loaded_page()
+    page.sessions = stats = SessionStats()
+    stats.sessions = lambda: {("m", "active"): 3, ("m", "moving"): 1}
+    stats.tiers = lambda: {"memory": 10, "disk": 20}
+    stats.volume = lambda: {"limit": 100, "free": 70}
+    stats.membership = lambda: {"epoch": 7, "size": 2, "foreign": 1}
+    return page, stats
+
+
+def test_sessions_are_told_only_where_there_are_some() -> None:
+    assert not SESSIONS & {name for name, _ in samples(loaded_page())}
+    page, stats = page_of_sessions()
+    stats.handoffs["out", "taken"] += 1
+    stats.forwards["answered"] += 1
+    stats.refused["m", "gap"] += 1
+    told = {name for name, _ in samples(page)}
+    for name in SESSIONS:
+        assert told & {name, f"{name}_count"}, name
+    text, _ = render(page.page(), OPENMETRICS)
+    families = {family.name for family in parse_openmetrics(text.decode())}  # type: ignore[no-untyped-call]
+    assert {name.removesuffix("_total") for name in SESSIONS} <= families
+
+
+def test_numbers_of_sessions_reach_the_page() -> None:
+    page, stats = page_of_sessions()
+    stats.created["m"] += 4
+    stats.ended["m", "evicted"] += 2
+    stats.evicted["m", "bytes"] += 2
+    stats.steps["m"] += 9
+    stats.repeats["m"] += 1
+    stats.handoffs["in", "taken"] += 5
+    stats.unsynced = lambda: 0.5
+    stats.quarantined = lambda: 6
+    stats.observe_commit(0.002, 3)
+    stats.restore.observe(0.02)
+    found = samples(page)
+
+    def of(name: str, **named: str) -> float:
+        return found[name, frozenset(named.items())]
+
+    assert of("mooring_sessions", model="m", state="active") == 3
+    assert of("mooring_sessions", model="m", state="ended") == 0
+    assert of("mooring_sessions_started_total", model="m") == 4
+    assert of("mooring_sessions_ended_total", model="m", cause="evicted") == 2
+    assert of("mooring_sessions_ended_total", model="m", cause="expired") == 0
+    assert of("mooring_sessions_evicted_total", model="m", limit="bytes") == 2
+    assert of("mooring_sessions_quarantined") == 6
+    assert of("mooring_sessions_foreign") == 1
+    assert of("mooring_session_steps_total", model="m") == 9
+    assert of("mooring_session_repeats_total", model="m") == 1
+    assert of("mooring_session_bytes", tier="disk") == 20
+    assert of("mooring_session_volume_bytes", room="free") == 70
+    assert of("mooring_session_handoffs_total", direction="in", outcome="taken") == 5
+    assert of("mooring_session_unsynced_seconds") == 0.5
+    assert (of("mooring_session_epoch"), of("mooring_session_members")) == (7, 2)
+    assert of("mooring_session_commit_seconds_bucket", le="0.001") == 0
+    assert of("mooring_session_commit_seconds_bucket", le="0.0025") == 1
+    assert of("mooring_session_commit_size_sum") == 3
+    assert of("mooring_session_restore_seconds_count") == 1

@@ -5,6 +5,7 @@ import pytest
 from mooring_runtime.errors import ModelInvalid, ModelNotFound
 from mooring_runtime.repository import config
 from mooring_runtime.repository.config import ModelConfig, VersionPolicy
+from mooring_runtime.repository.state_config import StateConfig
 from mooring_runtime.settings import ServeSettings
 
 WHOLE = """{
@@ -14,7 +15,8 @@ WHOLE = """{
   "warmup": {"runs": 7, "requests": "warmup.json"},
   "labels": {"scores": ["cat", "dög"]},
   "inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, 4]}],
-  "outputs": [{"name": "y", "datatype": "BYTES", "shape": []}]
+  "outputs": [{"name": "y", "datatype": "BYTES", "shape": []}],
+  "state": {"version": "2"}
 }"""
 
 
@@ -27,6 +29,7 @@ def test_every_key_is_read() -> None:
     assert found.labels == {"scores": ("cat", "dög")}
     assert [(spec.name, spec.datatype, spec.shape) for spec in found.inputs] == [("x", "FP32", (-1, 4))]
     assert [(spec.name, spec.datatype, spec.shape) for spec in found.outputs] == [("y", "BYTES", ())]
+    assert found.state == StateConfig(version="2")
 
 
 def test_every_key_may_be_left_out() -> None:
@@ -48,7 +51,7 @@ def test_every_key_may_be_left_out() -> None:
         ('{"batching": {"maxSize": 0}}', "batching.maxSize is 0: it must be a whole number from 1 to 4096"),
         ('{"batching": {"maxSize": true}}', "batching.maxSize is true: it must be a whole number"),
         ('{"batching": {"maxSize": "8"}}', 'batching.maxSize is "8": it must be a whole number'),
-        ('{"batching": {"maxDelay": 2}}', "batching.maxDelay is 2: it must be a number with a unit, as in 500us"),
+        ('{"batching": {"maxDelay": 2}}', "batching.maxDelay is 2: it must be a number with a unit (us, ms, s, m"),
         ('{"batching": {"maxDelay": "2"}}', 'batching.maxDelay is "2": it must be a number with a unit'),
         (
             '{"batching": {"preferredSizes": [8, 4]}}',

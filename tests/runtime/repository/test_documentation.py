@@ -3,17 +3,39 @@
 import re
 from pathlib import Path
 
-from mooring_runtime.repository import config, files, triton_config
+from mooring_runtime.repository import config, files, state, triton_config
+from mooring_runtime.repository.state_config import PairConfig, WindowConfig
 from mooring_runtime.settings import ServeSettings, settings_of
 
 TEXT = (Path(__file__).parents[3] / "docs/models.md").read_text()
 
 
+EXAMPLES = re.findall(r"```json\n(.*?)```", TEXT, re.DOTALL)
+
+
 def test_the_example_is_one_that_is_read() -> None:
-    [example] = re.findall(r"```json\n(.*?)```", TEXT, re.DOTALL)
+    example, _ = EXAMPLES
     found = config.parse(example, "mooring.json")
     assert found.file == "model.onnx"
     assert set(re.findall(r'^  "(\w+)"', example, re.MULTILINE)) == set(config.KEYS)
+
+
+def test_the_example_of_a_state_is_one_that_is_read() -> None:
+    found = config.parse(EXAMPLES[1], "mooring.json").state
+    assert found is not None
+    assert found.pairs == (PairConfig("state", "stateN", 1, True, "first.npy"),)
+    assert found.windows == (WindowConfig("samples", 64),)
+    assert found.constants == {"sr": 16000}
+    assert (found.version, found.converter, found.converts) == ("2", "convert.onnx", ("1",))
+
+
+def test_every_name_of_a_pair_that_is_told_is_one() -> None:
+    rows = re.findall(r"^\| (`(?:state_in|past|h_in).*?) \| (.*?) \|$", TEXT, re.MULTILINE)
+    assert len(rows) == len(state.CONVENTION)
+    for left, right in rows:
+        told = set(re.findall("`(.*?)`", right))
+        for name in re.findall("`(.*?)`", left):
+            assert set(state.partners(name)) & told, name
 
 
 def test_every_format_and_suffix_is_told() -> None:

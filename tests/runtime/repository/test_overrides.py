@@ -26,7 +26,7 @@ async def test_a_configuration_that_a_client_sends(tmp_path: Path) -> None:
         await managed.settled()
         assert managed.control.versions("a") == ["2"]
         assert managed.control.config("a", None)["max_batch_size"] == 32
-        with pytest.raises(LoadFailed, match=r"failed to load 'a': config: sequence_batching is not supported"):
+        with pytest.raises(LoadFailed, match=r"failed to load 'a': config: sequence_batching.oldest is not supported"):
             await managed.control.load("a", '{"sequence_batching": {"oldest": {"max_candidate_sequences": 1}}}')
 
 

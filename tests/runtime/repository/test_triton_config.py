@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from mooring_runtime.errors import ModelInvalid
-from mooring_runtime.messages import ModelMetadata, TensorSpec, Traits
+from mooring_runtime.messages import ModelMetadata, StatePair, StateSchema, TensorSpec, Traits
 from mooring_runtime.repository.config import ModelConfig, VersionPolicy
 from mooring_runtime.repository.triton_config import IGNORED, parse, render
 
@@ -50,6 +50,25 @@ def test_what_is_ignored_changes_nothing() -> None:
     assert said({"dynamic_batching": {"preserve_ordering": True}}) == BASE
 
 
+def test_a_model_with_state_is_told_as_one_of_sequences_and_may_be_told_back() -> None:
+    pairs = (
+        StatePair("h_in", "h_in", "h_out", "FP32", (1, 8), axis=1),
+        StatePair("past", "past", "present", "INT64", (2, -1), axis=None),
+    )
+    spec = TensorSpec("x", "FP32", (-1, 2))
+    metadata = ModelMetadata("m", "1", "onnxruntime_onnx", (spec,), (spec,), Traits(state=StateSchema(pairs)))
+    document = render(BASE, metadata, "CPU")
+    assert "dynamic_batching" not in document
+    assert document["sequence_batching"] == {
+        "max_sequence_idle_microseconds": 0,
+        "state": [
+            {"input_name": "h_in", "output_name": "h_out", "data_type": "TYPE_FP32", "dims": [8]},
+            {"input_name": "past", "output_name": "present", "data_type": "TYPE_INT64", "dims": [2, -1]},
+        ],
+    }
+    assert said({"sequence_batching": document["sequence_batching"]}) == BASE
+
+
 @pytest.mark.parametrize(
     ("document", "words"),
     [
@@ -59,7 +78,7 @@ def test_what_is_ignored_changes_nothing() -> None:
         ({"max_batch_size": "many"}, 'config: max_batch_size is "many": it must be a whole number'),
         (
             {"sequence_batching": {"max_sequence_idle_microseconds": 5}},
-            "config: sequence_batching is not supported: leave",
+            "config: sequence_batching.max_sequence_idle_microseconds is not supported: leave",
         ),
         ({"ensemble_scheduling": {"step": [{"model_name": "a"}]}}, "config: ensemble_scheduling is not supported"),
         (

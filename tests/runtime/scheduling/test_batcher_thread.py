@@ -6,6 +6,8 @@ import threading
 import pytest
 
 from mooring_runtime.errors import Unavailable
+from mooring_runtime.messages import Array
+from mooring_runtime.scheduling import Run
 from tests.support.batching import Doubler, TestJob, batcher
 
 
@@ -30,6 +32,25 @@ async def test_a_thread_that_cannot_start_fails_what_waits_and_is_tried_again(mo
     taker.submit(later)
     await asyncio.wait_for(later.ended.wait(), 1)
     assert later.value == 6
+    taker.close()
+
+
+class KeepingJob(TestJob):
+    keeps_results = True
+
+    def land(self, results: list[Array], run: Run) -> None:
+        assert all(array.base is None for array in results), "a view keeps the results of all the others in memory"
+        super().land(results, run)
+
+
+@pytest.mark.parametrize("inline", [False, True])
+async def test_jobs_that_keep_their_results_get_arrays_of_their_own(inline: bool) -> None:
+    taker, _ = batcher(Doubler(), inline=inline)
+    jobs = [KeepingJob(value) for value in range(4)]
+    for job in jobs:
+        taker.submit(job)
+    await asyncio.wait_for(asyncio.gather(*(job.ended.wait() for job in jobs)), 1)
+    assert [job.value for job in jobs] == [0, 2, 4, 6]
     taker.close()
 
 

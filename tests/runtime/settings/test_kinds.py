@@ -58,7 +58,7 @@ def test_right_texts_are_read(kind: Callable[[], Kind[object]], text: str, value
         (kinds.duration, "2"),
         (kinds.duration, "-2ms"),
         (kinds.duration, "2 ms"),
-        (kinds.duration, "1h"),
+        (kinds.duration, "1d"),
         (lambda: kinds.counts(1, 64), "8,4"),
         (lambda: kinds.counts(1, 64), "8,8"),
         (lambda: kinds.counts(1, 64), "8,,16"),

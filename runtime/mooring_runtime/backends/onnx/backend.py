@@ -2,12 +2,14 @@
 
 import ctypes
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnxruntime as ort
 
 from mooring_runtime.backends.base import Backend
+from mooring_runtime.backends.onnx.initializers import read
 from mooring_runtime.backends.onnx.recorded import Recorded
 from mooring_runtime.errors import InferenceFailed, ModelInvalid, ModelRefused
 from mooring_runtime.messages import Array, ModelMetadata
@@ -18,6 +20,9 @@ BFLOAT16 = 16
 
 class OnnxBackend(Backend):
     """One session of onnxruntime on `device`; `recorded` runs it where the launches are to be recorded."""
+
+    file: Path | None = None
+    """Where the values of `defaults` are."""
 
     def __init__(
         self, session: Any, metadata: ModelMetadata, device: str, memory: int, recorded: Recorded | None = None
@@ -57,6 +62,12 @@ class OnnxBackend(Backend):
                 for name, array in zip(outputs, results, strict=True)
             ]
         return results
+
+    def default(self, name: str) -> Array:
+        """What the file has; see `Backend.default`."""
+        if self.file is None:
+            return super().default(name)
+        return read(self.file, self.defaults[name])
 
     def close(self) -> None:
         """Let go of the session, whose memory onnxruntime then gives back."""

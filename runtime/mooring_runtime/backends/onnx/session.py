@@ -3,7 +3,7 @@
 import logging
 import mmap
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,20 @@ def load(file: Path, options: LoadOptions) -> Backend:
     _require_so("output", file, options.outputs, outputs)
     traits = Traits(options.max_batch, labels=options.labels)
     metadata = ModelMetadata(options.name, options.version, PLATFORM, inputs, outputs, traits)
-    return OnnxBackend(session, metadata, device, weights(file), _recorded(session, metadata, device, options))
+    backend = OnnxBackend(session, metadata, device, weights(file), _recorded(session, metadata, device, options))
+    if options.sessions:
+        backend.file, backend.defaults = file, _defaults(session)
+    return backend
+
+
+def _defaults(session: Any) -> Mapping[str, TensorSpec]:
+    """The inputs that the file has a value for, as it may for the state that a session begins with."""
+    specs = {}
+    for argument in session.get_overridable_initializers():
+        datatype = FROM_ONNX.get(argument.type)
+        if datatype is not None and datatype.name not in ("BYTES", "BF16"):
+            specs[argument.name] = TensorSpec(argument.name, datatype.name, _shape(argument))
+    return specs
 
 
 _OF_THE_FILE = frozenset({"InvalidProtobuf", "InvalidGraph", "NoSuchFile"})
@@ -79,6 +92,8 @@ def _recorded(session: Any, metadata: ModelMetadata, device: str, options: LoadO
     if not options.cuda_graph or device != providers.DEVICES[providers.CUDA]:
         return None
     reason = obstacle(metadata)
+    if reason is None and options.sessions and session.get_overridable_initializers():
+        reason = "inputs that have a value in the file may be its state, and recorded runs do not take them"
     if reason is not None:
         log.warning("model '%s' runs without CUDA graphs: %s", options.name, reason)
         return None
@@ -93,8 +108,11 @@ def _spec(role: str, file: Path, argument: Any) -> TensorSpec:
         raise ModelInvalid(
             f"{file.name}: {role} '{argument.name}' is {argument.type}, which the V2 protocol cannot carry{advice}"
         )
-    shape = tuple(size if isinstance(size, int) and size >= 0 else -1 for size in argument.shape)
-    return TensorSpec(argument.name, datatype.name, shape)
+    return TensorSpec(argument.name, datatype.name, _shape(argument))
+
+
+def _shape(argument: Any) -> tuple[int, ...]:
+    return tuple(size if isinstance(size, int) and size >= 0 else -1 for size in argument.shape)
 
 
 def _require_so(role: str, file: Path, declared: Sequence[TensorSpec], own: Sequence[TensorSpec]) -> None:

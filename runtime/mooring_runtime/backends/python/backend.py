@@ -10,10 +10,10 @@ from typing import Any
 
 from mooring_runtime.backends.base import Backend, LoadOptions, require_allowed
 from mooring_runtime.backends.python.file import Context, discard, discarded_on_failure, import_class, translated
-from mooring_runtime.backends.python.replies import arrays
-from mooring_runtime.backends.python.specs import describe
+from mooring_runtime.backends.python.replies import arrays, joined
+from mooring_runtime.backends.python.specs import Described, describe, with_initial
 from mooring_runtime.errors import InferenceFailed, ModelInvalid, RequestError
-from mooring_runtime.messages import NONE, Array, ModelMetadata, Parameter
+from mooring_runtime.messages import NONE, Array, Parameter, Tensor
 
 log = logging.getLogger(__name__)
 
@@ -24,11 +24,13 @@ _END: Any = object()
 class PythonBackend(Backend):
     """One instance of a model's class, of a module that `sys.modules` has as `module`; `memory` if it tells none."""
 
-    def __init__(self, model: Any, metadata: ModelMetadata, memory: int, module: str) -> None:
+    def __init__(self, model: Any, described: Described, memory: int, module: str) -> None:
         self._model = model
         self._module = module
         self._batch = bool(getattr(model, "batch", False))
-        self.metadata = metadata
+        self.metadata, self.pairs = described
+        self._states = [pair.name for pair in self.pairs]
+        self.session_ended = self._tell_end if self.pairs and callable(getattr(model, "end", None)) else None
         self.device = str(getattr(model, "device", None) or "CPU")
         self.memory = getattr(model, "memory", memory)
         if not re.fullmatch(r"[A-Za-z]+(:\d+)?", self.device):
@@ -85,9 +87,22 @@ class PythonBackend(Backend):
     def _predict(self, inputs: Mapping[str, Array], parameters: Mapping[str, Parameter]) -> Any:
         # Models write into what they are given, and what a request brought must stay: another run may need it.
         mine = {name: array if array.flags.writeable else array.copy() for name, array in inputs.items()}
-        if self.metadata.takes_parameters:
-            return self._model.predict(mine, dict(parameters))
-        return self._model.predict(mine)
+        more = (dict(parameters),) if self.metadata.takes_parameters else ()
+        if not self._states:
+            return self._model.predict(mine, *more)
+        state = {name: mine.pop(name) for name in self._states}
+        return joined(self._model.predict(mine, state, *more), self._states)
+
+    def _tell_end(self, session: str, state: Sequence[Tensor], cause: str) -> None:
+        """Call the model's `end`; see `Backend.session_ended`."""
+        model = self._model
+        if model is None:
+            return
+        try:
+            with self._guarded():
+                model.end(session, {tensor.name: tensor.array.copy() for tensor in state}, cause)
+        except RequestError as error:
+            log.warning("model '%s' was told of the end of a session: %s", self.metadata.name, error)
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:
@@ -126,13 +141,17 @@ def load(file: Path, options: LoadOptions) -> Backend:
 def _load(file: Path, options: LoadOptions) -> Backend:
     loaded = import_class(file)
     with discarded_on_failure(loaded.module):
-        metadata = describe(loaded.cls, options)
+        described = describe(loaded.cls, options)
         context = Context(options.name, options.version, file.parent, options.threads, options.accelerator)
         with translated(file, f"{loaded.cls.__name__}()"):
             model = loaded.cls()
         if hasattr(model, "load"):
             with translated(file, f"{loaded.cls.__name__}.load(context)"):
                 model.load(context)
+        if described.pairs and callable(getattr(model, "initial_state", None)):
+            with translated(file, f"{loaded.cls.__name__}.initial_state()"):
+                first = model.initial_state()
+            described = described._replace(pairs=with_initial(loaded.cls, described.pairs, first))
         # Its weights stand beside it; what they take in memory is theirs to tell, by an attribute `memory`.
         memory = sum(path.stat().st_size for path in file.parent.rglob("*") if path.is_file())
-        return PythonBackend(model, metadata, memory, loaded.module)
+        return PythonBackend(model, described, memory, loaded.module)

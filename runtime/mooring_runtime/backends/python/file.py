@@ -49,7 +49,14 @@ class Loaded:
 
 
 def import_class(file: Path) -> Loaded:
-    """Run the file and find the class to serve. Raises ModelInvalid with what the file raised, or what it lacks.
+    """Run the file and find the class to serve. Raises ModelInvalid with what the file raised, or what it lacks."""
+    module = import_file(file)
+    with discarded_on_failure(module.__name__):
+        return Loaded(_find(file, module), module.__name__)
+
+
+def import_file(file: Path) -> ModuleType:
+    """Run the file. Raises ModelInvalid with what it raised.
 
     The module gets a new name each time, so that two versions of a model, or a model and its successor, never share
     what they import from beside them.
@@ -62,11 +69,10 @@ def import_class(file: Path) -> Loaded:
     module.__path__ = [str(file.parent)]
     module.__package__ = name
     sys.modules[name] = module
-    with discarded_on_failure(name):
-        with translated(file, "importing it"):
-            # Not by importlib's loader, for the same reason: byte code may lie there already.
-            exec(compile(file.read_bytes(), str(file), "exec", dont_inherit=True), module.__dict__)
-        return Loaded(_find(file, module), name)
+    with discarded_on_failure(name), translated(file, "importing it"):
+        # Not by importlib's loader, for the same reason: byte code may lie there already.
+        exec(compile(file.read_bytes(), str(file), "exec", dont_inherit=True), module.__dict__)
+    return module
 
 
 def discard(name: str) -> None:

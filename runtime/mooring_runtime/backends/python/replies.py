@@ -29,6 +29,20 @@ def arrays(metadata: ModelMetadata, returned: object, wanted: Sequence[str], sam
     return [_array(metadata.outputs[name], returned[name], samples) for name in wanted]
 
 
+def joined(returned: object, states: Sequence[str]) -> dict[object, object]:
+    """What the `predict` of a class with state returned, `(outputs, state)`, as one dict. Raises InferenceFailed."""
+    example = f"return {{...}}, {{{', '.join(f'{name!r}: ...' for name in states)}}}"
+    if not isinstance(returned, tuple) or len(returned) != 2 or not all(isinstance(each, Mapping) for each in returned):
+        found = "nothing" if returned is None else f"a {type(returned).__name__}"
+        raise InferenceFailed(f"predict gave {found}: with state it must return two dicts of arrays, {example}")
+    outputs, state = returned
+    if mixed := [name for name in outputs if name in states]:
+        raise InferenceFailed(f"predict gave {_names(mixed)} among the outputs, which is state: {example}")
+    if unknown := [name for name in state if name not in states]:
+        raise InferenceFailed(f"predict gave {_names(unknown)} as state, which the model does not declare; {example}")
+    return {**outputs, **state}
+
+
 def _names(names: Iterable[object]) -> str:
     return ", ".join(f"'{name}'" for name in names)
 

@@ -1,14 +1,16 @@
-"""What a model's class declares: tensors as `{"x": ("FP32", [-1, 4])}`, `batch`, and the kind of its `predict`."""
+"""What a model's class declares: tensors and state as `{"x": ("FP32", [-1, 4])}`, `batch`, and its `predict`."""
 
 import inspect
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from mooring_runtime.backends.base import LoadOptions
 from mooring_runtime.backends.python.file import EXAMPLE
 from mooring_runtime.errors import ModelInvalid
-from mooring_runtime.messages import DATATYPES, ModelMetadata, TensorSpec, Traits
+from mooring_runtime.messages import DATATYPES, ModelMetadata, StatePair, TensorSpec, Traits
 
 PLATFORM = "python"
 
@@ -23,25 +25,66 @@ class Predict:
     """It takes the client's parameters."""
 
 
-def describe(cls: type[Any], options: LoadOptions) -> ModelMetadata:
+class Described(NamedTuple):
+    """What a class says of itself."""
+
+    metadata: ModelMetadata
+    """With the state among the inputs and the outputs, as other formats have it."""
+    pairs: tuple[StatePair, ...]
+    """Its state; none: it has none."""
+
+
+def describe(cls: type[Any], options: LoadOptions) -> Described:
     """The metadata of a class; what `mooring.json` says (`options`) stands over what the class says.
 
     Raises ModelInvalid with the attribute, what was found and what to write.
     """
     inputs = options.inputs or _tensors(cls, "inputs")
     outputs = options.outputs or _tensors(cls, "outputs")
-    kind = signature(cls)
-    batch = _batch(cls, (*inputs, *outputs))
-    if batch and kind.decoupled:
-        raise ModelInvalid(
-            f"{cls.__name__}: batch is True, but its predict yields answers of one request: remove batch"
-        )
+    states = _tensors(cls, "state") if isinstance(getattr(cls, "state", None), Mapping) else ()
+    kind = signature(cls, state=bool(states))
+    batch = _batch(cls, (*inputs, *outputs, *states))
+    for role, specs in (("inputs", inputs), ("outputs", outputs)):
+        for spec in specs:
+            if spec.name in [each.name for each in states]:
+                raise ModelInvalid(f"{cls.__name__}: '{spec.name}' stands in state and in {role}: rename one")
+    if kind.decoupled and (batch or states):
+        what, do = ("batch is True", "remove batch") if batch else ("it has state", "return one answer")
+        raise ModelInvalid(f"{cls.__name__}: {what}, but its predict yields answers of one request: {do}")
     traits = Traits(options.max_batch if batch else 0, kind.decoupled, kind.parameters, options.labels)
-    return ModelMetadata(options.name, options.version, PLATFORM, inputs, outputs, traits)
+    metadata = ModelMetadata(options.name, options.version, PLATFORM, (*inputs, *states), (*outputs, *states), traits)
+    return Described(metadata, tuple(_pair(spec, batch) for spec in states))
 
 
-def signature(cls: type[Any]) -> Predict:
-    """How `predict` is to be called."""
+def _pair(spec: TensorSpec, batch: bool) -> StatePair:
+    shape, axis = ((1, *spec.shape[1:]), 0) if batch else (spec.shape, None)
+    return StatePair(spec.name, spec.name, spec.name, spec.datatype, shape, axis)
+
+
+def with_initial(cls: type[Any], pairs: Sequence[StatePair], returned: object) -> tuple[StatePair, ...]:
+    """The pairs with what the method `initial_state` returned: arrays by name, of one session.
+
+    Raises ModelInvalid.
+    """
+    of = f"{cls.__name__}.initial_state"
+    if not isinstance(returned, Mapping) or set(returned) != {pair.name for pair in pairs}:
+        found = list(returned) if isinstance(returned, Mapping) else type(returned).__name__
+        raise ModelInvalid(f"{of} gave {found}: it must return a dict with {', '.join(pair.name for pair in pairs)}")
+    found = []
+    for pair in pairs:
+        array = np.array(returned[pair.name], order="C")
+        if array.dtype != DATATYPES[pair.datatype].dtype or not pair.takes(array.shape):
+            raise ModelInvalid(
+                f"{of} gave '{pair.name}' as {array.dtype} {list(array.shape)}: of one session it is {pair.datatype} "
+                f"{list(pair.shape)}"
+            )
+        array.flags.writeable = False
+        found.append(replace(pair, initial=array))
+    return tuple(found)
+
+
+def signature(cls: type[Any], *, state: bool = False) -> Predict:
+    """How `predict` is to be called; `state`: the class has some."""
     predict = inspect.unwrap(cls.predict)
     if inspect.iscoroutinefunction(predict) or inspect.isasyncgenfunction(predict):
         raise ModelInvalid(f"{cls.__name__}.predict is async: a model runs on a thread of its own; write `def predict`")
@@ -53,12 +96,14 @@ def signature(cls: type[Any]) -> Predict:
         raise ModelInvalid(f"{cls.__name__}.predict is static or of the class; write `def predict(self, inputs):`")
     by_place = [each for each in parameters if each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)]
     needed = [each for each in parameters if each.default is each.empty and each.kind is each.KEYWORD_ONLY]
-    if not 2 <= len(by_place) <= 3 or needed:
+    own = "self, inputs, state" if state else "self, inputs"
+    least = 3 if state else 2
+    if not least <= len(by_place) <= least + 1 or needed:
         raise ModelInvalid(
-            f"{cls.__name__}.predict takes {[each.name for each in parameters]}: write `def predict(self, inputs):`, "
-            "or `def predict(self, inputs, parameters):` to be given the client's parameters"
+            f"{cls.__name__}.predict takes {[each.name for each in parameters]}: write `def predict({own}):`, "
+            f"or `def predict({own}, parameters):` to be given the client's parameters"
         )
-    return Predict(inspect.isgeneratorfunction(predict), len(by_place) == 3)
+    return Predict(inspect.isgeneratorfunction(predict), len(by_place) == least + 1)
 
 
 def _tensors(cls: type[Any], attribute: str) -> tuple[TensorSpec, ...]:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from mooring_runtime.errors import (
+    Applied,
     DeadlineExceeded,
     InferenceFailed,
     InvalidRequest,
@@ -24,6 +25,7 @@ from mooring_runtime.frontends.grpc.field_table import Fields
 from mooring_runtime.frontends.grpc.frames import literal
 from mooring_runtime.frontends.grpc.h2send import Part, Sender, Stream
 from mooring_runtime.frontends.grpc.heads import Head
+from mooring_runtime.messages import SessionCall
 from mooring_runtime.scheduling import Ticket
 
 if TYPE_CHECKING:
@@ -87,6 +89,10 @@ class Call(Stream):
     done = False
     """Answered, failed or aborted."""
     ticket: Ticket | None = None
+    session: SessionCall | None = None
+    """What its one message says of a session."""
+    begun = False
+    """The data plane has it as a step of a session."""
     watch: "CallWatch | None" = None
     """Set where calls are watched."""
     _reader: Reader | None = None
@@ -296,12 +302,12 @@ class Call(Stream):
 
     # --- out
 
-    def reply(self, body: bytes) -> None:
+    def reply(self, body: bytes, head: bytes = HEAD) -> None:
         """The one message of the answer, with the five bytes before it, and the end."""
         if self.done:
             return
         self.done = True
-        self.connection.reply(self, HEAD, body, DONE)
+        self.connection.reply(self, head, body, DONE)
         if self._timer is not None or self.app.log_call is not None:
             if self.watch is not None:
                 self.watch.sent = len(body)
@@ -332,17 +338,19 @@ class Call(Stream):
         if self.done:
             return
         self.done = True
-        block = trailers(error)
+        block = trailers(error, self.session or self.head.session, begun=self.begun)
         if not self._started:
             block = HEAD + block
         self.connection.send(self, frames.HEADERS, block, end=True)
         self._over()
         self._ended(error.grpc_code)
 
-    def fault(self, error: Exception) -> None:
-        """End the call because of a fault of ours."""
+    def fault(self, error: Exception, applied: Applied | None = None) -> None:
+        """End the call because of a fault of ours; `applied`: what is known of the step that it was."""
         log.error("cannot answer %s", self.name, exc_info=error)
-        self.fail(InferenceFailed(f"a fault of the server: {type(error).__name__}: {error}"))
+        failure = InferenceFailed(f"a fault of the server: {type(error).__name__}: {error}")
+        failure.applied = applied
+        self.fail(failure)
 
     def _refuse(self) -> None:
         refusal = self.head.refusal

@@ -7,6 +7,8 @@ from urllib.parse import quote_from_bytes
 from mooring_runtime.errors import BodyTooLarge, InvalidRequest, RequestError, UnknownEncoding
 from mooring_runtime.frontends.grpc.frames import literal
 from mooring_runtime.frontends.grpc.h2send import Part
+from mooring_runtime.frontends.v2 import sessions
+from mooring_runtime.messages import SessionCall, SessionInfo
 
 _STATUS_200 = b"\x88"
 """`:status: 200` by its place in the static table."""
@@ -105,14 +107,25 @@ def framed(message: Part) -> bytes:
     return b"".join((b"\0", len(message).to_bytes(4, "big"), message))
 
 
-def trailers(error: RequestError) -> bytes:
-    """The header block of a call's end: the code, the words, and the cause for machines."""
+def head_of(info: SessionInfo) -> bytes:
+    """The headers of the answer to a step of a session."""
+    return HEAD + b"".join([literal(name.lower(), value) for name, value in sessions.headers(info)])
+
+
+def trailers(error: RequestError, call: SessionCall | None = None, *, begun: bool = False) -> bytes:
+    """The header block of a call's end: the code, the words, and the cause for machines.
+
+    To a step of a session, `call`, it tells more, see `sessions.about`; `begun`: the data plane had it.
+    """
     text = str(error)[:_LONGEST_TEXT]
     block = [
         literal(b"grpc-status", b"%d" % error.grpc_code),
         literal(b"grpc-message", quote_from_bytes(text.encode(errors="replace"), _PLAIN).encode()),
         literal(b"mooring-cause", error.cause.encode()),
     ]
+    for name, value in sessions.about(error, call, begun=begun).items():
+        if name != "cause":
+            block.append(literal(b"mooring-%b" % name.encode(), sessions.in_header(str(value))))
     if isinstance(error, UnknownEncoding):
         block.append(_ACCEPTS)
     return b"".join(block)

@@ -5,9 +5,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from mooring_runtime.errors import DeadlineExceeded, InvalidRequest, RequestError, UnknownEncoding, UnknownPath
+from mooring_runtime.errors.sessions import BadSession
 from mooring_runtime.frontends.grpc import headers
 from mooring_runtime.frontends.grpc.envelopes import WINDOW_BITS
 from mooring_runtime.frontends.grpc.field_table import Fields
+from mooring_runtime.frontends.v2 import sessions
+from mooring_runtime.messages import SessionCall
 
 if TYPE_CHECKING:
     from mooring_runtime.frontends.grpc.calls import Method
@@ -18,7 +21,7 @@ _TIMEOUT_UNITS = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b
 class Head:
     """What a request's headers say; made once for many equal ones, so nobody changes it."""
 
-    __slots__ = ("encoding", "metadata", "method", "path", "quick", "refusal", "timeout")
+    __slots__ = ("encoding", "metadata", "method", "path", "quick", "refusal", "session", "timeout")
 
     def __init__(self, path: bytes, method: "Method | None", metadata: Mapping[bytes, bytes]) -> None:
         self.path = path
@@ -31,6 +34,8 @@ class Head:
         """Why the call cannot be taken: an error of gRPC, or the HTTP status where the client does not speak gRPC."""
         self.quick = False
         """One message in, one out, and nothing speaks against it."""
+        self.session: SessionCall | None = None
+        """What the metadata say of a session."""
 
 
 def read(fields: Fields, methods: "Mapping[bytes, Method]") -> Head:
@@ -57,5 +62,24 @@ def read(fields: Fields, methods: "Mapping[bytes, Method]") -> Head:
             head.timeout = int(matched[1]) * _TIMEOUT_UNITS[matched[2]]
             if not head.timeout:
                 head.refusal = DeadlineExceeded("the deadline of the call had passed when it came: grpc-timeout is 0")
+    if head.refusal is None:
+        try:
+            head.session = _session(head)
+        except BadSession as error:
+            head.refusal = error
     head.quick = head.refusal is None and head.method is not None and head.method.unary is not None
     return head
+
+
+def _session(head: Head) -> SessionCall | None:
+    """What the metadata say of a session. Of a call of many messages they may say which one is meant, but nothing that
+    is true of one step alone. Raises BadSession.
+    """
+    call = sessions.from_headers(head.metadata)
+    many = head.method is not None and head.method.unary is None
+    if many and call is not None and call != SessionCall(call.id, incarnation=call.incarnation):
+        raise BadSession(
+            "the metadata of a stream hold for all of its requests: name a new session, a step, a start or an end in "
+            "the parameters of the request that is meant"
+        )
+    return call

@@ -8,9 +8,10 @@ request is understood by comparing bytes. That takes a tenth of the time of pars
 import logging
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
+import orjson
 
 from mooring_runtime.dataplane import DataPlane
 from mooring_runtime.errors import (
@@ -24,10 +25,18 @@ from mooring_runtime.errors import (
 )
 from mooring_runtime.frontends.grpc import messages
 from mooring_runtime.frontends.grpc.calls import Call
-from mooring_runtime.frontends.grpc.envelopes import framed
+from mooring_runtime.frontends.grpc.envelopes import framed, head_of
 from mooring_runtime.frontends.grpc.messages import FINAL, Input, Plan, Raw
-from mooring_runtime.frontends.v2 import classification
-from mooring_runtime.messages import NONE, InferRequest, InferResponse, ModelMetadata, Parameter, Tensor
+from mooring_runtime.frontends.v2 import classification, sessions
+from mooring_runtime.messages import (
+    NONE,
+    InferRequest,
+    InferResponse,
+    ModelMetadata,
+    Parameter,
+    SessionCall,
+    Tensor,
+)
 from mooring_runtime.scheduling import Ticket
 
 log = logging.getLogger(__name__)
@@ -82,9 +91,13 @@ class Inference:
         if known is not None and message.startswith(known.prefix):
             raw = message[len(known.prefix) :]
             return Asked(known.plan, None, (raw,), known.input)
-        request, raws = messages.parse(memoryview(message)[5:])
-        plan = messages.plan(request)
-        if len(raws) == 1 and len(plan.inputs) == 1 and plan.id is None:
+        try:
+            request, raws = messages.parse(memoryview(message)[5:])
+            plan = messages.plan(request)
+        except RequestError as error:
+            raise self._plane.unread(error) from error.__cause__
+        session = plan.asked.session
+        if len(raws) == 1 and len(plan.inputs) == 1 and plan.id is None and (session is None or session.step is None):
             self._keep(message, plan, len(raws[0]), typed=request.inputs[0].HasField("contents"))
         return Asked(plan, request, raws)
 
@@ -113,7 +126,7 @@ class Inference:
 class Asked:
     """One request: `decode` and `reply` are what the data plane calls, in this order."""
 
-    __slots__ = ("_hurried", "_input", "_raws", "_request", "call", "metadata", "plan")
+    __slots__ = ("_hurried", "_input", "_raws", "_request", "call", "metadata", "plan", "settled")
 
     call: Call
 
@@ -125,9 +138,37 @@ class Asked:
         self._hurried = False
         """It is the call's deadline that limits how long the request may wait."""
         self.metadata: ModelMetadata | None = None
+        self.settled: SessionCall | Literal[False] | None = False
+        """The step that it is, when the data plane has it; False: it has not, or the model keeps no state."""
+
+    @property
+    def session(self) -> SessionCall | None:
+        """What it says of its session, as far as that is known."""
+        return self.settled or self.plan.asked.session or self.call.head.session
+
+    @property
+    def begun(self) -> bool:
+        """The data plane has it as a step."""
+        return self.settled is not False
 
     def decode(self, metadata: ModelMetadata) -> InferRequest:
-        """The request for this model. Raises InvalidRequest, Unsupported."""
+        """The request for this model. Raises InvalidRequest, Unsupported, BadSession."""
+        call, session = self.call, self.plan.asked.session
+        if metadata.state is None and session is None and call.head.session is None:
+            return self._decode(metadata, None)
+        try:
+            session = sessions.settled(metadata, sessions.joined(call.head.session, session))
+            request = self._decode(metadata, session)
+        except RequestError as error:
+            if metadata.state is not None and error.applied is None:
+                error.applied = "no"
+            raise
+        self.settled = session
+        if call.head.quick:
+            call.session, call.begun = session, True
+        return request
+
+    def _decode(self, metadata: ModelMetadata, session: SessionCall | None) -> InferRequest:
         plan, only = self.plan, self._input
         self.metadata = metadata
         head = self.call.head
@@ -143,33 +184,43 @@ class Asked:
             tensors: tuple[Tensor, ...] = (_new(Tensor, (name, datatype.name, array)),)
         else:
             tensors = messages.elements(plan, self._request, self._raws)
-        parameters, priority, timeout = plan.asked
+        parameters, priority, timeout, _ = plan.asked
         # The deadline of a stream is not that of each of its requests; it ends them all when it has passed.
         if head.timeout is not None and head.quick and (timeout is None or head.timeout < timeout):
             timeout = head.timeout
             self._hurried = True
-        return _new(InferRequest, (tensors, plan.outputs, plan.id, parameters, priority, timeout))
+        return _new(InferRequest, (tensors, plan.outputs, plan.id, parameters, priority, timeout, session))
 
     def reply(self, outcome: InferResponse | RequestError) -> None:
         """Answer a unary call."""
         call = self.call
         if isinstance(outcome, RequestError):
-            late = isinstance(outcome, QueueTimeout) and self._hurried
-            call.fail(DeadlineExceeded(str(outcome)) if late else outcome)
+            if isinstance(outcome, QueueTimeout) and self._hurried:
+                late = DeadlineExceeded(str(outcome))
+                late.applied = None if self.session is None else "no"
+                outcome = late
+            call.session = self.session
+            call.fail(outcome)
             return
+        session = outcome.session
         try:
+            if session is not None:
+                call.reply(framed(self.encoded(outcome)), head_of(session))
+                return
             body = None
             if outcome.id is None and not self.plan.classes:
                 body = messages.write_plain(outcome)
             call.reply(framed(self.encoded(outcome)) if body is None else body)
         except RequestError as error:
-            call.fail(error)
+            call.fail(sessions.unwritten(error, outcome))
         except Exception as error:  # Else the client would wait for ever.
-            call.fault(error)
+            call.fault(error, None if session is None else "yes")
 
     def encoded(self, response: InferResponse, extra: Mapping[str, Parameter] = NONE) -> bytes:
         """The response as protobuf."""
         assert self.metadata is not None
+        if response.session is not None:
+            extra = {**extra, **sessions.parameters(response.session)}
         return messages.write(response, extra, self.plan.classes, self.metadata)
 
 
@@ -227,15 +278,16 @@ class StreamInfer:
         if isinstance(outcome, RequestError) or outcome.final:
             del self._waiting[number]
         if isinstance(outcome, RequestError):
-            self._fail(outcome, asked.plan.id)
+            self._fail(outcome, asked)
         else:
             try:
                 self._answer(asked, outcome)
             except RequestError as error:
-                self._fail(error, asked.plan.id)
+                self._fail(sessions.unwritten(error, outcome), asked)
             except Exception as error:
                 log.exception("cannot write an answer of model '%s'", asked.plan.name)
-                self._fail(InferenceFailed(f"cannot write the answer: {type(error).__name__}: {error}"), asked.plan.id)
+                failure = InferenceFailed(f"cannot write the answer: {type(error).__name__}: {error}")
+                self._fail(sessions.unwritten(failure, outcome), asked)
         if self._call.done:
             return
         if self._waiting:
@@ -255,12 +307,24 @@ class StreamInfer:
         extra = {FINAL: response.final} if decoupled or asked.plan.empty_final else NONE
         self._send(messages.field(2, asked.encoded(response, extra)))
 
-    def _fail(self, error: RequestError, request_id: str | None) -> None:
+    def _fail(self, error: RequestError, asked: Asked | None) -> None:
+        """Tell of a failure. What a program is told of a step of a session stands in JSON at the end of the words, for
+        clients give no more of a failure to their users, and in the parameters of the response."""
+        call = self._call
         if self._closing:
-            self._call.fail(error)
+            if asked is not None:
+                call.session, call.begun = asked.session, asked.begun
+            call.fail(error)
             return
-        told = messages.field(3, request_id.encode()) if request_id else ()
-        self._send((*messages.field(1, str(error).encode(errors="replace")), *messages.field(2, b"".join(told))))
+        words, told = str(error), b""
+        if asked is not None and asked.plan.id:
+            told = b"".join(messages.field(3, asked.plan.id.encode()))
+        session, begun = (call.head.session, False) if asked is None else (asked.session, asked.begun)
+        about = sessions.about(error, session, begun=begun)
+        if about:
+            words = f"{words} {orjson.dumps(about).decode()}"
+            told += messages.parameters_text({f"mooring_{name}": value for name, value in about.items()})
+        self._send((*messages.field(1, words.encode(errors="replace")), *messages.field(2, told)))
 
     def _send(self, parts: Sequence[Raw]) -> None:
         call = self._call

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mooring_runtime.errors import InvalidRequest, Unsupported
+from mooring_runtime.errors import InvalidRequest, RequestError, Unsupported
 from mooring_runtime.frontends.grpc.schema import inference as pb
 from mooring_runtime.frontends.http import tensors
 from mooring_runtime.frontends.v2 import classification
@@ -120,8 +120,21 @@ def _varint(message: memoryview, offset: int) -> tuple[int, int]:
 
 
 def plan(request: Any) -> Plan:
-    """What a request says. Raises InvalidRequest and Unsupported with the tensor or parameter that is wrong."""
+    """What a request says.
+
+    Raises InvalidRequest and Unsupported with the tensor or parameter that is wrong, BadSession.
+    """
     own = parameters(request.parameters)
+    asked = requested(own, _OURS) if own else Requested()
+    try:
+        return _plan(request, own, asked)
+    except RequestError as error:
+        if asked.session is not None:
+            error.applied = "no"
+        raise
+
+
+def _plan(request: Any, own: Mapping[str, Parameter], asked: Requested) -> Plan:
     empty_final = own.get(EMPTY_FINAL, False)
     if type(empty_final) is not bool:
         raise InvalidRequest(f"parameter {EMPTY_FINAL} is {empty_final!r}, it must be true or false")
@@ -149,7 +162,7 @@ def plan(request: Any) -> Plan:
         tuple(outputs),
         classes,
         empty_final,
-        requested(own, _OURS) if own else Requested(),
+        asked,
     )
 
 
@@ -248,8 +261,11 @@ _plain: dict[tuple[Any, ...], bytes] = {}
 
 
 def write_plain(response: InferResponse) -> bytes | None:
-    """The answer with the five bytes before it, if it has neither id nor parameters and one output of fixed size."""
-    name, version, outputs, _, told, _ = response
+    """The answer with the five bytes before it, if it has neither id nor parameters and one output of fixed size.
+
+    Of a session it tells nothing.
+    """
+    name, version, outputs, _, told, _, _ = response
     if len(outputs) != 1 or told:
         return None
     tensor, datatype, array = outputs[0]
@@ -280,13 +296,19 @@ def write(
     if response.id is not None:
         parts += field(3, response.id.encode())
     if response.parameters or extra:
-        told = pb.ModelInferResponse()
-        for name, value in {**response.parameters, **extra}.items():
-            _set(told.parameters[name], value)
-        parts.append(told.SerializeToString())
+        parts.append(parameters_text({**response.parameters, **extra}))
     for tensor in outputs:
         parts += field(6, tensors.to_bytes(tensor.datatype, tensor.array))
     return b"".join(parts)
+
+
+def parameters_text(told: Mapping[str, Parameter]) -> bytes:
+    """The parameters of a ModelInferResponse."""
+    response = pb.ModelInferResponse()
+    for name, value in told.items():
+        _set(response.parameters[name], value)
+    text: bytes = response.SerializeToString()
+    return text
 
 
 def field(number: int, content: Raw) -> tuple[bytes, Raw]:

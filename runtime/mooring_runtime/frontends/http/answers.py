@@ -9,6 +9,8 @@ from mooring_runtime.dataplane import Reply as Outcome
 from mooring_runtime.errors import InferenceFailed, InvalidRequest, RequestError
 from mooring_runtime.frontends.http import tensors
 from mooring_runtime.frontends.http.messages import Reply, Request, Respond, error_reply
+from mooring_runtime.frontends.http.naming import Naming
+from mooring_runtime.frontends.v2 import sessions
 from mooring_runtime.messages import InferResponse, ModelMetadata
 
 log = logging.getLogger(__name__)
@@ -17,17 +19,21 @@ Encode = Callable[[InferResponse], Reply]
 """Writes an answer; raises RequestError for one that the protocol cannot carry."""
 
 
-def answering(respond: Respond, encode: Encode) -> Outcome:
+def answering(respond: Respond, encode: Encode, naming: Naming) -> Outcome:
     """What the data plane calls with the outcome, for a protocol with one reply to a request."""
 
     def reply(outcome: InferResponse | RequestError) -> None:
         try:
-            found = error_reply(outcome) if isinstance(outcome, RequestError) else encode(outcome)
+            if isinstance(outcome, RequestError):
+                found = naming.refuse(outcome)
+            else:
+                found = naming.tell(encode(outcome), outcome.session)
         except RequestError as error:
-            found = error_reply(error)
+            found = naming.refuse(sessions.unwritten(error, outcome))
         except Exception as error:  # Else the client would wait for ever.
             log.exception("cannot write the answer of model '%s'", getattr(outcome, "model_name", "?"))
-            found = error_reply(InferenceFailed(f"cannot write the answer: {type(error).__name__}: {error}"))
+            failure = InferenceFailed(f"cannot write the answer: {type(error).__name__}: {error}")
+            found = naming.refuse(sessions.unwritten(failure, outcome))
         respond(found)
 
     return reply

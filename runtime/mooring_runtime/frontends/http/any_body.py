@@ -19,16 +19,19 @@ import re
 from math import isinf
 from typing import Any
 
+from mooring_runtime.dataplane import Reply as Outcome
 from mooring_runtime.errors import InvalidRequest, RequestError
 from mooring_runtime.frontends.http import multipart, tensors, values
-from mooring_runtime.frontends.http.answers import answering, require_single
+from mooring_runtime.frontends.http.answers import Encode, answering, require_single
 from mooring_runtime.frontends.http.infer import HEADER_LENGTH, InferCall
 from mooring_runtime.frontends.http.messages import JSON, OCTETS, Head, Reply, Request, Respond
+from mooring_runtime.frontends.http.naming import Naming
 from mooring_runtime.frontends.http.predict import Predict, is_predict, only_input, rows_of
 from mooring_runtime.frontends.shown import shown
 from mooring_runtime.messages import Fitted, InferRequest, InferResponse, ModelMetadata
 
 _TRITON = b"application/vnd.sagemaker-triton.binary+json"
+_LENGTH = b"Inference-Header-Content-Length"
 _CSV = b"text/csv"
 _NUMBER = re.compile(
     r"[+-]?(?:(?P<whole>[0-9]+)|(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:e[+-]?[0-9]+)?|(?P<named>inf(?:inity)?|nan))",
@@ -44,12 +47,14 @@ _RAW = frozenset({"BYTES", "UINT8"})
 class AnyBody:
     """One request: `decode` and `reply` are what the data plane calls, in this order."""
 
-    __slots__ = ("_answer", "_request", "_respond")
+    __slots__ = ("_answer", "_naming", "_request", "_respond")
 
-    def __init__(self, request: Request, respond: Respond) -> None:
+    def __init__(self, request: Request, respond: Respond, naming: Naming) -> None:
+        """`naming`: of the session, as the headers of the protocol say."""
         self._request = request
         self._respond = respond
-        self._answer = answering(respond, _whole)
+        self._naming = naming
+        self._answer = answering(respond, _whole, naming)
         """`decode` puts in its place what fits the body."""
 
     def reply(self, outcome: InferResponse | RequestError) -> None:
@@ -57,7 +62,10 @@ class AnyBody:
         self._answer(outcome)
 
     def decode(self, metadata: ModelMetadata) -> InferRequest | Fitted:
-        """The request in the body. Raises InvalidRequest."""
+        """The request in the body. Raises InvalidRequest, BadSession."""
+        return self._naming.decode(metadata, self._read)
+
+    def _read(self, metadata: ModelMetadata) -> InferRequest | Fitted:
         require_single(metadata)
         kind, parameters = multipart.content_type(self._request.headers.get(b"content-type", b""))
         body = self._request.body
@@ -77,38 +85,43 @@ class AnyBody:
                 pass
             else:
                 return self._json(metadata, body, document)
-        return self._v2(body, {HEADER_LENGTH: b"0"}).decode(metadata)
+        return self._v2(body, {HEADER_LENGTH: b"0"}).read(metadata)
 
     def _v2(self, body: bytes, headers: dict[bytes, bytes]) -> InferCall:
-        return InferCall(Request(Head(self._request.method, self._request.target, headers), body), self._respond)
+        head = Head(self._request.method, self._request.target, headers)
+        return InferCall(Request(head, body), self._respond, self._naming)
 
     def _triton(self, metadata: ModelMetadata, size: bytes) -> InferRequest | Fitted:
         respond = self._respond
 
         def renamed(reply: Reply) -> None:
-            length = dict(reply.headers).get(b"Inference-Header-Content-Length")
+            length = dict(reply.headers).get(_LENGTH)
             if length is not None:  # SageMaker drops headers that it does not know.
-                reply = reply._replace(content_type=_TRITON + b";json-header-size=" + length, headers=())
+                kept = tuple(header for header in reply.headers if header[0] != _LENGTH)
+                reply = reply._replace(content_type=_TRITON + b";json-header-size=" + length, headers=kept)
             respond(reply)
 
         head = Head(b"POST", self._request.target, {HEADER_LENGTH: size})
-        call = InferCall(Request(head, self._request.body), renamed)
+        call = InferCall(Request(head, self._request.body), renamed, self._naming)
         self._answer = call.reply
-        return call.decode(metadata)
+        return call.read(metadata)
 
     def _json(self, metadata: ModelMetadata, body: bytes, document: Any) -> InferRequest | Fitted:
         if _is_v2(document):
             call = self._v2(body, {})
             self._answer = call.reply
-            return call.decode(metadata)
+            return call.read(metadata)
         predict = Predict()
-        self._answer = answering(self._respond, lambda response: Reply(200, (predict.encode(response),), JSON))
+        self._answer = self._answering(lambda response: Reply(200, (predict.encode(response),), JSON))
         if is_predict(document):
             return predict.decode(metadata, document)
         if type(document) is list:
             return predict.decode_rows(metadata, document)
-        self._answer = answering(self._respond, _only_row)
+        self._answer = self._answering(_only_row)
         return predict.decode_rows(metadata, [document])
+
+    def _answering(self, encode: Encode) -> Outcome:
+        return answering(self._respond, encode, self._naming)
 
     def _csv(self, metadata: ModelMetadata, body: bytes) -> InferRequest | Fitted:
         rows: list[Any] = []
@@ -117,9 +130,9 @@ class AnyBody:
                 rows.append([_number(cell, number) for cell in line.split(",")])
         accept = self._request.headers.get(b"accept", b"*/*")
         if b"json" not in accept or b"csv" in accept:
-            self._answer = answering(self._respond, _csv)
+            self._answer = self._answering(_csv)
         else:
-            self._answer = answering(self._respond, _predictions)
+            self._answer = self._answering(_predictions)
         spec = only_input(metadata)
         if len(spec.shape) == 1:
             rows = [cell for row in rows for cell in row]

@@ -1,20 +1,37 @@
 """The HTTP port: the tables of all protocols, joined in one place."""
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
 
 from mooring_runtime import __version__
 from mooring_runtime.frontends.http.messages import Reply, Request, Respond, json_reply
 from mooring_runtime.frontends.http.router import Found, Router
 from mooring_runtime.frontends.http.sagemaker import SageMaker
 from mooring_runtime.frontends.http.services import Answer, Route, Services
+from mooring_runtime.frontends.http.session_paths import NoSessions
 from mooring_runtime.frontends.http.torchserve import TorchServe
 from mooring_runtime.frontends.http.v1 import V1
 from mooring_runtime.frontends.http.v2 import V2
 from mooring_runtime.frontends.http.v2_admin import V2Admin
 from mooring_runtime.scheduling import Ticket
 
-PROTOCOLS = (V2Admin, V2, V1, TorchServe, SageMaker)
+
+class Table(Protocol):
+    """The routes of one protocol."""
+
+    def routes(self) -> list[Route]:
+        """The table."""
+
+
+def _sessions(services: Services) -> Table:
+    if services.sessions is None:
+        return NoSessions()
+    from mooring_runtime.frontends.http.sessions import Sessions  # noqa: PLC0415 - see `session_paths`
+
+    return Sessions.of(services)
+
+
+PROTOCOLS: tuple[Callable[[Services], Table], ...] = (_sessions, V2Admin, V2, V1, TorchServe, SageMaker)
 """In the order in which their tables are searched."""
 
 

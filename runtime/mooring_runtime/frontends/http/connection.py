@@ -24,7 +24,8 @@ from typing import cast
 from mooring_runtime.errors import InferenceFailed, RequestError, RequestTimeout
 from mooring_runtime.frontends.http import coding
 from mooring_runtime.frontends.http.exchange import Exchange, Shared
-from mooring_runtime.frontends.http.messages import Reply, Request, error_reply, render, render_head, render_piece
+from mooring_runtime.frontends.http.messages import Reply, Request, render, render_head, render_piece
+from mooring_runtime.frontends.http.naming import refusal
 from mooring_runtime.frontends.http.parser import RequestParser
 
 log = logging.getLogger(__name__)
@@ -149,18 +150,20 @@ class Connection(asyncio.Protocol):
         try:
             exchange.ticket = shared.handler(request, exchange.respond)
         except RequestError as error:
-            exchange.respond(error_reply(error))
+            exchange.respond(refusal(head, error))
         except Exception as error:
             log.exception("cannot handle %s %s", request.method.decode(), request.target.decode())
-            exchange.respond(error_reply(InferenceFailed(f"a fault of the server: {type(error).__name__}: {error}")))
+            failure = InferenceFailed(f"a fault of the server: {type(error).__name__}: {error}")
+            exchange.respond(refusal(head, failure, begun=True))
 
     def _refuse(self, error: RequestError) -> None:
         """Answer what cannot be read on, after the answers that are due, and close."""
-        exchange = Exchange(self, self._parser.broken_request(), _CLOSE)
+        request = self._parser.broken_request()
+        exchange = Exchange(self, request, _CLOSE)
         self._deaf = self._lingering = True
         self._pending.append(exchange)
         self._set_deadline()  # The time of what is refused must not cut off the answers before it.
-        exchange.respond(error_reply(error))
+        exchange.respond(refusal(request.head, error))
 
     def _take_back(self) -> None:
         """Forget every request that is not answered, and cancel those that wait."""

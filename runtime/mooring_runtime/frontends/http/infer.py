@@ -6,9 +6,10 @@ from typing import Any
 from mooring_runtime.errors import InferenceFailed, InvalidRequest, RequestError, Unsupported
 from mooring_runtime.frontends.http import quick, tensors, texts
 from mooring_runtime.frontends.http.answers import require_single
-from mooring_runtime.frontends.http.messages import OCTETS, Part, Reply, Request, Respond, answer, error_reply
+from mooring_runtime.frontends.http.messages import JSON, OCTETS, Headers, Part, Reply, Request, Respond, answer
+from mooring_runtime.frontends.http.naming import Naming
 from mooring_runtime.frontends.shown import cut, shown
-from mooring_runtime.frontends.v2 import classification
+from mooring_runtime.frontends.v2 import classification, sessions
 from mooring_runtime.frontends.v2.parameters import Requested, requested
 from mooring_runtime.messages import DATATYPES, Fitted, InferRequest, InferResponse, ModelMetadata, Tensor, TensorSpec
 
@@ -34,15 +35,27 @@ class InferCall:
     _classes: dict[str, int] | None = None
     """Outputs that are wanted as their largest elements, and how many of them."""
     _metadata: ModelMetadata
+    _naming: Naming | None = None
+    """Of a request that may be a step of a session."""
 
-    def __init__(self, request: Request, respond: Respond) -> None:
+    def __init__(self, request: Request, respond: Respond, naming: Naming | None = None) -> None:
+        """`naming`: what names the session in the protocol that the request came by, where that is another one."""
         self._request = request
         self._respond = respond
+        if naming is not None:
+            self._naming = naming
 
     # --- in
 
     def decode(self, metadata: ModelMetadata) -> InferRequest | Fitted:
-        """The request in the body. Raises InvalidRequest with what is wrong with it."""
+        """The request in the body. Raises InvalidRequest with what is wrong with it, BadSession."""
+        if metadata.state is None and self._request.head.session is None:
+            return self.read(metadata)
+        self._naming = naming = Naming(self._request.head)
+        return naming.decode(metadata, self.read)
+
+    def read(self, metadata: ModelMetadata) -> InferRequest | Fitted:
+        """What the body says; of the session only what its parameters say. Raises InvalidRequest, BadSession."""
         self._metadata = metadata
         if metadata.decoupled:
             require_single(metadata)
@@ -126,7 +139,10 @@ class InferCall:
             raise InvalidRequest("parameters must be a JSON object")
         for name in _OURS & parameters.keys():
             self._binary_default = _flag(f"parameter {name}", parameters[name])
-        return requested(parameters, _OURS)
+        asked = requested(parameters, _OURS)
+        if asked.session is not None and self._metadata.state is None:
+            sessions.settled(self._metadata, asked.session)
+        return asked
 
     def _outputs(self, items: Any) -> tuple[str, ...]:
         if type(items) is not list:
@@ -172,13 +188,17 @@ class InferCall:
     def reply(self, outcome: InferResponse | RequestError) -> None:
         """Answer the client."""
         try:
-            reply = error_reply(outcome) if isinstance(outcome, RequestError) else self._encode(outcome)
+            reply = self._refusal(outcome) if isinstance(outcome, RequestError) else self._encode(outcome)
         except RequestError as error:
-            reply = error_reply(error)
+            reply = self._refusal(sessions.unwritten(error, outcome))
         except Exception as error:  # Else the client would wait for ever.
             log.exception("cannot write the answer of model '%s'", getattr(outcome, "model_name", "?"))
-            reply = error_reply(InferenceFailed(f"cannot write the answer: {type(error).__name__}: {error}"))
+            failure = InferenceFailed(f"cannot write the answer: {type(error).__name__}: {error}")
+            reply = self._refusal(sessions.unwritten(failure, outcome))
         self._respond(reply)
+
+    def _refusal(self, error: RequestError) -> Reply:
+        return (self._naming or Naming(self._request.head)).refuse(error)
 
     def _encode(self, response: InferResponse) -> Reply:
         if self._classes is not None:
@@ -189,7 +209,12 @@ class InferCall:
                 for tensor in response.outputs
             ]
             response = response._replace(outputs=tuple(found))
-        model, version, outputs, request_id, parameters, _ = response
+        model, version, outputs, request_id, parameters, _, session = response
+        extra: Headers = ()
+        if session is not None:
+            told = sessions.parameters(session)
+            parameters = {**parameters, **told} if parameters else told
+            extra = sessions.headers(session) if self._naming is None else self._naming.headers(session)
         as_text = self._binary is None and not self._binary_default
         if as_text and len(outputs) == 1 and request_id is None and not parameters:
             [(name, datatype, array)] = outputs
@@ -210,13 +235,13 @@ class InferCall:
             else:
                 entry = texts.output(name, datatype, array.shape)
                 entries.append(b'%b,"data":%b}' % (entry, tensors.to_json(name, datatype, array)))
-        text = texts.answer(response, entries)
-        return _binary_answer(text, blobs) if blobs else answer((text,))
+        text = texts.answer((model, version), request_id, parameters, entries)
+        return _binary_answer(text, blobs, extra) if blobs else answer((text,), JSON, extra)
 
 
-def _binary_answer(text: bytes, blobs: list[Part]) -> Reply:
+def _binary_answer(text: bytes, blobs: list[Part], extra: Headers = ()) -> Reply:
     length = (b"Inference-Header-Content-Length", b"%d" % len(text))
-    return answer((text, *blobs), OCTETS, (length,))
+    return answer((text, *blobs), OCTETS, (length, *extra))
 
 
 def _input(item: Any, binary: memoryview | None, offset: int) -> tuple[Tensor, int]:

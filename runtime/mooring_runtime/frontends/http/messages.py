@@ -2,14 +2,19 @@
 
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import orjson
 
 from mooring_runtime.dataplane.observer import Watch
 from mooring_runtime.errors import MethodNotAllowed, RequestError
 from mooring_runtime.frontends.shown import cut
+from mooring_runtime.frontends.v2 import sessions
+from mooring_runtime.messages import SessionCall
 from mooring_runtime.scheduling import Ticket
+
+if TYPE_CHECKING:
+    from mooring_runtime.frontends.http.naming import Named
 
 JSON = b"application/json"
 """Exactly this, without a charset: the kserve client parses an error body only then."""
@@ -24,10 +29,11 @@ class Head:
 
     `keep_alive` false: the client sends no other request on this connection; `modern`: it speaks HTTP/1.1, not 1.0.
     Requests whose heads are byte for byte the same share one object, so nobody changes it; `route` is what the handler
-    has found out about it, for the next time, and `total` the bytes of such a request.
+    has found out about it, for the next time, `total` the bytes of such a request, and `session` the session that it
+    names: False before that was looked at, None when there is none.
     """
 
-    __slots__ = ("headers", "keep_alive", "method", "modern", "plain", "route", "target", "total")
+    __slots__ = ("headers", "keep_alive", "method", "modern", "plain", "route", "session", "target", "total")
 
     def __init__(
         self,
@@ -46,6 +52,7 @@ class Head:
         self.plain = method != b"HEAD" and b"accept-encoding" not in headers
         """The answer is a body as it is."""
         self.route: Any = None
+        self.session: Named | Literal[False] | None = False
         self.total = 0
 
 
@@ -125,14 +132,19 @@ _LONGEST_ERROR = 4096
 """Characters of the sentence that a client is told: it may name what the client itself called by millions of them."""
 
 
-def error_reply(error: RequestError) -> Reply:
-    """`{"error": message}` with the code of the error's class."""
+def error_reply(error: RequestError, call: SessionCall | None = None, *, begun: bool = False) -> Reply:
+    """`{"error": message}` with the code of the error's class.
+
+    To a step of a session, `call`, it tells more for programs, see `sessions.about`; `begun`: the data plane had it.
+    """
     headers: Headers = ()
     if error.retry_after is not None:
         headers = ((b"Retry-After", str(error.retry_after).encode()),)
     if isinstance(error, MethodNotAllowed):
         headers = ((b"Allow", error.allowed.encode()),)
-    return json_reply(error.http_status, {"error": cut(str(error), _LONGEST_ERROR)}, headers)
+    document: dict[str, str | int] = {"error": cut(str(error), _LONGEST_ERROR)}
+    document.update(sessions.about(error, call, begun=begun))
+    return json_reply(error.http_status, document, headers)
 
 
 _PHRASES = {status.value: status.phrase.encode() for status in HTTPStatus} | {499: b"Client Closed Request"}

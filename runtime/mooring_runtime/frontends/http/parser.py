@@ -24,6 +24,9 @@ from mooring_runtime.frontends.http.messages import Head, Request
 
 _HEAD_END = b"\r\n\r\n"
 _RARE = frozenset({b"transfer-encoding", b"content-encoding", b"expect"})
+_UNLIKE = _RARE | {b"x-mooring-step"}
+"""Headers of heads that are not kept: a client that numbers its steps never sends the same one again, and would have
+those of the others forgotten."""
 _KEPT = 1024
 """Heads that are known at once, of all connections; those of clients that never send the same one must not fill the
 memory, so when there are more all are forgotten."""
@@ -134,7 +137,7 @@ class RequestParser:
     def _keep(self, head: Head, data: bytes) -> None:
         """Remember the head of a request that is just these bytes."""
         size = data.find(_HEAD_END) + 4
-        if not head.keep_alive or size > _KEPT_BYTES or not _RARE.isdisjoint(head.headers):
+        if not head.keep_alive or size > _KEPT_BYTES or not _UNLIKE.isdisjoint(head.headers):
             return
         if size + int(head.headers.get(b"content-length", b"0")) != len(data):  # Empty lines before it, say.
             return

@@ -220,11 +220,11 @@ def keep_plan(
     """Keep what was read with care: `request` came from the JSON `text` in a body of `total` bytes.
 
     Nothing is kept of a request whose elements have to be looked at (texts and booleans), that has elements in its
-    JSON, or that asks for more than its outputs.
+    JSON, or that asks for more than its outputs. A session that the JSON names would be lost: it is in no plan.
     """
     if len(text) > _LONGEST_START:
         return
-    if request.parameters or request.priority or request.timeout:
+    if request.parameters or request.priority or request.timeout or request.session:
         return
     begin = len(text)
     inputs = []

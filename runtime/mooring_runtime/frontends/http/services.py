@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from mooring_runtime.dataplane import DataPlane
 from mooring_runtime.dataplane.control import Administration
@@ -11,6 +12,9 @@ from mooring_runtime.errors import InvalidRequest, UnknownModel
 from mooring_runtime.frontends.http.messages import Request, Respond
 from mooring_runtime.frontends.http.router import Found
 from mooring_runtime.scheduling import Ticket
+
+if TYPE_CHECKING:
+    from mooring_runtime.sessions.administration import SessionAdministration
 
 Answer = Callable[[Found[Any], Request, Respond], Ticket | None]
 """Answers a request that was found to be its own."""
@@ -30,6 +34,18 @@ class Options:
     """Answers calls that name no model; None: the only one."""
     version_labels: Mapping[tuple[str, str], str] = field(default_factory=dict)
     """Version by model and label, for TF Serving's paths."""
+    session_api: str = "read"
+    """What who has no token may do with /v2/sessions: `off`, `read` or `full`."""
+    session_token_file: Path | None = None
+    """Holds the token that allows all of it."""
+
+
+@dataclass(slots=True)
+class Opening:
+    """Sessions whose volume is being opened while the server listens already."""
+
+    administration: "SessionAdministration | None" = None
+    """None: not yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +57,8 @@ class Services:
     logs: LogSettings
     traces: TraceSettings
     options: Options = Options()
+    sessions: "SessionAdministration | Opening | None" = None
+    """None: this server keeps no sessions."""
 
     def default_model(self) -> str:
         """The model of a call that names none. Raises InvalidRequest where there is no such one."""

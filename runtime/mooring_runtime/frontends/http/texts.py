@@ -3,11 +3,12 @@
 Pure, but for a cache.
 """
 
+from collections.abc import Mapping
 from functools import lru_cache
 
 import orjson
 
-from mooring_runtime.messages import InferResponse
+from mooring_runtime.messages import Parameter
 
 _KEPT = 1024
 """Texts of one kind that are kept: clients choose the shapes, and must not fill the memory with them."""
@@ -31,13 +32,15 @@ def binary_output(name: str, datatype: str, shape: tuple[int, ...], size: int) -
     return b'%b,"parameters":{"binary_data_size":%d}}' % (output(name, datatype, shape), size)
 
 
-def answer(response: InferResponse, entries: list[bytes]) -> bytes:
-    """The JSON of an answer, whose outputs are `entries`."""
-    start = _start(response.model_name, response.model_version)
-    if response.id is not None:
-        start += b',"id":' + orjson.dumps(response.id)
-    if response.parameters:
-        start += b',"parameters":' + orjson.dumps(dict(response.parameters))
+def answer(
+    model: tuple[str, str], request_id: str | None, parameters: Mapping[str, Parameter], entries: list[bytes]
+) -> bytes:
+    """The JSON of an answer of a model, told by name and version, whose outputs are `entries`."""
+    start = _start(*model)
+    if request_id is not None:
+        start += b',"id":' + orjson.dumps(request_id)
+    if parameters:
+        start += b',"parameters":' + orjson.dumps(dict(parameters))
     return b'%b,"outputs":[%b]}' % (start, b",".join(entries))
 
 

@@ -2,15 +2,18 @@
 
 from typing import Any
 
-from mooring_runtime.errors import InvalidRequest, Unsupported
+from mooring_runtime.errors import Unsupported
 from mooring_runtime.frontends.http.any_body import AnyBody
-from mooring_runtime.frontends.http.messages import Request, Respond
+from mooring_runtime.frontends.http.messages import Headers, Request, Respond
+from mooring_runtime.frontends.http.naming import Naming
 from mooring_runtime.frontends.http.router import Found
 from mooring_runtime.frontends.http.services import Route, Services
+from mooring_runtime.frontends.v2 import sessions
+from mooring_runtime.messages import SessionCall, SessionInfo
 from mooring_runtime.scheduling import Ticket
 
 _MODELS = ("{name}", "{name}/{version}")
-_SEQUENCE = (b"ts_request_sequence_id", b"ts_request_sequence_start", b"ts_request_sequence_end")
+_ID, _START, _END = b"ts_request_sequence_id", b"ts_request_sequence_start", b"ts_request_sequence_end"
 
 
 class TorchServe:
@@ -31,8 +34,7 @@ class TorchServe:
         return table
 
     def _predict(self, found: Found[Any], request: Request, respond: Respond) -> Ticket | None:
-        refuse_sessions(request, found.name, _SEQUENCE)
-        call = AnyBody(request, respond)
+        call = AnyBody(request, respond, _Sequence(request))
         return self._services.plane.infer(found.name, found.version, call.decode, call.reply)
 
     def _explain(self, found: Found[Any], _request: Request, _respond: Respond) -> None:
@@ -40,10 +42,20 @@ class TorchServe:
         raise Unsupported(f"model '{found.name}' has no explainer: this server predicts only; use /predictions")
 
 
-def refuse_sessions(request: Request, model: str, names: tuple[bytes, ...]) -> None:
-    """Raise InvalidRequest for a request of a session: answered without its state it would be answered wrongly."""
-    for name in names:
-        if request.headers.get(name):
-            raise InvalidRequest(
-                f"header {name.decode()} cannot be used: model '{model}' serves no sessions, it keeps no state"
-            )
+class _Sequence(Naming):
+    """The session in TorchServe's headers. Who starts a sequence and does not name it gets a new id."""
+
+    def __init__(self, request: Request) -> None:
+        """Raises BadSession."""
+        headers = request.headers
+        given = headers.get(_ID)
+        call = None if given is None else sessions.named(sessions.id_in_header(_ID.decode(), given))
+        start, end = (sessions.flag(name.decode(), headers.get(name, b"").decode("latin-1")) for name in (_START, _END))
+        if call is None and start:
+            call = SessionCall("", new=True)
+        if call is not None or end:
+            call = (call or SessionCall(""))._replace(start=start, end=end)
+        super().__init__(request.head, call)
+
+    def headers(self, info: SessionInfo) -> Headers:
+        return (*super().headers(info), (_ID, sessions.in_header(info.id)))

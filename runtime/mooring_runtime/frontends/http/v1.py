@@ -12,10 +12,11 @@ from mooring_runtime.frontends.http import tensors, tfserving
 from mooring_runtime.frontends.http.answers import answering, require_single
 from mooring_runtime.frontends.http.cloudevents import CloudEvent
 from mooring_runtime.frontends.http.messages import JSON, Reply, Request, Respond, json_reply
+from mooring_runtime.frontends.http.naming import Naming
 from mooring_runtime.frontends.http.predict import Predict
 from mooring_runtime.frontends.http.router import Found
 from mooring_runtime.frontends.http.services import Route, Services
-from mooring_runtime.messages import InferRequest, InferResponse, ModelMetadata
+from mooring_runtime.messages import Fitted, InferRequest, InferResponse, ModelMetadata
 from mooring_runtime.scheduling import Ticket
 
 _MODELS = ("/v1/models/{name}", "/v1/models/{name}/versions/{version}", "/v1/models/{name}/labels/{label}")
@@ -68,17 +69,21 @@ class V1:
         write: Callable[[InferResponse], bytes],
     ) -> Ticket | None:
         event = CloudEvent.of(request)
+        naming = Naming(request.head)
 
-        def decode(metadata: ModelMetadata) -> InferRequest:
+        def body(metadata: ModelMetadata) -> InferRequest:
             require_single(metadata)
             document = tensors.parse_json(request.body)
             return read(metadata, document if event is None else event.data(document))
+
+        def decode(metadata: ModelMetadata) -> InferRequest | Fitted:
+            return naming.decode(metadata, body)
 
         def encode(response: InferResponse) -> Reply:
             body = write(response)
             return Reply(200, (body,), JSON) if event is None else event.answer(found.name, body)
 
-        reply = answering(respond, encode)
+        reply = answering(respond, encode, naming)
         return self._services.plane.infer(found.name, self._version(found), decode, reply)
 
     def _explain(self, found: Found[Any], _request: Request, _respond: Respond) -> None:

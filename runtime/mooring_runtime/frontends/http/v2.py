@@ -12,7 +12,15 @@ from mooring_runtime.frontends.http.services import Route, Services
 from mooring_runtime.messages import TensorSpec
 from mooring_runtime.scheduling import Ticket
 
-EXTENSIONS = ("classification", "schedule_policy", "binary_tensor_data", "parameters", *v2_admin.EXTENSIONS)
+EXTENSIONS = (
+    "classification",
+    "sequence",
+    "sequence(string_id)",
+    "schedule_policy",
+    "binary_tensor_data",
+    "parameters",
+    *v2_admin.EXTENSIONS,
+)
 """Only what is really there: perf_analyzer and clients decide by this list what they may ask for."""
 
 _MODELS = ("/v2/models/{name}", "/v2/models/{name}/versions/{version}")

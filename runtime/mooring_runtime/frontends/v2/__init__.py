@@ -1,1 +1,4 @@
-"""What HTTP and gRPC share of the V2 protocol: its parameters and its extensions, on messages. No bytes of either."""
+"""What HTTP and gRPC share of the V2 protocol: its parameters, its extensions, how it speaks of sessions, on messages.
+
+No bytes of either.
+"""

@@ -5,9 +5,9 @@ from typing import Any, NamedTuple
 
 from mooring_runtime.errors import InvalidRequest
 from mooring_runtime.frontends.shown import cut, shown
-from mooring_runtime.messages import NONE, Parameter
+from mooring_runtime.frontends.v2 import sessions
+from mooring_runtime.messages import NONE, Parameter, SessionCall
 
-_SEQUENCE = frozenset({"sequence_id", "sequence_start", "sequence_end"})
 _TYPES = frozenset({bool, int, float, str})
 _RESERVED = "triton_"
 _MICROSECOND = 1e-6
@@ -21,15 +21,17 @@ class Requested(NamedTuple):
     parameters: Mapping[str, Parameter] = NONE
     priority: int = 0
     timeout: float | None = None
+    session: SessionCall | None = None
+    """What they say of the session, which may be a part of it: see `sessions.joined`."""
 
 
 def requested(parameters: Mapping[str, Any], ours: frozenset[str] = frozenset()) -> Requested:
     """Sort the parameters of a request. `ours` names those that the front end itself has read, `triton_` ones too.
 
-    Raises InvalidRequest for what is reserved, is asked for and is not there, or has the wrong type; a model without
-    state ignores an empty sequence id, which clients send as a default.
+    Raises InvalidRequest for what is reserved or has the wrong type, BadSession for what can be no session.
     """
     own: dict[str, Parameter] = {}
+    sequence: dict[str, Any] | None = None
     priority, timeout = 0, None
     for name, value in parameters.items():
         if name in ours:
@@ -38,11 +40,9 @@ def requested(parameters: Mapping[str, Any], ours: frozenset[str] = frozenset())
             priority = _whole(name, value)
         elif name == "timeout":
             timeout = _whole(name, value) * _MICROSECOND or None
-        elif name in _SEQUENCE:
-            if value not in (0, "", False):
-                raise InvalidRequest(
-                    f"parameter {cut(name)} cannot be used: this model keeps no state between requests"
-                )
+        elif name in sessions.PARAMETERS:
+            sequence = sequence or {}
+            sequence[name] = value
         elif name == "headers" or name.startswith(_RESERVED):
             raise InvalidRequest(
                 f"parameter {cut(name)} cannot be used: `headers` and names that begin with {_RESERVED} are reserved"
@@ -53,7 +53,8 @@ def requested(parameters: Mapping[str, Any], ours: frozenset[str] = frozenset())
             raise InvalidRequest(
                 f"parameter {cut(name)} is {shown(value)}, it must be a string, a number, true or false"
             )
-    return Requested(own or NONE, priority, timeout)
+    session = None if sequence is None else sessions.from_parameters(sequence)
+    return Requested(own or NONE, priority, timeout, session)
 
 
 def _whole(name: str, value: object) -> int:

@@ -207,7 +207,7 @@ WRONG: list[tuple[Any, GrpcCode, str]] = [
     (
         change(lambda r: setattr(r.parameters["sequence_id"], "int64_param", 5)),
         GrpcCode.INVALID_ARGUMENT,
-        "sequence_id cannot be used",
+        "session '5' cannot be used: model 'echo' keeps no state",
     ),
     (change(lambda r: r.parameters["p"].Clear()), GrpcCode.INVALID_ARGUMENT, "parameter p has no value"),
     (
@@ -249,7 +249,7 @@ async def test_reserved_parameters_that_mean_something() -> None:
     served_ = Served(times=Inline())
     real = served_.plane.infer
 
-    def infer(name: str, version: str | None, decode: Any, reply: Any) -> Any:
+    def infer(name: str, version: str | None, decode: Any, reply: Any, **_: Any) -> Any:
         def keep(about: ModelMetadata) -> Any:
             seen.append(decode(about))
             return seen[-1]
@@ -283,7 +283,7 @@ async def test_who_waited_too_long_is_told_whose_limit_it_was(
     served_ = Served()
     seen: list[Any] = []
 
-    def infer(name: str, version: str | None, decode: Any, reply: Any) -> None:
+    def infer(name: str, version: str | None, decode: Any, reply: Any, **_: Any) -> None:
         seen.append(decode(served_.backend.metadata))
         reply(QueueTimeout("the request waited too long"))
 

@@ -67,7 +67,11 @@ def test_a_client_that_sends_ahead_is_stopped_by_its_window() -> None:
     """Nothing is answered here, so that requests pile up: 64 are taken, the others wait in the stream."""
     served_ = Served()
     waiting: list[Any] = []
-    served_.plane.infer = lambda name, version, decode, reply: waiting.append(reply)  # type: ignore[method-assign]
+
+    def keep(name: str, version: str | None, decode: Any, reply: Any, **_: Any) -> None:
+        waiting.append(reply)
+
+    served_.plane.infer = keep  # type: ignore[method-assign]
     grpc = GrpcServed(served_)
     _, _ = stream_of(grpc, *[asking(str(number)) for number in range(200)], end=False)
     assert len(waiting) == 64

@@ -4,7 +4,7 @@ import pytest
 
 from mooring_runtime.errors import InvalidRequest
 from mooring_runtime.frontends.v2.parameters import Requested, requested
-from mooring_runtime.messages import Parameter
+from mooring_runtime.messages import Parameter, SessionCall
 
 
 def test_what_nobody_reserves_is_the_models() -> None:
@@ -21,12 +21,15 @@ def test_an_empty_sequence_is_none() -> None:
     assert requested({"sequence_id": 0, "sequence_start": False, "sequence_end": False}) == Requested()
 
 
+def test_a_sequence_is_a_session() -> None:
+    assert requested({"sequence_id": 7, "sequence_start": True, "own": 1}) == Requested(
+        {"own": 1}, session=SessionCall("7", start=True)
+    )
+
+
 @pytest.mark.parametrize(
     ("parameters", "words"),
     [
-        ({"sequence_id": 7}, "parameter sequence_id cannot be used: this model keeps no state"),
-        ({"sequence_id": "s"}, "parameter sequence_id cannot be used"),
-        ({"sequence_start": True}, "parameter sequence_start cannot be used"),
         ({"headers": 1}, "parameter headers cannot be used"),
         ({"triton_x": 1}, "parameter triton_x cannot be used"),
         ({"priority": -1}, "parameter priority is -1, it must be a whole number from 0"),

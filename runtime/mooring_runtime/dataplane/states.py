@@ -1,0 +1,89 @@
+"""The tensors of a state between a session and a run. What is found out about a model is kept in its `memo`."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from mooring_runtime.messages import DATATYPES, Array, Fitted, ModelMetadata, Tensor
+from mooring_runtime.sessions.copies import State
+
+_FIRST, _ASKED, _PLACES = "steps.first", "steps.asked", "steps.places"
+"""Keys of `ModelMetadata.memo`."""
+_new = tuple.__new__
+"""See `infer`."""
+
+
+def joined(metadata: ModelMetadata, fitted: Fitted, state: State) -> tuple[dict[str, Array], int]:
+    """What a run of one step is given, by input, and its bytes: the client's tensors, and the state; without one, that
+    with which a session begins.
+    """
+    feeds, size = fitted.feeds, fitted.size
+    if state:
+        for name, _, array in state:
+            feeds[name] = array
+            size += array.nbytes
+    else:
+        for name, array in first(metadata).items():
+            feeds[name] = array
+            size += array.nbytes
+    return feeds, size
+
+
+def parted(
+    metadata: ModelMetadata, outputs: tuple[str, ...], own: int, results: list[Array]
+) -> tuple[tuple[Tensor, ...], State, int]:
+    """What a run of one step gave for `outputs`: the first `own` of them, which are the client's; the next state; and
+    the bytes of that.
+    """
+    assert metadata.state is not None
+    answered: tuple[Tensor, ...] = ()
+    specs = metadata.askable
+    for name, array in zip(outputs[:own], results, strict=False):
+        answered += (_new(Tensor, (name, specs[name].datatype, owned(array))),)
+    state: State = ()
+    size = 0
+    for pair, place in zip(metadata.state.pairs, places(metadata, outputs), strict=True):
+        array = owned(results[place])
+        size += array.nbytes
+        state += (_new(Tensor, (pair.name, pair.datatype, array)),)
+    return answered, state, size
+
+
+def first(metadata: ModelMetadata) -> Mapping[str, Array]:
+    """The state that sessions of a model begin with, by the names of its tensors."""
+    found: dict[str, Array] | None = metadata.memo.get(_FIRST)
+    if found is None:
+        assert metadata.state is not None
+        pairs = metadata.state.pairs
+        found = metadata.memo[_FIRST] = {pair.name: pair.first(DATATYPES[pair.datatype].dtype) for pair in pairs}
+    return found
+
+
+def asked(metadata: ModelMetadata, outputs: tuple[str, ...]) -> tuple[str, ...]:
+    """What a run is asked for whose client wants `outputs`: those, and what is missing of the next state."""
+    if outputs is metadata.output_names:
+        found: tuple[str, ...] | None = metadata.memo.get(_ASKED)
+        if found is not None:
+            return found
+    assert metadata.state is not None
+    asked = outputs + tuple(name for name in metadata.state.outputs if name not in outputs)
+    if outputs is metadata.output_names:
+        metadata.memo[_ASKED] = asked
+    return asked
+
+
+def places(metadata: ModelMetadata, asked: tuple[str, ...]) -> tuple[int, ...]:
+    """Where the next state stands in the results of a run, in the order of its pairs."""
+    usual = asked is metadata.memo.get(_ASKED)
+    found: tuple[int, ...] | None = metadata.memo.get(_PLACES) if usual else None
+    if found is None:
+        assert metadata.state is not None
+        found = tuple(asked.index(name) for name in metadata.state.outputs)
+        if usual:
+            metadata.memo[_PLACES] = found
+    return found
+
+
+def owned(array: Array) -> Array:
+    """An array that keeps nothing else in memory: of a run for one step alone, what the model gave may be a view."""
+    return array if array.base is None else np.array(array)

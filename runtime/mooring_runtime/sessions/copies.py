@@ -1,0 +1,116 @@
+"""What a replica has of a session: the copy, its state and its last replies. Immutable."""
+
+import enum
+from typing import NamedTuple
+
+from mooring_runtime.messages import Tensor
+
+State = tuple[Tensor, ...]
+"""The tensors that the last step left, in the order of the model's state pairs."""
+
+KEPT_REPLIES = 4
+"""Replies that are kept of a session, for clients that ask again."""
+KEPT_REPLY_BYTES = 256 * 2**10
+"""Bytes of tensors above which older replies are dropped earlier; the last one always stays."""
+
+
+class Phase(enum.IntEnum):
+    """Where a copy is; the numbers stand on disk."""
+
+    HELD = 1
+    MOVING = 2
+    MOVED = 3
+
+
+class End(NamedTuple):
+    """How a session ended."""
+
+    cause: str
+    """`ended`, `expired`, `evicted` or `restarted`: what a later step is told."""
+    time: int
+    """Milliseconds since 1970, by the holder's clock."""
+    step: int
+    """The last step that was applied."""
+
+
+class Target(NamedTuple):
+    """Where a copy in phase `moving` goes."""
+
+    ordinal: int
+    store: str
+
+
+class Copy(NamedTuple):
+    """What stands on disk about a session, beside its tensors."""
+
+    phase: Phase
+    since: int
+    """The epoch under which this replica created or received it."""
+    incarnation: int = 0
+    """64 random bits of this life of the id."""
+    step: int = 0
+    """The last step that was applied."""
+    end: End | None = None
+    to: Target | None = None
+    """Of `moving` only."""
+    version: str = ""
+    """The model's version that made the state."""
+    fingerprint: str = ""
+    """Of the schema of the state."""
+    created: int = 0
+    """Milliseconds since 1970, by the clock of who created it."""
+    last_used: int = 0
+    """Milliseconds since 1970, by the holder's clock."""
+    size: int = 0
+    """Bytes of the state's arrays."""
+    digest: bytes = b""
+    """BLAKE2b of 16 bytes over the state, as `encoding.state_digest` gives it, where the state was just read from disk
+    or from a file; else empty: steps do not pay for what only people look at."""
+    rewound: bool = False
+    """The store that it was moving to is lost, and with it perhaps steps that were acknowledged there: the next step
+    is told so instead of being applied, once, and the commit of that clears this."""
+
+    @property
+    def live(self) -> bool:
+        """Held here, and not ended."""
+        return self.phase is Phase.HELD and self.end is None
+
+
+class _Reply(NamedTuple):
+    step: int
+    digest: bytes
+    """Of the step's inputs, see `steps.digest_of`."""
+    outputs: tuple[Tensor, ...]
+    size: int
+    """Bytes of the arrays."""
+
+
+class StoredReply(_Reply):
+    """The reply to a step that was applied."""
+
+    __slots__ = ()
+
+    def __new__(cls, step: int, digest: bytes, outputs: tuple[Tensor, ...]) -> "StoredReply":
+        """Counts the bytes, which are asked for again and again while the reply is kept."""
+        return tuple.__new__(cls, (step, digest, outputs, sum([tensor.array.nbytes for tensor in outputs])))
+
+
+class Kept(NamedTuple):
+    """All that a replica has of a session."""
+
+    copy: Copy
+    state: State = ()
+    replies: tuple[StoredReply, ...] = ()
+    """Rising by step."""
+
+
+def kept_replies(replies: tuple[StoredReply, ...], new: StoredReply) -> tuple[StoredReply, ...]:
+    """Those of `replies` and the new one that stay."""
+    room = KEPT_REPLY_BYTES - new.size
+    kept = 0
+    for reply in reversed(replies[1 - KEPT_REPLIES :]):
+        room -= reply.size
+        if room < 0:
+            break
+        kept += 1
+    return (*replies[len(replies) - kept :], new)

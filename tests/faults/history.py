@@ -1,0 +1,109 @@
+"""What clients asked and were told, in one order; the checker reads nothing else."""
+
+import itertools
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from tests.faults.ledger import Page, word
+
+Outcome = Literal["ok", "applied", "refused", "unknown"]
+"""`ok`: here is the reply. `applied`: it was, but its reply is no longer kept. `refused`: it was not and will not be.
+`unknown`: no answer, or one that says so itself."""
+
+
+class Step(NamedTuple):
+    """One request."""
+
+    session: str
+    """Empty with `new`."""
+    word: int
+    number: int | None = None
+    start: bool = False
+    end: bool = False
+    new: bool = False
+    life: str | None = None
+    """The incarnation that is meant."""
+
+
+class Seen(NamedTuple):
+    """What an answer with a reply says."""
+
+    session: str
+    life: str
+    step: int
+    repeat: bool
+    page: Page
+
+
+class Answer(NamedTuple):
+    """What a client makes of what it was told."""
+
+    outcome: Outcome
+    cause: str = ""
+    """Of the answer, where it is no reply; or what broke."""
+    expected: int | None = None
+    """The number that a gap names."""
+    seen: Seen | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Op:
+    """One request that was sent, and its answer."""
+
+    client: str
+    step: Step
+    answer: Answer
+    sent: int
+    """Ticks of the one clock of the run: whatever has an earlier tick happened before."""
+    done: int
+    last: bool = False
+    """Sent after every fault was mended, to read what is there."""
+
+    @property
+    def session(self) -> str:
+        """The session that it is about; empty for a new one whose reply was lost."""
+        return self.answer.seen.session if self.answer.seen is not None else self.step.session
+
+    def to_json(self) -> str:
+        """One line."""
+        return json.dumps(asdict(self), separators=(",", ":"))
+
+
+def from_json(line: str) -> Op:
+    """What `to_json` gave."""
+    told: dict[str, Any] = json.loads(line)
+    outcome, cause, expected, seen = told["answer"]
+    if seen is not None:
+        session, life, step, repeat, (steps, hashes, total, recent) = seen
+        seen = Seen(session, life, step, repeat, Page(steps, tuple(hashes), total, tuple(recent)))
+    return Op(**{**told, "step": Step(*told["step"]), "answer": Answer(outcome, cause, expected, seen)})
+
+
+@dataclass
+class Book:
+    """Where all clients of a run write; gives out its ticks and its words."""
+
+    ops: list[Op] = field(default_factory=list)
+    _ticks: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+    _words: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+
+    def tick(self) -> int:
+        """The next moment."""
+        return next(self._ticks)
+
+    def word(self) -> int:
+        """A word that nobody else has."""
+        return word(next(self._words))
+
+
+def write(ops: Iterable[Op], file: Path) -> None:
+    """One line each."""
+    file.write_text("".join(f"{op.to_json()}\n" for op in ops))
+
+
+def read(file: Path) -> list[Op]:
+    """What `write` wrote."""
+    return [from_json(line) for line in file.read_text().splitlines()]

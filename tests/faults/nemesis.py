@@ -1,0 +1,159 @@
+"""What goes wrong in a run, and when: a pure function of its seed; and who does it."""
+
+import asyncio
+import contextlib
+import shutil
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from typing import NamedTuple
+
+from tests.faults import ledger
+from tests.faults.clients import World
+from tests.faults.fleet import Replica
+from tests.faults.links import REFUSED, SILENT, Links
+from tests.faults.membership import Operator
+
+ALWAYS = ("kill", "kill", "pause", "stop", "swap", "swap", "back")
+"""Kinds of faults for every run, some more often than others."""
+MEMBERS = ("resize", "resize", "resize", "cut", "cut")
+"""Those of several replicas."""
+GAP = (0.3, 1.7)
+"""Seconds from the begin of one fault to that of the next; so some happen at the same time."""
+FULL_SECONDS = 3.0
+"""A volume is full for so much longer than other faults last: what is allocated ahead must be used up first."""
+
+
+class Fault(NamedTuple):
+    """One fault: begins `at` so many seconds into the run and lasts `seconds`."""
+
+    at: float
+    kind: str
+    ordinal: int
+    seconds: float
+    choice: int
+    """What else is to be chosen is chosen by this."""
+
+    def __str__(self) -> str:
+        return f"{self.at:6.2f} s {self.kind} of replica {self.ordinal} for {self.seconds:.2f} s, {self.choice}"
+
+
+def schedule(random: Random, seconds: float, kinds: Sequence[str], replicas: int) -> list[Fault]:
+    """The faults of a run: each kind comes up before one comes again, so that short runs have them all."""
+    faults: list[Fault] = []
+    at, bag = 0.5, list[str]()
+    while at < seconds:
+        if not bag:
+            bag = list(kinds)
+            random.shuffle(bag)
+        lasting = random.choice((0.05, 0.3, 1.0, 1.5))
+        faults.append(Fault(round(at, 2), bag.pop(), random.randrange(replicas), lasting, random.randrange(60)))
+        at += random.uniform(*GAP)
+    return faults
+
+
+@dataclass
+class Nemesis:
+    """Does what a schedule says. Each fault is mended at its end."""
+
+    replicas: Sequence[Replica]
+    repository: Path
+    world: World
+    operator: Operator | None = None
+    links: Links | None = None
+    """Between several replicas."""
+    log: list[str] = field(default_factory=list)
+    """What happened, with the ticks of the world's book."""
+    done: Counter[str] = field(default_factory=Counter)
+
+    async def run(self, faults: Sequence[Fault]) -> None:
+        """Everything in its time; returns when all is mended."""
+        async with asyncio.TaskGroup() as group:
+            began = asyncio.get_running_loop().time()
+            for fault in faults:
+                await asyncio.sleep(began + fault.at - asyncio.get_running_loop().time())
+                group.create_task(self._do(fault))
+
+    async def _do(self, fault: Fault) -> None:
+        replica = self.replicas[fault.ordinal]
+        self.log.append(f"tick {self.world.book.tick()}: {fault}")
+        match fault.kind:
+            case "kill":
+                await self.kill(replica, fault.seconds)
+            case "stop":
+                await self._stop(replica, fault.seconds)
+            case "pause":
+                await self._pause(replica, fault.seconds)
+            case "full":
+                await self._full(replica, fault.seconds)
+            case "resize":
+                assert self.operator is not None
+                self.operator.wanted = 1 + fault.choice % len(self.replicas)
+            case "cut":
+                await self._cut(fault)
+            case "swap" | "back":
+                await self._swap(back=fault.kind == "back")
+            case _:
+                raise AssertionError(fault.kind)
+        self.done[fault.kind] += 1
+        self.log.append(f"tick {self.world.book.tick()}: mended {fault}")
+
+    async def kill(self, replica: Replica, seconds: float) -> None:
+        """Kill -9, and back after a while."""
+        async with replica.lock:
+            replica.kill()
+            await self._back(replica, seconds)
+
+    async def _stop(self, replica: Replica, seconds: float) -> None:
+        """The end in order, as a rollout has it."""
+        async with replica.lock:
+            replica.stop()
+            await asyncio.to_thread(replica.wait, 20.0)
+            await self._back(replica, seconds)
+
+    async def _back(self, replica: Replica, seconds: float) -> None:
+        if self.links is not None:
+            await self.links.alive(replica.ordinal, alive=False)
+        await asyncio.sleep(seconds)
+        replica.start()
+        await replica.ready()
+        if self.links is not None:  # Before it listens nobody may be let in on its behalf.
+            await self.links.alive(replica.ordinal, alive=True)
+
+    @staticmethod
+    async def _pause(replica: Replica, seconds: float) -> None:
+        async with replica.lock:
+            replica.pause()
+            await asyncio.sleep(seconds)
+            replica.resume()
+
+    async def _full(self, replica: Replica, seconds: float) -> None:
+        """No lock: the process may die or be killed meanwhile, and come back on the full volume."""
+        await asyncio.to_thread(replica.volume.fill)
+        self.world.crowded += 1
+        await asyncio.sleep(FULL_SECONDS + seconds)
+        self.world.crowded -= 1
+        replica.volume.empty()
+
+    async def _cut(self, fault: Fault) -> None:
+        assert self.links is not None
+        how = REFUSED if fault.choice % 2 else SILENT
+        await self.links.cut(how, fault.ordinal, both=fault.choice % 3 == 0)
+        await asyncio.sleep(fault.seconds)
+        await self.links.mend(how)  # Of another cut too, if there is one: it has been long enough.
+
+    async def _swap(self, *, back: bool) -> None:
+        """The next version of the model, or back to the one before."""
+        folder = self.repository / ledger.NAME
+        async with contextlib.AsyncExitStack() as stack:
+            for replica in self.replicas:  # Else one that starts just now might read half of the change.
+                await stack.enter_async_context(replica.lock)
+            served = max(int(each.name) for each in folder.iterdir() if each.name.isdigit())
+            if not back:
+                ledger.write(self.repository, served + 1)
+            elif served > 1:
+                shutil.rmtree(folder / str(served))
+            for replica in self.replicas:
+                await replica.ask("POST", f"/v2/repository/models/{ledger.NAME}/load")

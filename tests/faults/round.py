@@ -1,0 +1,203 @@
+"""One round: servers, clients and a nemesis for some seconds, then the verdict. All choices come from the seed."""
+
+import asyncio
+import contextlib
+import shutil
+import time
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+
+from mooring_runtime.sessions.record import Record
+from tests.faults import fleet, history, ledger, links, nemesis, volumes
+from tests.faults.checker import Verdict, check
+from tests.faults.clients import Client, World
+from tests.faults.doors import Door, Grpc, Http
+from tests.faults.fleet import Replica
+from tests.faults.history import Book, Step
+from tests.faults.links import Links
+from tests.faults.membership import Operator
+
+READ_SECONDS = 30.0
+"""How long clients may take to read their sessions when all is mended."""
+SETTLE_SECONDS = 20.0
+"""How long replicas may take to hand over what is to move, when all is mended."""
+TOKEN = "only-for-these-tests"
+SHARED = ("777", "shared by two")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A round: the same plan makes the same choices, though not the same accidents."""
+
+    seed: int
+    seconds: float = 25.0
+    """Of faults; starting, mending and reading take some more."""
+    replicas: int = 1
+    clients: int = 24
+
+
+@dataclass
+class Result:
+    """What came of a round."""
+
+    verdict: Verdict
+    faults: dict[str, int]
+    folder: Path
+    problems: list[str] = field(default_factory=list)
+    """What the servers' logs tell that nobody expected."""
+    steps: float = 0.0
+    """Acknowledged steps a second."""
+
+    @property
+    def failed(self) -> bool:
+        """Whether something was found."""
+        return bool(self.verdict.violations or self.problems)
+
+    def __str__(self) -> str:
+        faults = ", ".join(f"{kind} {number}" for kind, number in sorted(self.faults.items()))
+        return "\n".join([f"{self.steps:.0f} steps/s; faults: {faults}", str(self.verdict), *self.problems[:20]])
+
+
+def run(plan: Plan, folder: Path) -> Result:
+    """Play one round in an empty folder; it keeps the history, what the nemesis did and the servers' logs."""
+    with _replicas(plan, folder) as replicas:
+        result = asyncio.run(_play(plan, folder, replicas))
+        for replica in replicas:
+            result.problems += [f"log of replica {replica.ordinal}: {line}" for line in replica.tracebacks()]
+    return result
+
+
+@contextlib.contextmanager
+def _replicas(plan: Plan, folder: Path) -> Iterator[list[Replica]]:
+    repository = folder / "models"
+    ledger.write(repository, 1)
+    ports = fleet.free_ports(3 * plan.replicas + 1)
+    link_port = ports.pop()
+    (folder / "token").write_text(TOKEN)
+    small = Random(f"{plan.seed} volumes").random() < 0.75
+    replicas: list[Replica] = []
+    try:
+        for ordinal in range(plan.replicas):
+            volume = volumes.make(folder / f"volume-{ordinal}", small=small)
+            http, grpc, peer = ports[3 * ordinal : 3 * ordinal + 3]
+            more = {"stand_alone": "true"}
+            if plan.replicas > 1:
+                more = {
+                    "ordinal": str(ordinal),
+                    "peer_address": f"http://{links.host(ordinal, '{ordinal}')}:{link_port}",
+                    "peer_port": str(peer),
+                    "peer_token_file": str(folder / "token"),
+                }
+            variables = fleet.variables(repository, volume.path, http, grpc, **more)
+            log = folder / f"replica-{ordinal}.log"
+            replicas.append(Replica(ordinal, volume, log, variables, http, grpc, peer, link_port))
+        yield replicas
+    finally:
+        for replica in replicas:
+            replica.kill()
+            replica.volume.remove()
+
+
+@contextlib.asynccontextmanager
+async def _members(replicas: list[Replica]) -> AsyncIterator[tuple[Operator, Links] | None]:
+    """The operator, and the ways between the replicas; None where there is one that stands alone."""
+    if len(replicas) == 1:
+        yield None
+        return
+    ways = await Links.of(replicas[0].links, [replica.peer for replica in replicas])
+    operator = Operator([replica.peer for replica in replicas], TOKEN, Record(1, len(replicas)))
+    going = asyncio.create_task(operator.run())
+    try:
+        yield operator, ways
+    finally:
+        going.cancel()
+        await asyncio.wait([going])
+        await ways.close()
+    if not going.cancelled():
+        going.result()  # It has ended before: by what it found.
+
+
+async def _play(plan: Plan, folder: Path, replicas: list[Replica]) -> Result:
+    for replica in replicas:
+        replica.start()
+    book = Book()
+    stopped = False
+    world = World(book, lambda random: [_door(random, replica) for replica in replicas], lambda: stopped)
+    clients = [Client(world, index, Random(f"{plan.seed} client {index}")) for index in range(plan.clients)]
+    evil = nemesis.Nemesis(replicas, folder / "models", world)
+    kinds = [*nemesis.ALWAYS, *(nemesis.MEMBERS if plan.replicas > 1 else ())]
+    kinds += ["full"] if all(replica.volume.can_fill for replica in replicas) else []
+    faults = nemesis.schedule(Random(f"{plan.seed} nemesis"), plan.seconds, kinds, plan.replicas)
+    problems: list[str] = []
+    try:
+        async with _members(replicas) as members:
+            if members is not None:
+                evil.operator, evil.links = members
+            for replica in replicas:
+                await replica.ready()
+            for session in SHARED:
+                await clients[0].insist(Step(session, book.word(), start=True))
+            began = time.monotonic()
+            async with asyncio.TaskGroup() as group:
+                for client in clients:
+                    group.create_task(_way(client))
+                await evil.run(faults)
+                await asyncio.sleep(max(0.0, began + plan.seconds - time.monotonic()))
+                stopped = True
+            steps = sum(op.answer.outcome == "ok" for op in book.ops) / (time.monotonic() - began)
+            # What is only in memory is no longer there when the sessions are read.
+            await asyncio.gather(*(evil.kill(replica, 0) for replica in replicas))
+            if members is not None:
+                problems += filter(None, [await members[0].until_settled(SETTLE_SECONDS)])
+            world.faultless = True
+            with contextlib.suppress(TimeoutError):  # The checker tells which sessions were not read.
+                async with asyncio.timeout(READ_SECONDS):
+                    await asyncio.gather(*(client.read() for client in clients))
+    finally:
+        for client in clients:
+            for door in client.doors:
+                await door.close()
+        history.write(book.ops, folder / "history.jsonl")
+        log = [*evil.log, *(evil.operator.seen if evil.operator is not None else [])]
+        (folder / "nemesis.log").write_text("".join(f"{line}\n" for line in log))
+    return Result(check(book.ops), dict(evil.done), folder, problems, steps)
+
+
+def _door(random: Random, replica: Replica) -> Door:
+    match random.randrange(4):
+        case 0:
+            return Grpc(replica.grpc)
+        case 1:
+            return Http(replica.http, binary=True)
+        case 2:
+            return Http(replica.http, headers=True)
+        case _:
+            return Http(replica.http)
+
+
+async def _way(client: Client) -> None:
+    """What this client does, by its place among the others."""
+    match client.index % 12:
+        case 0 | 1:
+            session = SHARED[client.index % 2]
+            client.sessions[session] = Step(session, 0)
+            await client.shared(session)
+        case 2 | 3 | 4:
+            await client.numbered()
+        case 5:
+            await client.pipelined()
+        case 6 | 7:
+            await client.minted()
+        case 8 | 9:
+            await client.hoard()
+        case _:
+            await client.plain()
+
+
+def clean(folder: Path) -> Path:
+    """An empty folder in place of what an earlier run left."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder

@@ -1,0 +1,31 @@
+"""A minute of faults against real servers; `make soak` goes on for as long as one likes."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.faults import nemesis
+from tests.faults.round import Plan, run
+
+pytestmark = pytest.mark.timeout(90)
+
+SECONDS = 24
+SEED = int.from_bytes(os.urandom(3))
+"""Another one each time; who wants the same round again gives it to `make soak`."""
+
+
+@pytest.mark.parametrize(
+    ("replicas", "kinds"), [(1, {*nemesis.ALWAYS}), (3, {*nemesis.ALWAYS, *nemesis.MEMBERS})], ids=["alone", "members"]
+)
+def test_nothing_acknowledged_is_lost_doubled_or_mixed(tmp_path: Path, replicas: int, kinds: set[str]) -> None:
+    plan = Plan(SEED, seconds=SECONDS, replicas=replicas)
+    result = run(plan, tmp_path / "round")
+    again = f'make soak ARGS="--seed {SEED} --rounds 1 --round-seconds {SECONDS} --replicas {replicas}"'
+    assert not result.failed, f"{result}\nagain: {again}"
+    # A run in which nothing happened proves nothing.
+    assert kinds <= set(result.faults), result
+    counts = result.verdict.counts
+    assert counts["ok"] > 1000, result
+    assert counts["unknown"] > 10, result
+    assert counts["unanswered and applied"] > 0, result
