@@ -57,7 +57,7 @@ def check(history: Iterable[Op]) -> Verdict:
         for life in lives:
             verdict.violations += check_life(life, words)
         verdict.violations += [*_apart(lives), *_refusals(name, ops, lives), *_read(name, ops)]
-        verdict.counts["unanswered and applied"] += _applied(lives, words)
+        verdict.counts["applied in the dark"] += _in_the_dark(lives, words)
     return verdict
 
 
@@ -69,8 +69,10 @@ def _lives(session: str, ops: Iterable[Op]) -> list[Life]:
     return list(lives.values())
 
 
-def _applied(lives: Sequence[Life], words: Mapping[int, Asked]) -> int:
-    return sum(words[word].done is None for life in lives for word in life.log.values() if word in words)
+def _in_the_dark(lives: Sequence[Life], words: Mapping[int, Asked]) -> int:
+    """Steps that were applied by a request without an answer: nobody was told of them, or only a repeat was."""
+    log = (words[word] for life in lives for word in life.log.values() if word in words)
+    return sum(asked.done is None or asked.repeated for asked in log)
 
 
 def _apart(lives: Sequence[Life]) -> Iterator[Violation]:

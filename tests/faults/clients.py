@@ -14,8 +14,10 @@ from tests.faults.history import Answer, Book, Op, Step
 
 DARK = 8
 """Requests of a session in a row without an answer, after which a client asks no more: replies show 16 words."""
-PATIENCE = (0.3, 1.0, 5.0)
-"""Seconds that a client waits for an answer; it chooses anew each time."""
+PATIENCE = (0.01, *(0.3, 1.0, 5.0) * 3)
+"""Seconds that a client waits for an answer; it chooses anew each time. The shortest is about what a step takes: some
+are applied, and nobody is there to hear of it.
+"""
 FINAL = {"ended", "exists", "restarted", "gap", "mismatch", "unknown", "bad-session", "bad-step", "reserved-id"}
 """Refusals that do not become better by asking again."""
 

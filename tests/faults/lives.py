@@ -40,6 +40,11 @@ class Asked:
         return min((op.done for op in self.ops if op.answer.outcome == "ok"), default=None)
 
     @property
+    def repeated(self) -> bool:
+        """Every reply was a repeat of one that did not arrive."""
+        return all(op.answer.seen.repeat for op in self.ops if op.answer.seen is not None)
+
+    @property
     def refused(self) -> bool:
         """Each of them was told that it is not applied."""
         return all(op.answer.outcome == "refused" for op in self.ops)

@@ -28,4 +28,4 @@ def test_nothing_acknowledged_is_lost_doubled_or_mixed(tmp_path: Path, replicas:
     counts = result.verdict.counts
     assert counts["ok"] > 1000, result
     assert counts["unknown"] > 10, result
-    assert counts["unanswered and applied"] > 0, result
+    assert counts["applied in the dark"] > 0, result
