@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from mooring_operator.cluster.connection import Connection
+from mooring_operator.cluster.kinds import INFERENCE_SERVICE
 from mooring_operator.cluster.kube import Kube
 from tests.cluster.cluster import Cluster
 from tests.support import operator
@@ -47,6 +48,13 @@ def leading(control_plane: Cluster, operator_env: dict[str, str], request: pytes
 
 @pytest.fixture
 async def world(control_plane: Cluster, namespace: str) -> AsyncIterator[World]:
-    """A namespace of the test's own."""
+    """A namespace of the test's own.
+
+    Its services go with the test: a namespace that is being deleted takes its time, and the operator of the next test
+    would still work on what is left of them.
+    """
     async with Kube(await Connection.load(control_plane.kubeconfig), concurrency=8) as kube:
         yield World(kube, namespace)
+        left = [found async for page in kube.pages(INFERENCE_SERVICE, namespace=namespace) for found in page]
+        for metadata in (found["metadata"] for found in left):
+            await kube.delete(INFERENCE_SERVICE, namespace, metadata["name"], metadata["uid"])
