@@ -11,7 +11,9 @@
 H (this side) thaws a session only when N has refused it under H's own epoch. A newer record alone never thaws, not even
 one that gives the session back: N may have it on disk, and be stepping it. One thing stands in for N's word: that its
 store was given up for lost. Then everybody who may have got it from N is asked, as before a creation; and since N may
-have acknowledged steps, the next request hears that the session was rewound.
+have acknowledged steps, the next request hears that the session was rewound. Where several copies were on their way to
+lost stores, the one that got the session last goes on; what was set aside elsewhere may be newer, so it is waited for
+until a person drops it.
 
 Sessions leave at their own pace: each that is quiet goes with the next message, few enough are frozen at a time that
 one message carries them, and one that runs holds up nobody. Each receiver has a way of its own: one that hangs, or puts
@@ -75,18 +77,18 @@ Reached = Callable[[Point, Key], None]
 """Called when a handoff has come to a point; SENT is reached in the transport, which tells it nobody but a test."""
 Clock = Callable[[], int]
 """Tells milliseconds since 1970."""
-Absent = Callable[[Key], Awaitable[At | None]]
-"""`Elsewhere.absent`."""
+Newer = Callable[[Key, int], Awaitable[At | None]]
+"""`Finding.newer`."""
 
 
 class Handoff:
     """Hands over what is foreign here. Use: `start()`, and `close()` before the table's."""
 
-    def __init__(self, membership: Membership, table: Table, talk: Talk, absent: Absent, stats: SessionStats) -> None:
+    def __init__(self, membership: Membership, table: Table, talk: Talk, newer: Newer, stats: SessionStats) -> None:
         self._membership = membership
         self._table = table
         self._talk = talk
-        self._absent = absent
+        self._newer = newer
         self._stats = stats
         self.clock: Clock = lambda: 0
         self.reached: Reached = lambda point, key: None
@@ -147,7 +149,7 @@ class Handoff:
                 continue
             if copy.phase is Phase.MOVING and copy.to is not None:
                 if copy.to.store in record.lost:
-                    ways[_NOBODY].lost.append(key)
+                    ways[_NOBODY].lost[key] = copy.since
                 else:
                     ways[copy.to.ordinal].frozen[copy.to].append(key)
             elif copy.phase is Phase.HELD:
@@ -160,7 +162,7 @@ class Handoff:
         """Try once to hand over what is to go to one receiver."""
         worthwhile = False
         try:
-            await asyncio.gather(*[self._recover(key, record) for key in way.lost])
+            await asyncio.gather(*[self._recover(key, since, record) for key, since in way.lost.items()])
             frozen = 0
             for target, keys in way.frozen.items():
                 frozen += await self._repeat(target, keys)
@@ -344,10 +346,12 @@ class Handoff:
                 copy = entry.copy
                 if copy is None or copy.phase is not Phase.MOVING or copy.since != sent.since or copy.to != sent.to:
                     return True
+                if copy.to is not None and copy.to.store in self._membership.record().lost:
+                    return False  # What it had taken is gone with it: whether somebody got it from there is asked.
                 if found.word is Word.TAKEN:
                     await self._forget(entry, copy)
                 elif epoch == self._membership.epoch:
-                    await self._thaw(entry, copy)
+                    await self._thaw(entry, copy, rewound=found.word is Word.DROPPED)
                 else:
                     return False
         except RequestError as error:
@@ -364,15 +368,15 @@ class Handoff:
         await self._table.write_all([(entry, Kept(held, entry.state, entry.replies))], new_state=False)
         entry.rewound = held.rewound
 
-    async def _recover(self, key: Key, record: Record) -> None:
+    async def _recover(self, key: Key, since: int, record: Record) -> None:
         """The session was on its way to a store that was given up."""
         try:
-            found = await self._absent(key)
+            found = await self._newer(key, since)
             async with self._table.turn(key) as entry:
                 copy = entry.copy
                 if self._membership.epoch != record.epoch or copy is None or copy.phase is not Phase.MOVING:
                     return
-                if copy.to is None or copy.to.store not in record.lost:
+                if copy.to is None or copy.to.store not in record.lost or copy.since != since:
                     return
                 if found is None:
                     log.warning(
@@ -380,6 +384,12 @@ class Handoff:
                         *(key.session, key.model, copy.to.store, copy.step),
                     )
                     await self._thaw(entry, copy, rewound=True)
+                elif found.torn:
+                    log.warning(
+                        "session '%s' of model '%s' was on its way to the lost store %s, and ordinal %d has set aside "
+                        "what may be newer: it waits until that is dropped",
+                        *(key.session, key.model, copy.to.store, found.ordinal),
+                    )
                 elif not found.moving:
                     await self._forget(entry, copy)
         except RequestError as error:

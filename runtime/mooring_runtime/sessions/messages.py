@@ -48,6 +48,9 @@ class Ask(NamedTuple):
     """`POST /absent`: is there nothing of these sessions? The answer is `Presences`."""
 
     keys: tuple[Key, ...]
+    since: tuple[int, ...] = ()
+    """Of the copies that the sender has of them, on their way to stores that were given up: it asks whether there is
+    anything newer. Empty: it has none."""
 
 
 class Offer(NamedTuple):
@@ -75,6 +78,8 @@ class Presence(enum.Enum):
     ABSENT = "absent"
     HERE = "here"
     MOVING = "moving"
+    TORN = "torn"
+    """Here, and set aside."""
 
 
 class Word(enum.Enum):
@@ -84,6 +89,8 @@ class Word(enum.Enum):
     """It is on my disk, now or since earlier: forget it."""
     REFUSED = "refused"
     """I am not the place for it: keep it."""
+    DROPPED = "dropped"
+    """As REFUSED; and what was here was set aside, and dropped by a person. It may have been newer: tell the client."""
     STALE = "stale"
     """You go by an older record than I."""
     LATER = "later"
@@ -159,7 +166,7 @@ def encode(message: Message) -> bytes:
     if isinstance(message, Introduce):
         return message.record.to_json()
     if isinstance(message, Ask):
-        return orjson.dumps({"keys": [tuple(key) for key in message.keys]})
+        return orjson.dumps({"keys": [tuple(key) for key in message.keys], "since": message.since})
     if isinstance(message, Offer):
         return orjson.dumps(message._asdict())
     files = [pack(*each) for each in message.sessions]
@@ -172,7 +179,8 @@ def decode(path: str, body: bytes) -> Message:
         if path == PATHS[Introduce]:
             return Introduce(record.parse(body))
         if path == PATHS[Ask]:
-            return Ask(tuple(Key(model, session) for model, session in orjson.loads(body)["keys"]))
+            document = orjson.loads(body)
+            return Ask(tuple(Key(model, session) for model, session in document["keys"]), tuple(document["since"]))
         if path == PATHS[Offer]:
             return Offer(**orjson.loads(body))
         head, rest = unframe(body)
@@ -263,6 +271,7 @@ def report_document(report: Report) -> dict[str, Any]:
             "foreign": report.foreign,
             "unreadable": report.unreadable,
             "bytes": report.size,
+            "quarantined": report.quarantined,
         },
     }
 
@@ -275,5 +284,5 @@ def _report(document: Mapping[str, Any]) -> Report:
         document["boot"],
         None if found is None else record.from_document(found),
         document["clean"],
-        *(counts[name] for name in ("held", "ended", "foreign", "unreadable", "bytes")),
+        *(counts[name] for name in ("held", "ended", "foreign", "unreadable", "bytes", "quarantined")),
     )

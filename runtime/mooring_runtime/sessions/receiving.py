@@ -108,6 +108,7 @@ class Receiver:
         # What is told is decided after this: it proves that the volume is still ours, and what was handed to the store
         # under an earlier record has come into the table.
         await membership.barrier()
+        membership.record()  # The record may have been on its way to the disk, and have had no room there.
         # A record that comes while sessions are written is later than what was decided: under it they may be wanted.
         epoch = membership.epoch
         body = await self._body(envelope, message)
@@ -121,7 +122,8 @@ class Receiver:
         if envelope.epoch != membership.epoch:
             return Stale()
         if isinstance(message, Ask):
-            return Presences(tuple(self._presence(key) for key in message.keys))
+            since = message.since or [0] * len(message.keys)
+            return Presences(tuple(map(self._presence, message.keys, since)))
         return Offered(membership.store, self._objection(message) or "")
 
     def _objection(self, offer: Offer) -> str | None:
@@ -133,11 +135,15 @@ class Receiver:
             return f"the volume has no room for {offer.size} bytes"
         return self._readable(offer.model, offer.version, offer.fingerprint) if offer.fingerprint else None
 
-    def _presence(self, key: Key) -> Presence:
-        phase = self._membership.knows(key)
-        if phase is None:
+    def _presence(self, key: Key, since: int) -> Presence:
+        # What cannot be read is here all the same: else it would be created anew elsewhere, and its client would meet
+        # an empty state. But nobody is to give up a good copy for it.
+        if key in self._table.quarantined:
+            return Presence.TORN
+        copy = self._membership.newer(key, since)
+        if copy is None:
             return Presence.ABSENT
-        return Presence.MOVING if phase is Phase.MOVING else Presence.HERE
+        return Presence.MOVING if copy.phase is Phase.MOVING else Presence.HERE
 
     async def _hand(self, envelope: Envelope, handed: Packed) -> Verdict:
         try:
@@ -167,8 +173,9 @@ class Receiver:
                     "held here: neither is touched",
                     *(envelope.sender, key.session, key.model, copy.since, entry.copy.since if entry.copy else 0),
                 )
+            dropped = entry.copy is not None and entry.copy.phase is Phase.MOVED and entry.copy.rewound
             if word is not None:
-                return Verdict(word)
+                return Verdict(Word.DROPPED if dropped and word is Word.REFUSED else word)
             if copy.end is None and copy.fingerprint:
                 cause = self._readable(key.model, copy.version, copy.fingerprint)
                 if cause is not None:
@@ -177,6 +184,7 @@ class Receiver:
             # The end was written down by another clock.
             end = None if copy.end is None else copy.end._replace(time=rested)
             held = copy._replace(phase=Phase.HELD, since=record.epoch, to=None, end=end, last_used=rested)
+            held = held._replace(rewound=held.rewound or (dropped and end is None))
             await self._table.write_all([(entry, Kept(held, state, replies))])
             entry.rewound = held.rewound
         self.reached(Point.KEPT, key)

@@ -187,7 +187,7 @@ def test_what_cannot_be_read_is_held_all_the_same() -> None:
         site.start(Record(2, 2, (1,)))
         await asyncio.sleep(1)
         answer = await site[0].receiver.answer(Envelope(2, 1, 0), Ask((Key("m", other), Key("m", "else"))))
-        assert answer.body == Presences((Presence.HERE, Presence.ABSENT))
+        assert answer.body == Presences((Presence.TORN, Presence.ABSENT))
         assert list(site[0].membership.foreign) == [Key("m", other)]
         site.end()
 
