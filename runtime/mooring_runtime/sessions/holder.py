@@ -284,6 +284,7 @@ class Holder:
             await self.table.write_all([(entry, Kept(copy, birth.state, birth.replies))])
         finally:
             self.room.births -= 1
+        entry.rewound = False
         self.stats.created[entry.key.model] += 1
         return copy
 
@@ -316,6 +317,7 @@ class Holder:
             now = self.now()
             copy = Copy(Phase.HELD, before.copy.since, steps.new_incarnation(), created=now, last_used=now)
             await self.table.write_all([(entry, Kept(copy))])
+            entry.rewound = False  # Of the life that ended.
         if before.copy.live:
             self.restarted(key, before)
         return copy

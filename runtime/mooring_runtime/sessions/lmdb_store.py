@@ -283,7 +283,7 @@ class LmdbStore(LmdbReader):
             log.exception("a commit of sessions failed")
             raise StoreFailed(f"{type(error).__name__}: {error}") from error
         for change in changes:
-            if change.copy is None:
+            if change.copy is None or change.copy.phase is Phase.MOVED:
                 self._aside.pop(change.key, None)
         self._used = used
         self._options.observe(time.perf_counter() - started, len(changes))

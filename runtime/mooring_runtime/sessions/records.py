@@ -18,7 +18,7 @@ import json
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from mooring_runtime.sessions.copies import KEPT_REPLIES, Copy, Kept
+from mooring_runtime.sessions.copies import KEPT_REPLIES, Copy, Kept, Phase
 from mooring_runtime.sessions.encoding import (
     NO_SLOTS,
     CopyRecord,
@@ -75,6 +75,8 @@ def apply(txn: "Writing", databases: Databases, change: Change) -> None:
         erase(txn, sessions, prefix)
         erase(txn, databases.quarantine, prefix)
         return
+    if copy.phase is Phase.MOVED:
+        erase(txn, databases.quarantine, prefix)  # What was set aside was dropped, see `dropping`.
     old = _ties(txn, sessions, prefix, change)
     _, checksum, slots, rest = old
     if state:
