@@ -56,6 +56,9 @@ class Table:
         """Those that have ended and are still known; the one that ended first comes first."""
         self._ahead: deque[float] = deque()
         """When the steps that were answered and are not on disk yet were handed to the store."""
+        self._failing = False
+        """The last lazy commit has failed, as on a full disk: until one succeeds none is lazy, or steps would be
+        answered, and undone, an interval at a time for as long as that lasts."""
         self._budget = budget
         self._closed = False
         self._awaited: dict[Key, asyncio.Future[None]] = {}
@@ -258,6 +261,7 @@ class Table:
             done(lost(entry))
             return
         entry.pending += 1
+        lazy = lazy and not self._failing
         on_disk = self._lazy_on_disk if lazy else self._on_disk
         self.store.commit((change_of(entry, kept, new_state),), partial(on_disk, entry, kept, done), lazy=lazy)
         if lazy:
@@ -314,6 +318,7 @@ class Table:
         if failed is None:
             self._set(entry, kept)
             entry.durable = 0 if kept is None else kept.copy.step
+            self._failing = self._failing and (kept is None or not kept.state)  # What has no state takes no room.
             done(None)
         else:
             done(refusal(failed, entry.key.session))
@@ -325,7 +330,7 @@ class Table:
         if failed is None:
             entry.durable = 0 if kept is None else kept.copy.step
         else:
-            entry.lost = True
+            entry.lost = self._failing = True
             entry.forget()
         self._read_again(entry)
         if not entry.pending and not entry.busy:
