@@ -13,17 +13,22 @@ from typing import NamedTuple
 from tests.faults import ledger
 from tests.faults.clients import World
 from tests.faults.fleet import Replica
+from tests.faults.history import Loss
 from tests.faults.links import REFUSED, SILENT, Links
 from tests.faults.membership import Operator
 
 ALWAYS = ("kill", "kill", "pause", "stop", "swap", "swap", "back")
 """Kinds of faults for every run, some more often than others."""
+INTERVAL = ("kill", "kill", "kill", "kill", "pause", "stop", "swap", "back")
+"""In place of them, where it is kills that cost something."""
 MEMBERS = ("resize", "resize", "resize", "cut", "cut")
 """Those of several replicas."""
 GAP = (0.3, 1.7)
 """Seconds from the begin of one fault to that of the next; so some happen at the same time."""
 FULL_SECONDS = 3.0
 """A volume is full for so much longer than other faults last: what is allocated ahead must be used up first."""
+FULL_LATER = 1.5
+"""A server does not ask the disk anew each time, so commits may fail for a second more."""
 
 
 class Fault(NamedTuple):
@@ -67,6 +72,8 @@ class Nemesis:
     log: list[str] = field(default_factory=list)
     """What happened, with the ticks of the world's book."""
     done: Counter[str] = field(default_factory=Counter)
+    losses: list[Loss] = field(default_factory=list)
+    """What may have cost steps whose replies went before their commits."""
 
     async def run(self, faults: Sequence[Fault]) -> None:
         """Everything in its time; returns when all is mended."""
@@ -103,8 +110,9 @@ class Nemesis:
     async def kill(self, replica: Replica, seconds: float) -> None:
         """Kill -9, and back after a while."""
         async with replica.lock:
+            begun, at = self.world.book.tick(), self.world.book.clock()
             replica.kill()
-            await self._back(replica, seconds)
+            self.losses.append(Loss("kill", replica.ordinal, begun, await self._back(replica, seconds), at))
 
     async def _stop(self, replica: Replica, seconds: float) -> None:
         """The end in order, as a rollout has it."""
@@ -113,14 +121,17 @@ class Nemesis:
             await asyncio.to_thread(replica.wait, 20.0)
             await self._back(replica, seconds)
 
-    async def _back(self, replica: Replica, seconds: float) -> None:
+    async def _back(self, replica: Replica, seconds: float) -> int:
+        """The tick at which it was started."""
         if self.links is not None:
             await self.links.alive(replica.ordinal, alive=False)
         await asyncio.sleep(seconds)
+        started = self.world.book.tick()
         replica.start()
         await replica.ready()
         if self.links is not None:  # Before it listens nobody may be let in on its behalf.
             await self.links.alive(replica.ordinal, alive=True)
+        return started
 
     @staticmethod
     async def _pause(replica: Replica, seconds: float) -> None:
@@ -131,11 +142,14 @@ class Nemesis:
 
     async def _full(self, replica: Replica, seconds: float) -> None:
         """No lock: the process may die or be killed meanwhile, and come back on the full volume."""
+        begun, at = self.world.book.tick(), self.world.book.clock()
         await asyncio.to_thread(replica.volume.fill)
         self.world.crowded += 1
         await asyncio.sleep(FULL_SECONDS + seconds)
         self.world.crowded -= 1
         replica.volume.empty()
+        await asyncio.sleep(FULL_LATER)
+        self.losses.append(Loss("full", replica.ordinal, begun, self.world.book.tick(), at))
 
     async def _cut(self, fault: Fault) -> None:
         assert self.links is not None

@@ -15,7 +15,7 @@ from tests.faults.checker import Verdict, check
 from tests.faults.clients import Client, World
 from tests.faults.doors import Door, Grpc, Http
 from tests.faults.fleet import Replica
-from tests.faults.history import Book, Step
+from tests.faults.history import Book, Losses, Step
 from tests.faults.links import Links
 from tests.faults.membership import Operator
 
@@ -25,6 +25,8 @@ SETTLE_SECONDS = 20.0
 """How long replicas may take to hand over what is to move, when all is mended."""
 TOKEN = "only-for-these-tests"
 SHARED = ("777", "shared by two")
+INTERVAL = "300ms"
+"""Much longer than a step takes, so that nearly every kill costs some."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,16 @@ class Plan:
     """Of faults; starting, mending and reading take some more."""
     replicas: int = 1
     clients: int = 24
+    durability: str = "step"
+    """Or `interval`: replies go before their commits, and what a kill costs must be told."""
+
+    @property
+    def again(self) -> str:
+        """How it is played again."""
+        return (
+            f'make soak ARGS="--seed {self.seed} --rounds 1 --round-seconds {self.seconds:g} '
+            f'--replicas {self.replicas} --durability {self.durability}"'
+        )
 
 
 @dataclass
@@ -82,9 +94,11 @@ def _replicas(plan: Plan, folder: Path) -> Iterator[list[Replica]]:
         for ordinal in range(plan.replicas):
             volume = volumes.make(folder / f"volume-{ordinal}", small=small)
             http, grpc, peer = ports[3 * ordinal : 3 * ordinal + 3]
-            more = {"stand_alone": "true"}
-            if plan.replicas > 1:
-                more = {
+            more = {"session_durability": plan.durability, "session_interval": INTERVAL}
+            if plan.replicas == 1:
+                more["stand_alone"] = "true"
+            else:
+                more |= {
                     "ordinal": str(ordinal),
                     "peer_address": f"http://{links.host(ordinal, '{ordinal}')}:{link_port}",
                     "peer_port": str(peer),
@@ -126,11 +140,15 @@ async def _play(plan: Plan, folder: Path, replicas: list[Replica]) -> Result:
     stopped = False
     world = World(book, lambda random: [_door(random, replica) for replica in replicas], lambda: stopped)
     clients = [Client(world, index, Random(f"{plan.seed} client {index}")) for index in range(plan.clients)]
+    if plan.durability == "interval":
+        world.lasting = 10
     evil = nemesis.Nemesis(replicas, folder / "models", world)
-    kinds = [*nemesis.ALWAYS, *(nemesis.MEMBERS if plan.replicas > 1 else ())]
+    always = nemesis.INTERVAL if plan.durability == "interval" else nemesis.ALWAYS
+    kinds = [*always, *(nemesis.MEMBERS if plan.replicas > 1 else ())]
     kinds += ["full"] if all(replica.volume.can_fill for replica in replicas) else []
     faults = nemesis.schedule(Random(f"{plan.seed} nemesis"), plan.seconds, kinds, plan.replicas)
     problems: list[str] = []
+    losses: Losses | None = None
     try:
         async with _members(replicas) as members:
             if members is not None:
@@ -159,10 +177,12 @@ async def _play(plan: Plan, folder: Path, replicas: list[Replica]) -> Result:
         for client in clients:
             for door in client.doors:
                 await door.close()
-        history.write(book.ops, folder / "history.jsonl")
+        if plan.durability == "interval":
+            losses = Losses(tuple(evil.losses), plan.replicas)
+        history.write(book.ops, folder / "history.jsonl", losses)
         log = [*evil.log, *(evil.operator.seen if evil.operator is not None else [])]
         (folder / "nemesis.log").write_text("".join(f"{line}\n" for line in log))
-    return Result(check(book.ops), dict(evil.done), folder, problems, steps)
+    return Result(check(book.ops, losses), dict(evil.done), folder, problems, steps)
 
 
 def _door(random: Random, replica: Replica) -> Door:
