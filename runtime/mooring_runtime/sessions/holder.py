@@ -111,6 +111,22 @@ class Holder:
                 return
         self.seek(step)
 
+    def answers(self, key: Key, call: SessionCall) -> bool:
+        """Whether a step may be answered though no model runs here: it was applied, or its session is elsewhere."""
+        if call.step is None or call.new:
+            return False
+        entry = self.table.get(key)
+        if entry is not None and entry.copy is not None and entry.copy.phase is Phase.HELD:
+            return call.step <= entry.copy.step
+        # One that may begin the session here must not: others might be evicted for it, and then it is refused.
+        return not call.start or not self._here(key)
+
+    def _here(self, key: Key) -> bool:
+        try:
+            return place(key, self.elsewhere.record().size) == self.elsewhere.ordinal
+        except RequestError:
+            return True
+
     def withdraw(self, step: Step) -> bool:
         """Take back a step whose turn has not come, and that is not on its way; whether it was still waiting."""
         return self.table.withdraw(step.key, step) or self._looking.withdraw(step)
