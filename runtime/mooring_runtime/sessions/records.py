@@ -156,6 +156,19 @@ def set_aside(txn: "Writing", databases: Databases, key: Key, why: str) -> None:
     txn.put(prefix + _WHY, reason, db=databases.quarantine)
 
 
+def rewind(txn: "Writing", databases: Databases, key: Key) -> None:
+    """Let the client of a session be told that steps are lost; of one that is not there nothing is to be told."""
+    name = prefix_of(key) + _COPY
+    data = txn.get(name, db=databases.sessions)
+    if data is None:
+        return
+    try:
+        record = decode_copy(name, bytes(data))
+    except Corrupt:  # Its client will be told that.
+        return
+    txn.put(name, encode_copy(name, record._replace(copy=record.copy._replace(rewound=True))), db=databases.sessions)
+
+
 # --- reading
 
 
