@@ -70,15 +70,10 @@ class DataPlane:
         arrived = self.clock()
         watch = None if self.observer is None else self.observer.arrived(name)
         try:
-            model = self._repository.find(name, version)
+            model = self._repository.asked(name, version)
         except RequestError as error:
-            last = self._repository.last(name, version)
-            if last is None:
-                if self.observer is not None and watch is not None:
-                    self.observer.ended(watch, version or "", None, None)
-                reply(self.unread(error))
-                return None
-            model = last
+            self._refuse(error, watch, version or "", reply)
+            return None
         stats = model.stats
         stats.received += 1
         try:
@@ -102,9 +97,7 @@ class DataPlane:
         except RequestError as error:
             stats.rejected[error.cause] += 1
             stats.failures["REJECTED"] += 1
-            if self.observer is not None and watch is not None:
-                self.observer.ended(watch, model.version, None, None)
-            reply(self.unread(error))
+            self._refuse(error, watch, model.version, reply)
             return None
         flight.arrived = arrived
         if watch is not None:
@@ -118,6 +111,12 @@ class DataPlane:
         else:
             flight.submit()  # type: ignore[union-attr]
         return flight
+
+    def _refuse(self, error: RequestError, watch: Watch | None, version: str, reply: Reply) -> None:
+        """Nobody has begun with the request."""
+        if self.observer is not None and watch is not None:
+            self.observer.ended(watch, version, None, None)
+        reply(self.unread(error))
 
     def _stored_of(self, model: Model, away: ModelNotReady) -> ModelMetadata:
         """What a model takes that does not serve now: a step that it has applied before is answered all the same, by

@@ -282,11 +282,17 @@ class Repository:
             raise UnknownModel(f"model '{name}' has no version {version}; it has {_some(entry.versions)}")
         raise ModelNotReady(f"model '{name}' is unavailable: {entry.reason}")
 
-    def last(self, name: str, version: str | None) -> Model | None:
-        """See `Entry.last`, where a name has no version any more and that one is meant."""
+    def asked(self, name: str, version: str | None) -> Model:
+        """`find` for who asks for what a model answers: `Entry.last` is found too, where there is no version."""
         entry = self._entries.get(name)
-        last = None if entry is None or entry.versions else entry.last
-        return last if last is not None and version in (None, last.version) else None
+        if entry is not None:
+            model = entry.default if version is None else entry.versions.get(version)
+            if model is not None:
+                return model
+            last = entry.last
+            if last is not None and not entry.versions and version in (None, last.version):
+                return last
+        return self.find(name, version)
 
     def index(self) -> list[IndexEntry]:
         """Every version of every name, with its state."""
