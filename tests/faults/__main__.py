@@ -34,11 +34,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     end, played = time.monotonic() + options.seconds, 0
     while played < options.rounds if options.rounds else played == 0 or time.monotonic() < end:
         now = seed + played
+        replicas = options.replicas or _replicas(now)
         plan = Plan(
             now,
             min(options.round_seconds, options.seconds),
-            options.replicas or _replicas(now),
+            replicas,
             durability=options.durability or _durability(now),
+            lose=replicas > 1 and (_loses(now) if options.lose is None else options.lose),
         )
         if not _play(plan):
             return 1
@@ -75,6 +77,11 @@ def _durability(seed: int) -> str:
     return "interval" if seed // 2 % 2 else "step"
 
 
+def _loses(seed: int) -> bool:
+    """Every second service loses volumes."""
+    return seed // 4 % 2 == 1
+
+
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m tests.faults", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -85,6 +92,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--round-seconds", type=float, default=25.0, help="seconds of faults in a round (default: 25)")
     parser.add_argument("--replicas", type=int, default=0, help="replicas in each round (default: by the seed)")
     parser.add_argument("--durability", choices=("step", "interval"), help="in each round (default: by the seed)")
+    parser.add_argument("--lose", action=argparse.BooleanOptionalAction, help="volumes, too (default: by the seed)")
     parser.add_argument("--check", type=Path, metavar="FILE", help="only judge this history")
     return parser.parse_args(arguments)
 

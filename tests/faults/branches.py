@@ -14,6 +14,9 @@ branch lives at a time. Proved of every life without a violation:
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
+from mooring_runtime.sessions.keys import Key
+from mooring_runtime.sessions.placement import places
+from tests.faults import ledger
 from tests.faults.history import Loss, Losses, Op
 from tests.faults.lives import Asked, Life, Violation, named, own, sent_before, word_at
 from tests.faults.tree import State, Tree, earliest, grown, replies_by_state, state_of
@@ -180,4 +183,14 @@ def _stands(tree: Tree, earlier: Op, there: State, op: Op, state: State, *, repe
 
 def explaining(losses: Losses, lost: Op, by: Op) -> list[Loss]:
     """What may have undone a step before another request was done."""
-    return [each for each in losses.events if each.begun < by.done and lost.sent < each.ended]
+    homes = at(lost.session, losses.replicas)
+    return [
+        each
+        for each in losses.events
+        if each.begun < by.done and lost.sent < each.ended and (each.kind != "lose" or each.ordinal in homes)
+    ]
+
+
+def at(session: str, replicas: int) -> list[int]:
+    """The ordinals that may have a session, whatever the members are."""
+    return places(Key(ledger.NAME, session), range(1, replicas + 1))

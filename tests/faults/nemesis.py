@@ -23,6 +23,8 @@ INTERVAL = ("kill", "kill", "kill", "kill", "pause", "stop", "swap", "back")
 """In place of them, where it is kills that cost something."""
 MEMBERS = ("resize", "resize", "resize", "cut", "cut")
 """Those of several replicas."""
+ABANDON_SECONDS = 20.0
+"""How long a replica may take to go by the record that gives up the volume which it had."""
 GAP = (0.3, 1.7)
 """Seconds from the begin of one fault to that of the next; so some happen at the same time."""
 FULL_SECONDS = 3.0
@@ -102,6 +104,10 @@ class Nemesis:
                 await self._cut(fault)
             case "swap" | "back":
                 await self._swap(back=fault.kind == "back")
+            case "slow":
+                await self._slow(replica, fault)
+            case "lose":
+                await self._lose(replica, fault.seconds)
             case _:
                 raise AssertionError(fault.kind)
         self.done[fault.kind] += 1
@@ -150,6 +156,28 @@ class Nemesis:
         replica.volume.empty()
         await asyncio.sleep(FULL_LATER)
         self.losses.append(Loss("full", replica.ordinal, begun, self.world.book.tick(), at))
+
+    @staticmethod
+    async def _slow(replica: Replica, fault: Fault) -> None:
+        """Each sync takes 50 to 500 ms."""
+        assert replica.slow is not None
+        replica.slow.write_text(str(50 + 450 * fault.choice // 59))
+        await asyncio.sleep(1.0 + fault.seconds)
+        replica.slow.unlink(missing_ok=True)
+
+    async def _lose(self, replica: Replica, seconds: float) -> None:
+        """Its volume is gone, it comes back with a new one, and after a while a person gives up the old one."""
+        operator = self.operator
+        assert operator is not None
+        async with replica.lock:
+            begun, at = self.world.book.tick(), self.world.book.clock()
+            replica.kill()
+            replica.volume.lose()
+            operator.emptied.add(replica.ordinal)
+            await self._back(replica, 0.1)
+            await asyncio.sleep(seconds)
+            if await operator.abandon(replica.ordinal, ABANDON_SECONDS):
+                self.losses.append(Loss("lose", replica.ordinal, begun, self.world.book.tick(), at))
 
     async def _cut(self, fault: Fault) -> None:
         assert self.links is not None

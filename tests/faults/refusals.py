@@ -2,10 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from mooring_runtime.sessions.keys import Key
-from mooring_runtime.sessions.placement import places
-from tests.faults import ledger
-from tests.faults.branches import explaining
+from tests.faults.branches import at, explaining
 from tests.faults.history import Losses, Op
 from tests.faults.lives import Life, Violation
 
@@ -21,8 +18,8 @@ def may_be_lost(session: str, losses: Losses | None) -> set[str]:
     """What may be told of a session for good: that it went with a volume which it can have been on."""
     if losses is None:
         return set()
-    where = places(Key(ledger.NAME, session), range(1, losses.replicas + 1))
-    lost = any(each.kind == "lose" and each.ordinal in where for each in losses.events)
+    homes = at(session, losses.replicas)
+    lost = any(each.kind == "lose" and each.ordinal in homes for each in losses.events)
     return {"maybe-lost"} if lost else set()
 
 

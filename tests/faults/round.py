@@ -18,6 +18,7 @@ from tests.faults.fleet import Replica
 from tests.faults.history import Book, Losses, Step
 from tests.faults.links import Links
 from tests.faults.membership import Operator
+from tests.support import failing_disk
 
 READ_SECONDS = 30.0
 """How long clients may take to read their sessions when all is mended."""
@@ -40,13 +41,15 @@ class Plan:
     clients: int = 24
     durability: str = "step"
     """Or `interval`: replies go before their commits, and what a kill costs must be told."""
+    lose: bool = False
+    """Volumes of members are lost, too."""
 
     @property
     def again(self) -> str:
         """How it is played again."""
         return (
             f'make soak ARGS="--seed {self.seed} --rounds 1 --round-seconds {self.seconds:g} '
-            f'--replicas {self.replicas} --durability {self.durability}"'
+            f'--replicas {self.replicas} --durability {self.durability} --{"" if self.lose else "no-"}lose"'
         )
 
 
@@ -89,6 +92,7 @@ def _replicas(plan: Plan, folder: Path) -> Iterator[list[Replica]]:
     link_port = ports.pop()
     (folder / "token").write_text(TOKEN)
     small = Random(f"{plan.seed} volumes").random() < 0.75
+    disk = failing_disk.library(folder)
     replicas: list[Replica] = []
     try:
         for ordinal in range(plan.replicas):
@@ -105,8 +109,11 @@ def _replicas(plan: Plan, folder: Path) -> Iterator[list[Replica]]:
                     "peer_token_file": str(folder / "token"),
                 }
             variables = fleet.variables(repository, volume.path, http, grpc, **more)
-            log = folder / f"replica-{ordinal}.log"
-            replicas.append(Replica(ordinal, volume, log, variables, http, grpc, peer, link_port))
+            log, slow = folder / f"replica-{ordinal}.log", None
+            if disk is not None:
+                slow = folder / f"slow-{ordinal}"
+                variables |= {"LD_PRELOAD": str(disk), "SLOW_SYNC": str(slow)}
+            replicas.append(Replica(ordinal, volume, log, variables, http, grpc, peer, link_port, slow))
         yield replicas
     finally:
         for replica in replicas:
@@ -122,6 +129,9 @@ async def _members(replicas: list[Replica]) -> AsyncIterator[tuple[Operator, Lin
         return
     ways = await Links.of(replicas[0].links, [replica.peer for replica in replicas])
     operator = Operator([replica.peer for replica in replicas], TOKEN, Record(1, len(replicas)))
+    for replica in replicas:
+        await replica.ready()
+    await operator.name()
     going = asyncio.create_task(operator.run())
     try:
         yield operator, ways
@@ -146,6 +156,8 @@ async def _play(plan: Plan, folder: Path, replicas: list[Replica]) -> Result:
     always = nemesis.INTERVAL if plan.durability == "interval" else nemesis.ALWAYS
     kinds = [*always, *(nemesis.MEMBERS if plan.replicas > 1 else ())]
     kinds += ["full"] if all(replica.volume.can_fill for replica in replicas) else []
+    kinds += ["slow"] if all(replica.slow is not None for replica in replicas) else []
+    kinds += ["lose"] if plan.lose else []
     faults = nemesis.schedule(Random(f"{plan.seed} nemesis"), plan.seconds, kinds, plan.replicas)
     problems: list[str] = []
     losses: Losses | None = None
@@ -177,8 +189,10 @@ async def _play(plan: Plan, folder: Path, replicas: list[Replica]) -> Result:
         for client in clients:
             for door in client.doors:
                 await door.close()
-        if plan.durability == "interval":
-            losses = Losses(tuple(evil.losses), plan.replicas)
+        lazy = plan.durability == "interval"
+        events = tuple(each for each in evil.losses if lazy or each.kind == "lose")
+        if lazy or events:
+            losses = Losses(events, plan.replicas, lazy)
         history.write(book.ops, folder / "history.jsonl", losses)
         log = [*evil.log, *(evil.operator.seen if evil.operator is not None else [])]
         (folder / "nemesis.log").write_text("".join(f"{line}\n" for line in log))

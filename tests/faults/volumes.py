@@ -1,6 +1,7 @@
 """The volume of a replica: a directory, or a small file system of its own that can be filled up."""
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -25,6 +26,10 @@ class Volume:
 
     def empty(self) -> None:
         """Give the room back."""
+
+    def lose(self) -> None:
+        """Take away what sessions are on it, as a new volume in its place does."""
+        shutil.rmtree(self.path / "sessions", ignore_errors=True)
 
     def remove(self) -> None:
         """The run is over; what is in it stays for who looks for the reason of a failure."""
