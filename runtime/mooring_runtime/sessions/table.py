@@ -43,7 +43,7 @@ class Table:
         self.stats = SessionStats() if stats is None else stats
         self.watch: Changed | None = None
         """Told, once it is so in memory. Not of mere steps, which are many."""
-        self.quarantined = store.quarantined()
+        self.quarantined: dict[Key, str] = {}
         """Sessions that are not served, and why."""
         self.warm_bytes = 0
         self.counts: Counter[tuple[str, str]] = Counter()
@@ -78,6 +78,8 @@ class Table:
                 self._count(key, copy, 1)
                 if copy.phase is Phase.HELD:
                     (self.idle if copy.end is None else self.ended)[key] = entry
+        # After the copies: what is found torn among them is here, or its id would be created anew with an empty state.
+        self.quarantined = self.store.quarantined()
         self._frozen.grown(len(self._entries))
 
     # --- looking

@@ -152,3 +152,15 @@ async def test_on_disk_nothing_of_it_is_left(tmp_path: Path, settled: bool) -> N
     with opened(tmp_path) as store:
         assert store.quarantined() == {}
         assert dict(store.copies()) == ({} if settled else {key(): Copy(Phase.MOVED, 0, rewound=True)})
+
+
+async def test_what_is_found_torn_at_the_start_is_known_to_be_there(tmp_path: Path) -> None:
+    """Else its id would be unknown here, and created anew with an empty state."""
+    with opened(tmp_path) as store:
+        await Commits(store).commit(change(3), change(4, 2))
+        with store._environment.begin(write=True, db=store._databases.sessions) as txn:
+            txn.put(prefix_of(key()) + b"c", b"torn")
+    with opened(tmp_path) as store:
+        table = Table(store, 2**20)
+        assert list(table.quarantined) == [key()]
+        assert [entry.key for entry in table] == [key(2)]
