@@ -23,6 +23,8 @@ INTERVAL = ("kill", "kill", "kill", "kill", "pause", "stop", "swap", "back")
 """In place of them, where it is kills that cost something."""
 MEMBERS = ("resize", "resize", "resize", "cut", "cut")
 """Those of several replicas."""
+AHEAD_SECONDS = 2.0
+"""How long a kill waits for a step that it would cost; while another fault lasts there may be none."""
 ABANDON_SECONDS = 20.0
 """How long a replica may take to go by the record that gives up the volume which it had."""
 GAP = (0.3, 1.7)
@@ -76,6 +78,8 @@ class Nemesis:
     done: Counter[str] = field(default_factory=Counter)
     losses: list[Loss] = field(default_factory=list)
     """What may have cost steps whose replies went before their commits."""
+    lazy: bool = False
+    """Replies go before their commits, and kills come when one has."""
 
     async def run(self, faults: Sequence[Fault]) -> None:
         """Everything in its time; returns when all is mended."""
@@ -90,6 +94,8 @@ class Nemesis:
         self.log.append(f"tick {self.world.book.tick()}: {fault}")
         match fault.kind:
             case "kill":
+                if self.lazy:
+                    await self._answered_ahead()
                 await self.kill(replica, fault.seconds)
             case "stop":
                 await self._stop(replica, fault.seconds)
@@ -112,6 +118,17 @@ class Nemesis:
                 raise AssertionError(fault.kind)
         self.done[fault.kind] += 1
         self.log.append(f"tick {self.world.book.tick()}: mended {fault}")
+
+    async def _answered_ahead(self) -> None:
+        """Wait for a step that was answered and is not on disk, so that a kill costs something on any machine."""
+        loop, ops = asyncio.get_running_loop(), self.world.book.ops
+        until, looked = loop.time() + AHEAD_SECONDS, len(ops)
+        while loop.time() < until:
+            seen = [op.answer.seen for op in ops[looked:] if op.answer.seen is not None]
+            if any(each.durable is not None and each.durable < each.step for each in seen):
+                return
+            looked = len(ops)
+            await asyncio.sleep(0.001)
 
     async def kill(self, replica: Replica, seconds: float) -> None:
         """Kill -9, and back after a while."""

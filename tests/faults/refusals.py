@@ -118,8 +118,7 @@ class _Lost:
         match op.answer.cause:
             case "rewound":
                 since, self._told = self._told or min(each.sent for each in self._ops), op.sent
-                # Commits that fail cast doubt on every session, and their clients are told after the next start.
-                return "" if any(each.kind == "full" or each.ended > since for each in events) else "rewound"
+                return "" if any(each.ended > since for each in events) else "rewound"
             case "volume-replaced":
                 return "" if any(op.sent < each.ended for each in lost) else "forgotten"
             case "maybe-lost":

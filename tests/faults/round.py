@@ -26,7 +26,7 @@ SETTLE_SECONDS = 20.0
 """How long replicas may take to hand over what is to move, when all is mended."""
 TOKEN = "only-for-these-tests"
 SHARED = ("777", "shared by two")
-INTERVAL = "300ms"
+INTERVAL = "600ms"
 """Much longer than a step takes, so that nearly every kill costs some."""
 
 
@@ -152,7 +152,7 @@ async def _play(plan: Plan, folder: Path, replicas: list[Replica]) -> Result:
     clients = [Client(world, index, Random(f"{plan.seed} client {index}")) for index in range(plan.clients)]
     if plan.durability == "interval":
         world.lasting = 10
-    evil = nemesis.Nemesis(replicas, folder / "models", world)
+    evil = nemesis.Nemesis(replicas, folder / "models", world, lazy=plan.durability == "interval")
     always = nemesis.INTERVAL if plan.durability == "interval" else nemesis.ALWAYS
     kinds = [*always, *(nemesis.MEMBERS if plan.replicas > 1 else ())]
     kinds += ["full"] if all(replica.volume.can_fill for replica in replicas) else []
