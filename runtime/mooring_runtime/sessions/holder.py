@@ -84,6 +84,8 @@ class Holder:
         self._lanes = self._looking.lanes
         self.seek = self._looking.seek
         """Find out who holds the session of a step, behind those that are being looked for already."""
+        self.seek_again = self._looking.seek_again
+        """The same of one whose turn has come in vain."""
 
     @property
     def hook(self) -> Hook | None:
@@ -174,7 +176,7 @@ class Holder:
                 self.room.for_one()
             return verdict, 0
         record = self.elsewhere.record()
-        if copy is not None and copy.phase is Phase.MOVING:
+        if (copy is not None and copy.phase is Phase.MOVING) or self._looking.overtakes(step):
             return None
         if step.proved != record.epoch and not self._at_home(step.key, record):
             return None
