@@ -218,3 +218,25 @@ def test_absent_is_said_under_the_same_epoch_only_and_after_a_commit() -> None:
         site.end()
 
     clock.run(work())
+
+
+def test_nothing_is_said_under_a_record_that_had_no_room_on_the_disk() -> None:
+    """The question came while the record was on its way there; a crash would bring the record before it back."""
+
+    async def work() -> None:
+        site = Site(2)
+        site.start(Record(1, 2), 0)
+        one = site[0]
+        one.store.hold()
+        adopting = asyncio.ensure_future(one.membership.adopt(Record(2, 2, (1,))))
+        await asyncio.sleep(0.1)
+        asking = asyncio.ensure_future(one.receiver.answer(Envelope(2, 1, 0), Ask((Key("m", "a"),))))
+        await asyncio.sleep(0.1)
+        one.store.fail()
+        one.store.release()
+        for asked in (asking, adopting):
+            with pytest.raises(SessionUnavailable, match="cannot be written"):
+                await asked
+        site.end()
+
+    clock.run(work())
