@@ -218,6 +218,8 @@ def wrong_number() -> list[Op]:
 def test_one_change_in_a_good_history_is_found(changed: Callable[[], list[Op]], kind: str) -> None:
     assert check(Good().ops).violations == []
     assert kind in kinds(check(changed()))
+    assert check(Good().ops, Losses()).violations == []
+    assert check(changed(), Losses()).violations, "it may not be, either, where steps may be lost and nothing happened"
 
 
 def test_what_was_sent_later_may_not_stand_earlier() -> None:
