@@ -23,6 +23,10 @@ INTERVAL = ("kill", "kill", "kill", "kill", "pause", "stop", "swap", "back")
 """In place of them, where it is kills that cost something."""
 MEMBERS = ("resize", "resize", "resize", "cut", "cut")
 """Those of several replicas."""
+START_SECONDS = 1.5
+"""That a server takes to start; where it takes longer, all that follows comes later, or it would hardly ever serve."""
+MOST_LATE = 20.0
+"""Seconds of a round, at most, that are added so."""
 AHEAD_SECONDS = 2.0
 """How long a kill waits for a step that it would cost; while another fault lasts there may be none."""
 ABANDON_SECONDS = 20.0
@@ -78,16 +82,26 @@ class Nemesis:
     done: Counter[str] = field(default_factory=Counter)
     losses: list[Loss] = field(default_factory=list)
     """What may have cost steps whose replies went before their commits."""
+    _began: float = 0.0
+    late: float = 0.0
+    """Seconds that everything comes later, for servers have been slow to start."""
     lazy: bool = False
     """Replies go before their commits, and kills come when one has."""
 
     async def run(self, faults: Sequence[Fault]) -> None:
         """Everything in its time; returns when all is mended."""
         async with asyncio.TaskGroup() as group:
-            began = asyncio.get_running_loop().time()
+            self._began = asyncio.get_running_loop().time()
             for fault in faults:
-                await asyncio.sleep(began + fault.at - asyncio.get_running_loop().time())
+                await self.reach(fault.at)
                 group.create_task(self._do(fault))
+
+    async def reach(self, seconds: float) -> None:
+        """Wait until so much of the run is over."""
+        loop, left = asyncio.get_running_loop(), 0.01
+        while left > 0:
+            left = self._began + seconds + min(self.late, MOST_LATE) - loop.time()
+            await asyncio.sleep(min(max(left, 0.0), 0.1))
 
     async def _do(self, fault: Fault) -> None:
         replica = self.replicas[fault.ordinal]
@@ -149,9 +163,10 @@ class Nemesis:
         if self.links is not None:
             await self.links.alive(replica.ordinal, alive=False)
         await asyncio.sleep(seconds)
-        started = self.world.book.tick()
+        started, at = self.world.book.tick(), asyncio.get_running_loop().time()
         replica.start()
         await replica.ready()
+        self.late += max(0.0, asyncio.get_running_loop().time() - at - START_SECONDS)
         if self.links is not None:  # Before it listens nobody may be let in on its behalf.
             await self.links.alive(replica.ordinal, alive=True)
         return started

@@ -174,7 +174,7 @@ async def _play(plan: Plan, folder: Path, replicas: list[Replica]) -> Result:
                 for client in clients:
                     group.create_task(_way(client))
                 await evil.run(faults)
-                await asyncio.sleep(max(0.0, began + plan.seconds - time.monotonic()))
+                await evil.reach(plan.seconds)
                 stopped = True
             steps = sum(op.answer.outcome == "ok" for op in book.ops) / (time.monotonic() - began)
             # What is only in memory is no longer there when the sessions are read.

@@ -8,7 +8,7 @@ import pytest
 from tests.faults import nemesis
 from tests.faults.round import Plan, run
 
-pytestmark = pytest.mark.timeout(90)
+pytestmark = pytest.mark.timeout(180)
 
 SECONDS = 24
 SEED = int.from_bytes(os.urandom(3))
