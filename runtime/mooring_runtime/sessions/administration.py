@@ -245,10 +245,10 @@ class SessionAdministration:
         """Delete what was set aside of a session here. Raises NotHere where nothing was, SessionUnavailable,
         SessionRefused.
         """
-        settled = self._holder.elsewhere.record().settled
+        record = self._holder.elsewhere.record()
         if not self.torn(key):
             raise NotHere(key.session)
-        return {"model": key.model, "id": key.session, "dropped": await drop(self._table, key, settled=settled)}
+        return {"model": key.model, "id": key.session, "dropped": await drop(self._table, key, record)}
 
     async def reset(self, key: Key) -> dict[str, Any]:
         """Begin a new life of a session that is here. Raises as `Holder.reset`."""

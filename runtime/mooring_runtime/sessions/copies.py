@@ -69,7 +69,7 @@ class Copy(NamedTuple):
     rewound: bool = False
     """The store that it was moving to is lost, and with it perhaps steps that were acknowledged there: the next step
     is told so instead of being applied, once, and the commit of that clears this. Of `moved`: something was set aside
-    here, and dropped; an older copy that is handed over, or goes on elsewhere, lacks what that had."""
+    here, and dropped under the epoch `since`; copies that are older may lack what that had."""
 
     @property
     def live(self) -> bool:

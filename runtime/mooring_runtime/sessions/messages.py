@@ -70,6 +70,8 @@ class Take(NamedTuple):
 
     sessions: tuple[Packed, ...]
     """As each stands on its owner's disk: its `since` is the epoch under which the sender got it."""
+    proved: tuple[int, ...] = ()
+    """The epochs under which all others have said that they have nothing newer of them; 0: nobody was asked."""
 
 
 class Presence(enum.Enum):
@@ -90,7 +92,8 @@ class Word(enum.Enum):
     REFUSED = "refused"
     """I am not the place for it: keep it."""
     DROPPED = "dropped"
-    """As REFUSED; and what was here was set aside, and dropped by a person. It may have been newer: tell the client."""
+    """What was here was set aside, and dropped by a person: it may have been newer, or have been handed on. Ask all
+    that may have it, and send it again with what they say."""
     STALE = "stale"
     """You go by an older record than I."""
     LATER = "later"
@@ -170,7 +173,7 @@ def encode(message: Message) -> bytes:
     if isinstance(message, Offer):
         return orjson.dumps(message._asdict())
     files = [pack(*each) for each in message.sessions]
-    return frame({"sizes": [len(file) for file in files]}, files)
+    return frame({"sizes": [len(file) for file in files], "proved": message.proved}, files)
 
 
 def decode(path: str, body: bytes) -> Message:
@@ -180,7 +183,7 @@ def decode(path: str, body: bytes) -> Message:
             return Introduce(record.parse(body))
         if path == PATHS[Ask]:
             document = orjson.loads(body)
-            return Ask(tuple(Key(model, session) for model, session in document["keys"]), tuple(document["since"]))
+            return Ask(tuple(Key(model, session) for model, session in document["keys"]), tuple(document.get("since", ())))
         if path == PATHS[Offer]:
             return Offer(**orjson.loads(body))
         head, rest = unframe(body)
@@ -188,7 +191,7 @@ def decode(path: str, body: bytes) -> Message:
         for size in head["sizes"]:
             sessions.append(unpack(bytes(rest[start : start + size])))
             start += size
-        return Take(tuple(sessions))
+        return Take(tuple(sessions), tuple(head.get("proved", ())))
     except (Corrupt, KeyError, TypeError, struct.error, orjson.JSONDecodeError) as error:
         raise ValueError(f"cannot read a message to {path}: {type(error).__name__}: {error}") from None
 

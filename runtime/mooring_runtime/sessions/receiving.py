@@ -10,7 +10,6 @@ from mooring_runtime.errors.codes import GrpcCode
 from mooring_runtime.metrics.sessions import SessionStats
 from mooring_runtime.sessions.copies import Copy, Kept, Phase
 from mooring_runtime.sessions.encoding import Packed
-from mooring_runtime.sessions.handoff import Point, Reached
 from mooring_runtime.sessions.keys import Key
 from mooring_runtime.sessions.membership import Membership
 from mooring_runtime.sessions.messages import (
@@ -32,6 +31,7 @@ from mooring_runtime.sessions.messages import (
     Word,
 )
 from mooring_runtime.sessions.placement import place
+from mooring_runtime.sessions.points import Point, Reached
 from mooring_runtime.sessions.table import Table
 
 log = logging.getLogger(__name__)
@@ -56,15 +56,22 @@ def verdict(here: Copy | None, offered: Copy, theirs: int, mine: int, *, home: b
     `here` is the copy that is on disk; `theirs` and `mine` are the epochs of the sender and the receiver, of which the
     sender's is never the later one; `home`: this is the session's place under the receiver's record.
     """
-    if here is not None and here.since > offered.since:
+    if here is not None and here.since > offered.since and not is_mark(here):
         return Word.TAKEN  # It came here after the sender got it, so this is a repeat.
     if theirs < mine:
         return Word.STALE
+    if here is not None and here.since > offered.since:
+        return Word.DROPPED  # Perhaps it came here too: nobody knows any more.
     if not home:
         return Word.REFUSED
     if here is not None and here.phase is Phase.HELD:
         return Word.BROKEN
     return None
+
+
+def is_mark(copy: Copy) -> bool:
+    """Whether this is what `dropping` leaves."""
+    return copy.phase is Phase.MOVED and copy.rewound
 
 
 class Receiver:
@@ -118,7 +125,9 @@ class Receiver:
     async def _body(self, envelope: Envelope, message: Ask | Offer | Take) -> Body:
         membership = self._membership
         if isinstance(message, Take):
-            return Verdicts(tuple(await asyncio.gather(*[self._hand(envelope, each) for each in message.sessions])))
+            proved = message.proved or [0] * len(message.sessions)
+            handing = [self._hand(envelope, each, under) for each, under in zip(message.sessions, proved, strict=True)]
+            return Verdicts(tuple(await asyncio.gather(*handing)))
         if envelope.epoch != membership.epoch:
             return Stale()
         if isinstance(message, Ask):
@@ -145,17 +154,20 @@ class Receiver:
             return Presence.ABSENT
         return Presence.MOVING if copy.phase is Phase.MOVING else Presence.HERE
 
-    async def _hand(self, envelope: Envelope, handed: Packed) -> Verdict:
+    async def _hand(self, envelope: Envelope, handed: Packed, proved: int) -> Verdict:
         try:
-            found = await self._take(envelope, handed)
+            found = await self._take(envelope, handed, proved)
         except RequestError as error:  # A full disk, a copy that cannot be read: the sender keeps the session.
             found = Verdict(Word.LATER, str(error))
         self.reached(Point.ANSWERED, handed.key)
         self._stats.handoffs["in", found.word.value] += 1
         return found
 
-    async def _take(self, envelope: Envelope, handed: Packed) -> Verdict:
-        """Point 4. The session may be stepped here as soon as the commit is on disk, and only then is `taken` said."""
+    async def _take(self, envelope: Envelope, handed: Packed, proved: int) -> Verdict:
+        """Point 4. The session may be stepped here as soon as the commit is on disk, and only then is `taken` said.
+
+        `proved`: the epoch under which nobody else has anything newer, see `Take`.
+        """
         key, (copy, state, replies), idle = handed
         known = self._table.get(key)
         if known is not None and known.copy is not None and key not in self._table.quarantined:
@@ -166,16 +178,18 @@ class Receiver:
         async with self._table.turn(key) as entry:
             record = self._membership.record()
             home = place(key, record.size) == self._membership.ordinal
-            word = verdict(entry.copy, copy, envelope.epoch, record.epoch, home=home)
+            here, dropped = entry.copy, entry.copy is not None and is_mark(entry.copy)
+            if dropped and proved == record.epoch:
+                here = None  # Nobody has what may have come here.
+            word = verdict(here, copy, envelope.epoch, record.epoch, home=home)
             if word is Word.BROKEN:
                 log.error(
                     "ordinal %s hands over session '%s' of model '%s', there since epoch %d, and one from epoch %d is "
                     "held here: neither is touched",
                     *(envelope.sender, key.session, key.model, copy.since, entry.copy.since if entry.copy else 0),
                 )
-            dropped = entry.copy is not None and entry.copy.phase is Phase.MOVED and entry.copy.rewound
             if word is not None:
-                return Verdict(Word.DROPPED if dropped and word is Word.REFUSED else word)
+                return Verdict(word)
             if copy.end is None and copy.fingerprint:
                 cause = self._readable(key.model, copy.version, copy.fingerprint)
                 if cause is not None:

@@ -51,7 +51,7 @@ def test_a_shrink_settles_when_what_is_torn_was_dropped(caplog: pytest.LogCaptur
         report = await site[1].membership.report()
         assert (report.clean, report.foreign, report.quarantined) == (False, 1, 1)
         with caplog.at_level(logging.WARNING):
-            assert await drop(site[1].table, torn, settled=False) == "checksum"
+            assert await drop(site[1].table, torn, site[1].membership.record()) == "checksum"
         assert f"session '{name}' of model 'm' that was set aside was dropped: checksum" in caplog.text
         report = await site[1].membership.report()
         assert (report.clean, report.foreign, report.quarantined) == (True, 0, 0)
@@ -77,12 +77,12 @@ def test_under_a_settled_record_nothing_stays() -> None:
         site.start(Record(1, 1))
         tear(site[0], "a")
         await find_torn(site[0], torn)
-        await drop(site[0].table, torn, settled=True)
+        await drop(site[0].table, torn, Record(1, 1))
         assert (site[0].phase("a"), site[0].table.get(torn), len(site[0].table.idle)) == ("none", None, 0)
         async with site[0].table.turn(torn) as entry:
             assert entry.copy is None
         with pytest.raises(KeyError):
-            await drop(site[0].table, torn, settled=True)
+            await drop(site[0].table, torn, Record(1, 1))
         site.end()
 
     clock.run(work())
@@ -97,7 +97,7 @@ def test_what_cannot_be_dropped_stays_set_aside() -> None:
         await find_torn(site[0], torn)
         site[0].store.fail(StoreFull("no room"))
         with pytest.raises(SessionRefused):
-            await drop(site[0].table, torn, settled=True)
+            await drop(site[0].table, torn, Record(1, 1))
         await find_torn(site[0], torn)
         assert site[0].disk.quarantined == {torn: "checksum"}
         site.end()
@@ -123,7 +123,7 @@ def test_the_client_of_an_older_copy_is_told(thaws: bool) -> None:
         assert site[0].stats.handoffs["out", "later"] >= 1
         if thaws:  # Its place is at ordinal 0 again: ordinal 1 refuses what it does not have.
             await site.adopt(Record(3, 1, (1, 2)))
-        await drop(site[1].table, torn, settled=False)
+        await drop(site[1].table, torn, site[1].membership.record())
         await asyncio.sleep(5)
         assert site.phases(name) == (["held", "moved"] if thaws else ["moved", "held"])
         found = site[0 if thaws else 1]
@@ -131,6 +131,34 @@ def test_the_client_of_an_older_copy_is_told(thaws: bool) -> None:
         assert copy is not None
         assert entry is not None
         assert (copy.step, copy.rewound, entry.rewound) == (3, True, True)
+        site.end()
+
+    clock.run(work())
+
+
+def test_what_was_handed_on_before_it_was_torn_is_not_brought_back() -> None:
+    """All that ordinal 1 knew of the session was that it had gone on to ordinal 2; ordinal 0 had heard of neither."""
+
+    async def work() -> None:
+        site = Site(3)
+        name = site.named(2, 1, (3, 2))
+        record = Record(3, 2, (1, 3))
+        torn = Key("m", name)
+        site[0].keep(name, Phase.MOVING, since=1, to=1)
+        site[1].disk.quarantined[torn] = "its copy is torn"
+        site[2].keep(name, since=2, step=9)
+        site[1].unreadable = "not now"  # So that ordinal 2 keeps it for now.
+        site.start(record)
+        await asyncio.sleep(1)
+        await drop(site[1].table, torn, record)
+        await asyncio.sleep(5)
+        assert site.phases(name) == ["moved", "moved", "held"]
+        site[1].unreadable = ""
+        await asyncio.sleep(5)
+        assert site.phases(name) == ["moved", "held", "moved"]
+        copy = site[1].copy(name)
+        assert copy is not None
+        assert copy.step == 9
         site.end()
 
     clock.run(work())
@@ -147,11 +175,11 @@ async def test_on_disk_nothing_of_it_is_left(tmp_path: Path, settled: bool) -> N
             async with table.turn(key()):
                 raise AssertionError("a torn session has a turn")
         assert list(store.quarantined()) == [key()]
-        await drop(table, key(), settled=settled)
+        await drop(table, key(), Record(5, 1, () if settled else (2,)))
         assert store.quarantined() == {}
     with opened(tmp_path) as store:
         assert store.quarantined() == {}
-        assert dict(store.copies()) == ({} if settled else {key(): Copy(Phase.MOVED, 0, rewound=True)})
+        assert dict(store.copies()) == ({} if settled else {key(): Copy(Phase.MOVED, 5, rewound=True)})
 
 
 async def test_what_is_found_torn_at_the_start_is_known_to_be_there(tmp_path: Path) -> None:

@@ -31,9 +31,9 @@ def install(folder: Path, ordinal: str) -> None:
         side.reached = property(lambda self: reached, lambda self, value: None)  # type: ignore[assignment]
     hand = Receiver._hand
 
-    async def got(self: Receiver, envelope: Envelope, handed: Packed) -> Verdict:
+    async def got(self: Receiver, envelope: Envelope, handed: Packed, proved: int) -> Verdict:
         reached(Point.SENT, handed.key)
-        return await hand(self, envelope, handed)
+        return await hand(self, envelope, handed, proved)
 
     Receiver._hand = got  # type: ignore[method-assign]
 
