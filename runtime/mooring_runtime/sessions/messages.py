@@ -183,7 +183,9 @@ def decode(path: str, body: bytes) -> Message:
             return Introduce(record.parse(body))
         if path == PATHS[Ask]:
             document = orjson.loads(body)
-            return Ask(tuple(Key(model, session) for model, session in document["keys"]), tuple(document.get("since", ())))
+            return Ask(
+                tuple(Key(model, session) for model, session in document["keys"]), tuple(document.get("since", ()))
+            )
         if path == PATHS[Offer]:
             return Offer(**orjson.loads(body))
         head, rest = unframe(body)
