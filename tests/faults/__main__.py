@@ -27,14 +27,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Play rounds until the time is over, or one fails; return the exit status."""
     options = _options(arguments)
     if options.check is not None:
-        verdict = check(history.read(options.check))
+        verdict = check(*history.read(options.check))
         sys.stdout.write(f"{verdict}\n")
         return 1 if verdict.violations else 0
     seed = options.seed if options.seed is not None else int.from_bytes(os.urandom(3))
     end, played = time.monotonic() + options.seconds, 0
     while played < options.rounds if options.rounds else played == 0 or time.monotonic() < end:
+        now = seed + played
+        replicas = options.replicas or _replicas(now)
         plan = Plan(
-            seed + played, min(options.round_seconds, options.seconds), _replicas(options.replicas, seed + played)
+            now,
+            min(options.round_seconds, options.seconds),
+            replicas,
+            durability=options.durability or _durability(now),
+            lose=replicas > 1 and (_loses(now) if options.lose is None else options.lose),
         )
         if not _play(plan):
             return 1
@@ -44,8 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _play(plan: Plan) -> bool:
-    again = f"--seed {plan.seed} --rounds 1 --round-seconds {plan.seconds:g} --replicas {plan.replicas}"
-    sys.stdout.write(f'seed {plan.seed}, replicas: {plan.replicas}; again: make soak ARGS="{again}"\n')
+    sys.stdout.write(f"seed {plan.seed}, replicas: {plan.replicas}, {plan.durability}; again: {plan.again}\n")
     sys.stdout.flush()
     folder = clean(FOLDER / str(plan.seed))
     result: Result | None = None
@@ -62,9 +67,19 @@ def _play(plan: Plan) -> bool:
     return True
 
 
-def _replicas(asked: int, seed: int) -> int:
+def _replicas(seed: int) -> int:
     """Servers that stand alone and services of three take turns."""
-    return asked or (1 if seed % 2 else 3)
+    return 1 if seed % 2 else 3
+
+
+def _durability(seed: int) -> str:
+    """Every second of each has steps whose replies go before their commits."""
+    return "interval" if seed // 2 % 2 else "step"
+
+
+def _loses(seed: int) -> bool:
+    """Every second service loses volumes."""
+    return seed // 4 % 2 == 1
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -76,6 +91,8 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=0, help="so many rounds, however long they take")
     parser.add_argument("--round-seconds", type=float, default=25.0, help="seconds of faults in a round (default: 25)")
     parser.add_argument("--replicas", type=int, default=0, help="replicas in each round (default: by the seed)")
+    parser.add_argument("--durability", choices=("step", "interval"), help="in each round (default: by the seed)")
+    parser.add_argument("--lose", action=argparse.BooleanOptionalAction, help="volumes, too (default: by the seed)")
     parser.add_argument("--check", type=Path, metavar="FILE", help="only judge this history")
     return parser.parse_args(arguments)
 

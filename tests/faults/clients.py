@@ -18,7 +18,10 @@ PATIENCE = (0.01, *(0.3, 1.0, 5.0) * 3)
 """Seconds that a client waits for an answer; it chooses anew each time. The shortest is about what a step takes: some
 are applied, and nobody is there to hear of it.
 """
-FINAL = {"ended", "exists", "restarted", "gap", "mismatch", "unknown", "bad-session", "bad-step", "reserved-id"}
+FINAL = {
+    *("ended", "exists", "restarted", "gap", "mismatch", "unknown", "maybe-lost"),
+    *("bad-session", "bad-step", "reserved-id"),
+}
 """Refusals that do not become better by asking again."""
 
 
@@ -34,6 +37,8 @@ class World:
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     faultless: bool = False
     """All faults are mended: what is asked now is the last reading."""
+    lasting: int = 1
+    """So many times as long as usual do sessions last: where they come and go, they are on disk sooner."""
     crowded: int = 0
     """So many volumes are full: the time of those who want more of them."""
 
@@ -66,7 +71,7 @@ class Client:
         last = self.world.faultless
         door = door or self.random.choice(self.doors)
         answer = await door.ask(step, PATIENCE[-1] if last else self.random.choice(PATIENCE))
-        book.ops.append(Op(self.name, step, answer, sent, book.tick(), last))
+        book.ops.append(Op(self.name, step, answer, sent, book.tick(), last, book.clock()))
         return answer
 
     async def insist(self, step: Step, door: Door | None = None) -> Answer:
@@ -95,19 +100,23 @@ class Client:
     async def numbered(self) -> None:
         """Numbered steps, each repeated until it is answered; sometimes asks what it should not."""
         while not self.world.stopped():
-            session, length = self.another(), self.random.randint(5, 120)
+            session, length = self.another(), self.random.randint(5, 120) * self.world.lasting
             number, done = 0, list[Step]()
             while number < length and not self.world.stopped():
                 number += 1
-                end = number == length and self.random.random() < 0.7
-                step = Step(session, self.world.book.word(), number, start=number == 1, end=end)
+                if number > len(done):
+                    end = number == length and self.random.random() < 0.7
+                    done.append(Step(session, self.world.book.word(), number, start=number == 1, end=end))
+                step = done[number - 1]
                 answer = await self.insist(step)
+                if answer.expected is not None and answer.cause == "gap":
+                    number = answer.expected - 1  # Steps were lost, and this client has them still.
+                    continue
                 if answer.outcome not in ("ok", "applied"):
                     if number > 1 or answer.outcome == "unknown":
                         self.sessions[session] = step
                     break
                 self._note(step)
-                done.append(step)
                 if self.random.random() < 0.05:
                     await self._mischief(done)
 
@@ -120,15 +129,23 @@ class Client:
     async def pipelined(self) -> None:
         """Numbered steps, up to three of them on their way at the same time; the later ones may be told of a gap."""
         lines = [self.doors, *(self.world.doors(self.random) for _ in range(2))]
-        session, number = self.another(), 0
+        session, number, made = self.another(), 0, list[Step]()
         try:
             while not self.world.stopped():
-                numbers = range(number + 1, number + 4)
-                batch = [Step(session, self.world.book.word(), each, start=each == 1) for each in numbers]
+                for each in range(len(made) + 1, number + 4):
+                    made.append(Step(session, self.world.book.word(), each, start=each == 1))
+                batch = made[number : number + 3]
                 asked = [
-                    self._through_gaps(step, self.random.choice(line)) for step, line in zip(batch, lines, strict=True)
+                    self._through_gaps(step, self.random.choice(line), number + 1)
+                    for step, line in zip(batch, lines, strict=True)
                 ]
-                for step, answer in zip(batch, await asyncio.gather(*asked), strict=True):
+                answers = await asyncio.gather(*asked)
+                back = [each.expected for each in answers if each.expected is not None and each.cause == "gap"]
+                if back:  # Steps of an earlier batch were lost.
+                    number = min(min(back) - 1, number)
+                    self.sessions[session] = made[number]
+                    continue
+                for step, answer in zip(batch, answers, strict=True):
                     if answer.outcome not in ("ok", "applied"):
                         self.sessions[session] = step
                         return
@@ -138,10 +155,12 @@ class Client:
             for door in (*lines[1], *lines[2]):
                 await door.close()
 
-    async def _through_gaps(self, step: Step, door: Door) -> Answer:
+    async def _through_gaps(self, step: Step, door: Door, first: int) -> Answer:
+        """One that has overtaken those before it in its batch, which begins at `first`, is sent again."""
         while True:
             answer = await self.insist(step, door)
-            early = answer.cause == "gap" or (answer.cause == "unknown" and not step.start)
+            early = answer.cause == "gap" and (answer.expected or 0) >= first
+            early = early or (answer.cause in ("unknown", "maybe-lost") and first == 1 and not step.start)
             if not early or (self.world.stopped() and not self.world.faultless):
                 return answer
             await self.world.sleep(0.01)
@@ -156,7 +175,7 @@ class Client:
                     return
                 await self.rest()
             dark = 0
-            for at in range(length := self.random.randint(3, 60)):
+            for at in range(length := self.random.randint(3, 60) * self.world.lasting):
                 if self.world.stopped() or dark == DARK:
                     break
                 end = at == length - 1 and self.random.random() < 0.5
@@ -191,10 +210,12 @@ class Client:
             session, life = answer.seen.session, answer.seen.life
             self._note(Step(session, 0))
             dark = 0
-            for _ in range(self.random.randint(3, 80)):
+            for _ in range(self.random.randint(3, 80) * self.world.lasting):
                 if self.world.stopped() or dark == DARK:
                     break
                 answer = await self._once(Step(session, self.world.book.word(), life=life))
+                if answer.cause in FINAL:
+                    break
                 dark = dark + 1 if answer.outcome == "unknown" else 0
 
     async def shared(self, session: str) -> None:
@@ -202,6 +223,8 @@ class Client:
         dark = 0
         while not self.world.stopped() and dark < DARK // 2:
             answer = await self._once(Step(session, self.world.book.word()))
+            if answer.cause in FINAL:
+                break
             dark = dark + 1 if answer.outcome == "unknown" else 0
 
     async def hoard(self) -> None:
@@ -241,6 +264,8 @@ class Client:
                 answer = await self.insist(step)
                 if answer.outcome in ("ok", "applied") and not step.end:
                     await self.insist(Step(session, word, step.number + 1))
+                elif answer.cause in ("gap", "mismatch"):  # What was lost is not sent again: here it is to be seen.
+                    await self.insist(Step(session, word, answer.expected))
 
     async def _read_plain(self, step: Step) -> None:
         answer = await self._once(step)

@@ -158,6 +158,7 @@ _HEADERS = {
     "sequence_end": "X-Mooring-Session-End",
     "sequence_step": "X-Mooring-Step",
     "sequence_incarnation": "X-Mooring-Incarnation",
+    "sequence_durable_step": "X-Mooring-Durable-Step",
 }
 
 
@@ -231,7 +232,9 @@ def _seen(told: Mapping[str, str | int | bool], outputs: Mapping[str, list[int]]
         count, hashes, total, recent = (outputs[name] for name in _OUTPUTS)
         page = ledger.Page(count[0], tuple(hashes), total[0], tuple(recent))
         life, step = str(told["sequence_incarnation"]), int(told["sequence_step"])
-        seen = Seen(str(told["sequence_id"]), life, step, bool(told.get("sequence_repeat")), page)
+        durable = told.get("sequence_durable_step")
+        repeat, kept = bool(told.get("sequence_repeat")), None if durable is None else int(durable)
+        seen = Seen(str(told["sequence_id"]), life, step, repeat, page, kept)
     except KeyError as error:
         return Answer("unknown", f"untold: a reply without {error}")
     return Answer("ok", seen=seen)

@@ -33,6 +33,8 @@ class Replica:
     """Where it listens to other replicas."""
     links: int = 0
     """Where it reaches them: the port of all proxies."""
+    slow: Path | None = None
+    """How many milliseconds its disk is slow, while the file is there; None: it cannot be."""
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held by who does something to the process."""
     process: subprocess.Popen[bytes] | None = None

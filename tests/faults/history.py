@@ -2,7 +2,8 @@
 
 import itertools
 import json
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -36,6 +37,8 @@ class Seen(NamedTuple):
     step: int
     repeat: bool
     page: Page
+    durable: int | None = None
+    """The last step that is surely on disk, where replies go before their commits."""
 
 
 class Answer(NamedTuple):
@@ -61,6 +64,8 @@ class Op:
     done: int
     last: bool = False
     """Sent after every fault was mended, to read what is there."""
+    at: float = 0.0
+    """Seconds of the run's clock when it was done."""
 
     @property
     def session(self) -> str:
@@ -77,9 +82,37 @@ def from_json(line: str) -> Op:
     told: dict[str, Any] = json.loads(line)
     outcome, cause, expected, seen = told["answer"]
     if seen is not None:
-        session, life, step, repeat, (steps, hashes, total, recent) = seen
-        seen = Seen(session, life, step, repeat, Page(steps, tuple(hashes), total, tuple(recent)))
+        session, life, step, repeat, (steps, hashes, total, recent), durable = seen
+        seen = Seen(session, life, step, repeat, Page(steps, tuple(hashes), total, tuple(recent)), durable)
     return Op(**{**told, "step": Step(*told["step"]), "answer": Answer(outcome, cause, expected, seen)})
+
+
+class Loss(NamedTuple):
+    """Something that was done to a replica and may have cost steps that were acknowledged."""
+
+    kind: Literal["kill", "full", "lose"]
+    """`full`: commits may have failed whose steps had their replies. `lose`: all that was on the volume."""
+    ordinal: int
+    begun: int
+    ended: int
+    """Ticks; nothing that was applied after the second is lost by it."""
+    at: float
+    """Seconds of the run's clock when it began."""
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Of a run in which acknowledged steps may be lost, and must be told of."""
+
+    events: tuple[Loss, ...] = ()
+    replicas: int = 1
+    interval: bool = True
+    """Replies go before their commits; else only a lost volume loses anything."""
+
+    @property
+    def alone(self) -> bool:
+        """What the one replica was sent is gone when it dies, and comes from nowhere else later."""
+        return self.replicas == 1
 
 
 @dataclass
@@ -87,6 +120,7 @@ class Book:
     """Where all clients of a run write; gives out its ticks and its words."""
 
     ops: list[Op] = field(default_factory=list)
+    clock: Callable[[], float] = time.monotonic
     _ticks: Iterator[int] = field(default_factory=lambda: itertools.count(1))
     _words: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
@@ -99,11 +133,15 @@ class Book:
         return word(next(self._words))
 
 
-def write(ops: Iterable[Op], file: Path) -> None:
-    """One line each."""
-    file.write_text("".join(f"{op.to_json()}\n" for op in ops))
+def write(ops: Iterable[Op], file: Path, losses: Losses | None = None) -> None:
+    """One line each, behind one that tells of what may have been lost."""
+    head = json.dumps(None if losses is None else asdict(losses), separators=(",", ":"))
+    file.write_text("".join(f"{line}\n" for line in (head, *(op.to_json() for op in ops))))
 
 
-def read(file: Path) -> list[Op]:
+def read(file: Path) -> tuple[list[Op], Losses | None]:
     """What `write` wrote."""
-    return [from_json(line) for line in file.read_text().splitlines()]
+    head, *lines = file.read_text().splitlines()
+    told: dict[str, Any] | None = json.loads(head)
+    losses = None if told is None else Losses(**{**told, "events": tuple(Loss(*each) for each in told["events"])})
+    return [from_json(line) for line in lines], losses

@@ -52,6 +52,17 @@ def pages(words: Sequence[int]) -> list[Page]:
     return shown
 
 
+def page(words: Sequence[int]) -> Page:
+    """The last of `pages`."""
+    hashes = []
+    for factor in FACTORS:
+        value = 0
+        for each in words:
+            value = (value * factor + each) % MODULUS
+        hashes.append(value)
+    return Page(len(words), tuple(hashes), sum(words[-KEPT:]), tuple(([0] * SHOWN + list(words[-SHOWN:]))[-SHOWN:]))
+
+
 def write(root: Path, version: int) -> None:
     """Put a version of the model into a repository; all have the same state, and tell their steps alike."""
     folder = root / NAME / str(version)

@@ -72,26 +72,27 @@ class Life:
 
 def check_life(life: Life, words: Mapping[int, Asked]) -> list[Violation]:
     """Every rule about one life; fills its log."""
-    found = [*_own(life), *_log(life)]
+    found = [*own(life), *_log(life)]
     if not found:  # Else these would tell of the same again, in other words.
         found += [*_states(life), *_words(life, words), *_order(life, words)]
     return [*found, *_ends(life), *_repeats(life, words)]
 
 
-def _own(life: Life) -> Iterator[Violation]:
+def own(life: Life) -> Iterator[Violation]:
+    """Each reply is about the step that was asked for, and counts as the state does."""
     for op, seen in life.replies:
         page, number = seen.page, op.step.number
         if page.recent[-1] != op.step.word:
             yield Violation(
-                "crossed", life.session, f"{_name(op)} was told of word {page.recent[-1]} as its own, at {page.steps}"
+                "crossed", life.session, f"{named(op)} was told of word {page.recent[-1]} as its own, at {page.steps}"
             )
         elif seen.step != page.steps:
             yield Violation(
-                "number", life.session, f"{_name(op)} was told to be step {seen.step}, the state has {page.steps}"
+                "number", life.session, f"{named(op)} was told to be step {seen.step}, the state has {page.steps}"
             )
         elif number is not None and number != page.steps:
             yield Violation(
-                "number", life.session, f"{_name(op)} has number {number} and was applied as step {page.steps}"
+                "number", life.session, f"{named(op)} has number {number} and was applied as step {page.steps}"
             )
 
 
@@ -103,7 +104,7 @@ def _log(life: Life) -> Iterator[Violation]:
             position = seen.page.steps - back
             if position < 1:
                 if word:
-                    yield Violation("state", life.session, f"{_name(op)} shows word {word} before the first step")
+                    yield Violation("state", life.session, f"{named(op)} shows word {word} before the first step")
                 continue
             there = life.log.setdefault(position, word)
             shown_by.setdefault(position, op)
@@ -111,7 +112,7 @@ def _log(life: Life) -> Iterator[Violation]:
                 yield Violation(
                     "lost",
                     life.session,
-                    f"step {position} is word {there} for {_name(shown_by[position])} and word {word} for {_name(op)}",
+                    f"step {position} is word {there} for {named(shown_by[position])} and word {word} for {named(op)}",
                 )
                 return
     if missing := [position for position in range(1, life.length) if position not in life.log]:
@@ -128,7 +129,7 @@ def _states(life: Life) -> Iterator[Violation]:
     for op, seen in life.replies:
         if seen.page != right[seen.page.steps - 1]:
             yield Violation(
-                "state", life.session, f"{_name(op)} shows {seen.page}, its words give {right[seen.page.steps - 1]}"
+                "state", life.session, f"{named(op)} shows {seen.page}, its words give {right[seen.page.steps - 1]}"
             )
             return
 
@@ -139,25 +140,28 @@ def _words(life: Life, words: Mapping[int, Asked]) -> Iterator[Violation]:
             at = [position for position, each in life.log.items() if each == word]
             yield Violation("doubled", life.session, f"word {word} was applied as steps {sorted(at)}")
     for position, word in life.log.items():
-        asked = words.get(word)
-        if asked is None:
-            yield Violation("phantom", life.session, f"step {position} is word {word}, which nobody sent")
-            continue
-        step = asked.ops[0].step
-        if asked.ops[0].session != life.session:
-            yield Violation(
-                "crossed", life.session, f"step {position} is word {word} of session '{asked.ops[0].session}'"
-            )
-        elif asked.refused:
-            causes = ", ".join(op.answer.cause for op in asked.ops)
-            yield Violation("refused", life.session, f"step {position} was told that it is not applied: {causes}")
-        elif (position == 1) != step.start:
-            what = "begins with a step that did not start it" if position == 1 else f"goes on at a start, {position}"
-            yield Violation("amnesia", life.session, f"life {life.name} {what}: word {word}")
-        elif step.life is not None and step.life != life.name:
-            yield Violation("lives", life.session, f"step {position} of life {life.name} was meant for {step.life}")
-        elif step.number is not None and step.number != position:
-            yield Violation("number", life.session, f"number {step.number} was applied as step {position}")
+        yield from word_at(life, position, word, words)
+
+
+def word_at(life: Life, position: int, word: int, words: Mapping[int, Asked]) -> Iterator[Violation]:
+    """Whether a word may stand where it stands."""
+    asked = words.get(word)
+    if asked is None:
+        yield Violation("phantom", life.session, f"step {position} is word {word}, which nobody sent")
+        return
+    step = asked.ops[0].step
+    if asked.ops[0].session != life.session:
+        yield Violation("crossed", life.session, f"step {position} is word {word} of session '{asked.ops[0].session}'")
+    elif asked.refused:
+        causes = ", ".join(op.answer.cause for op in asked.ops)
+        yield Violation("refused", life.session, f"step {position} was told that it is not applied: {causes}")
+    elif (position == 1) != step.start:
+        what = "begins with a step that did not start it" if position == 1 else f"goes on at a start, {position}"
+        yield Violation("amnesia", life.session, f"life {life.name} {what}: word {word}")
+    elif step.life is not None and step.life != life.name:
+        yield Violation("lives", life.session, f"step {position} of life {life.name} was meant for {step.life}")
+    elif step.number is not None and step.number != position:
+        yield Violation("number", life.session, f"number {step.number} was applied as step {position}")
 
 
 def _order(life: Life, words: Mapping[int, Asked]) -> Iterator[Violation]:
@@ -179,7 +183,7 @@ def _ends(life: Life) -> Iterator[Violation]:
     for op, seen in life.replies:
         if op.step.end and seen.page.steps < life.length:
             yield Violation(
-                "resurrected", life.session, f"{_name(op)} ended it at {seen.page.steps}; it went on to {life.length}"
+                "resurrected", life.session, f"{named(op)} ended it at {seen.page.steps}; it went on to {life.length}"
             )
             return
 
@@ -191,18 +195,20 @@ def _repeats(life: Life, words: Mapping[int, Asked]) -> Iterator[Violation]:
         word = op.step.word
         before = first.setdefault(word, seen)
         if before.page != seen.page or before.step != seen.step:
-            yield Violation("reply", life.session, f"{_name(op)} was told {seen.page}, and before that {before.page}")
+            yield Violation("reply", life.session, f"{named(op)} was told {seen.page}, and before that {before.page}")
         fresh[word] += not seen.repeat
         if fresh[word] > 1:
-            yield Violation("doubled", life.session, f"{_name(op)} was applied anew, and had been applied before")
-        if seen.repeat and not _sent_before(op, words[word].ops):
-            yield Violation("repeat", life.session, f"{_name(op)} was sent once, and told that it is a repeat")
+            yield Violation("doubled", life.session, f"{named(op)} was applied anew, and had been applied before")
+        if seen.repeat and not sent_before(op, words[word].ops):
+            yield Violation("repeat", life.session, f"{named(op)} was sent once, and told that it is a repeat")
 
 
-def _sent_before(op: Op, ops: Sequence[Op]) -> bool:
+def sent_before(op: Op, ops: Sequence[Op]) -> bool:
+    """Whether another request of the same word may have been applied before this one was answered."""
     return any(each is not op and each.sent < op.done and each.answer.outcome != "refused" for each in ops)
 
 
-def _name(op: Op) -> str:
+def named(op: Op) -> str:
+    """What a violation calls a request."""
     number = "" if op.step.number is None else f" number {op.step.number}"
     return f"{op.client}'s{number} word {op.step.word} ({op.sent}-{op.done})"

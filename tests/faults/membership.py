@@ -29,6 +29,10 @@ class Operator:
     """Ids of the stores that have been seen."""
     seen: list[str] = field(default_factory=list)
     """The records that it has written."""
+    emptied: set[int] = field(default_factory=set)
+    """Ordinals whose volumes somebody has taken away."""
+    strange: dict[int, str] = field(default_factory=dict)
+    """The stores that they have instead."""
 
     def __post_init__(self) -> None:
         self.wanted = self.record.size
@@ -39,12 +43,20 @@ class Operator:
             await self.round()
             await asyncio.sleep(ROUND_SECONDS)
 
+    async def name(self) -> None:
+        """Write down which stores the members have; all of them answer."""
+        reports = [await self._send(ordinal) for ordinal in range(len(self.peer_ports))]
+        self.stores = {ordinal: report["store"] for ordinal, report in enumerate(reports) if report is not None}
+        assert len(self.stores) == len(reports), f"not all replicas report: {reports}"
+        self.record = Record(self.record.epoch + 1, self.record.size, (), self.stores.copy())
+
     async def round(self) -> None:
         """Look, decide, write, send."""
         reports = await asyncio.gather(*(self._send(ordinal) for ordinal in range(len(self.peer_ports))))
         for ordinal, report in enumerate(reports):
-            if report is not None:
-                assert self.stores.setdefault(ordinal, report["store"]) == report["store"], "a volume was replaced"
+            if report is not None and self.stores.setdefault(ordinal, report["store"]) != report["store"]:
+                assert ordinal in self.emptied, f"the volume of ordinal {ordinal} was replaced"
+                self.strange[ordinal] = report["store"]
         following = self.following(reports)
         if following is not None:
             self.record = following
@@ -59,6 +71,29 @@ class Operator:
         if now.past and all(self._clean(report) for report in reports[: max(*now.past, now.size)]):
             return Record(now.epoch + 1, now.size, (), self._named(now.size), now.lost)
         return None
+
+    async def abandon(self, ordinal: int, seconds: float) -> bool:
+        """Do what a person asks for whose volume is gone, when its replica has shown the new one; whether the old one
+        may have had sessions. Returns when the replica goes by it, or fails after so many seconds.
+        """
+        until = asyncio.get_running_loop().time() + seconds
+        while ordinal not in self.strange:
+            await self._wait(until, f"ordinal {ordinal} has not shown the volume in place of the one that was lost")
+        old, self.stores[ordinal] = self.stores[ordinal], self.strange.pop(ordinal)
+        self.emptied.discard(ordinal)
+        if old not in self.record.stores.values():
+            return False
+        now, stores = self.record, {**self.record.stores, ordinal: self.stores[ordinal]}
+        given = self.record = Record(now.epoch + 1, now.size, now.past, stores, (*now.lost, old))
+        self.seen.append(given.to_json().decode())
+        while (report := await self._send(ordinal)) is None or report["record"]["epoch"] < given.epoch:
+            await self._wait(until, f"ordinal {ordinal} does not go by {given}")
+        return True
+
+    @staticmethod
+    async def _wait(until: float, what: str) -> None:
+        assert asyncio.get_running_loop().time() < until, what
+        await asyncio.sleep(ROUND_SECONDS)
 
     def _named(self, size: int) -> dict[int, str]:
         return {ordinal: store for ordinal, store in self.stores.items() if ordinal < size}

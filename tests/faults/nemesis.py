@@ -13,17 +13,30 @@ from typing import NamedTuple
 from tests.faults import ledger
 from tests.faults.clients import World
 from tests.faults.fleet import Replica
+from tests.faults.history import Loss
 from tests.faults.links import REFUSED, SILENT, Links
 from tests.faults.membership import Operator
 
 ALWAYS = ("kill", "kill", "pause", "stop", "swap", "swap", "back")
 """Kinds of faults for every run, some more often than others."""
+INTERVAL = ("kill", "kill", "kill", "kill", "pause", "stop", "swap", "back")
+"""In place of them, where it is kills that cost something."""
 MEMBERS = ("resize", "resize", "resize", "cut", "cut")
 """Those of several replicas."""
+START_SECONDS = 1.5
+"""That a server takes to start; where it takes longer, all that follows comes later, or it would hardly ever serve."""
+MOST_LATE = 20.0
+"""Seconds of a round, at most, that are added so."""
+AHEAD_SECONDS = 2.0
+"""How long a kill waits for a step that it would cost; while another fault lasts there may be none."""
+ABANDON_SECONDS = 20.0
+"""How long a replica may take to go by the record that gives up the volume which it had."""
 GAP = (0.3, 1.7)
 """Seconds from the begin of one fault to that of the next; so some happen at the same time."""
 FULL_SECONDS = 3.0
 """A volume is full for so much longer than other faults last: what is allocated ahead must be used up first."""
+FULL_LATER = 1.5
+"""A server does not ask the disk anew each time, so commits may fail for a second more."""
 
 
 class Fault(NamedTuple):
@@ -67,20 +80,36 @@ class Nemesis:
     log: list[str] = field(default_factory=list)
     """What happened, with the ticks of the world's book."""
     done: Counter[str] = field(default_factory=Counter)
+    losses: list[Loss] = field(default_factory=list)
+    """What may have cost steps whose replies went before their commits."""
+    _began: float = 0.0
+    late: float = 0.0
+    """Seconds that everything comes later, for servers have been slow to start."""
+    lazy: bool = False
+    """Replies go before their commits, and kills come when one has."""
 
     async def run(self, faults: Sequence[Fault]) -> None:
         """Everything in its time; returns when all is mended."""
         async with asyncio.TaskGroup() as group:
-            began = asyncio.get_running_loop().time()
+            self._began = asyncio.get_running_loop().time()
             for fault in faults:
-                await asyncio.sleep(began + fault.at - asyncio.get_running_loop().time())
+                await self.reach(fault.at)
                 group.create_task(self._do(fault))
+
+    async def reach(self, seconds: float) -> None:
+        """Wait until so much of the run is over."""
+        loop, left = asyncio.get_running_loop(), 0.01
+        while left > 0:
+            left = self._began + seconds + min(self.late, MOST_LATE) - loop.time()
+            await asyncio.sleep(min(max(left, 0.0), 0.1))
 
     async def _do(self, fault: Fault) -> None:
         replica = self.replicas[fault.ordinal]
         self.log.append(f"tick {self.world.book.tick()}: {fault}")
         match fault.kind:
             case "kill":
+                if self.lazy:
+                    await self._answered_ahead()
                 await self.kill(replica, fault.seconds)
             case "stop":
                 await self._stop(replica, fault.seconds)
@@ -95,16 +124,32 @@ class Nemesis:
                 await self._cut(fault)
             case "swap" | "back":
                 await self._swap(back=fault.kind == "back")
+            case "slow":
+                await self._slow(replica, fault)
+            case "lose":
+                await self._lose(replica, fault.seconds)
             case _:
                 raise AssertionError(fault.kind)
         self.done[fault.kind] += 1
         self.log.append(f"tick {self.world.book.tick()}: mended {fault}")
 
+    async def _answered_ahead(self) -> None:
+        """Wait for a step that was answered and is not on disk, so that a kill costs something on any machine."""
+        loop, ops = asyncio.get_running_loop(), self.world.book.ops
+        until, looked = loop.time() + AHEAD_SECONDS, len(ops)
+        while loop.time() < until:
+            seen = [op.answer.seen for op in ops[looked:] if op.answer.seen is not None]
+            if any(each.durable is not None and each.durable < each.step for each in seen):
+                return
+            looked = len(ops)
+            await asyncio.sleep(0.001)
+
     async def kill(self, replica: Replica, seconds: float) -> None:
         """Kill -9, and back after a while."""
         async with replica.lock:
+            begun, at = self.world.book.tick(), self.world.book.clock()
             replica.kill()
-            await self._back(replica, seconds)
+            self.losses.append(Loss("kill", replica.ordinal, begun, await self._back(replica, seconds), at))
 
     async def _stop(self, replica: Replica, seconds: float) -> None:
         """The end in order, as a rollout has it."""
@@ -113,14 +158,18 @@ class Nemesis:
             await asyncio.to_thread(replica.wait, 20.0)
             await self._back(replica, seconds)
 
-    async def _back(self, replica: Replica, seconds: float) -> None:
+    async def _back(self, replica: Replica, seconds: float) -> int:
+        """The tick at which it was started."""
         if self.links is not None:
             await self.links.alive(replica.ordinal, alive=False)
         await asyncio.sleep(seconds)
+        started, at = self.world.book.tick(), asyncio.get_running_loop().time()
         replica.start()
         await replica.ready()
+        self.late += max(0.0, asyncio.get_running_loop().time() - at - START_SECONDS)
         if self.links is not None:  # Before it listens nobody may be let in on its behalf.
             await self.links.alive(replica.ordinal, alive=True)
+        return started
 
     @staticmethod
     async def _pause(replica: Replica, seconds: float) -> None:
@@ -131,11 +180,36 @@ class Nemesis:
 
     async def _full(self, replica: Replica, seconds: float) -> None:
         """No lock: the process may die or be killed meanwhile, and come back on the full volume."""
+        begun, at = self.world.book.tick(), self.world.book.clock()
         await asyncio.to_thread(replica.volume.fill)
         self.world.crowded += 1
         await asyncio.sleep(FULL_SECONDS + seconds)
         self.world.crowded -= 1
         replica.volume.empty()
+        await asyncio.sleep(FULL_LATER)
+        self.losses.append(Loss("full", replica.ordinal, begun, self.world.book.tick(), at))
+
+    @staticmethod
+    async def _slow(replica: Replica, fault: Fault) -> None:
+        """Each sync takes 50 to 500 ms."""
+        assert replica.slow is not None
+        replica.slow.write_text(str(50 + 450 * fault.choice // 59))
+        await asyncio.sleep(1.0 + fault.seconds)
+        replica.slow.unlink(missing_ok=True)
+
+    async def _lose(self, replica: Replica, seconds: float) -> None:
+        """Its volume is gone, it comes back with a new one, and after a while a person gives up the old one."""
+        operator = self.operator
+        assert operator is not None
+        async with replica.lock:
+            begun, at = self.world.book.tick(), self.world.book.clock()
+            replica.kill()
+            replica.volume.lose()
+            operator.emptied.add(replica.ordinal)
+            await self._back(replica, 0.1)
+            await asyncio.sleep(seconds)
+            if await operator.abandon(replica.ordinal, ABANDON_SECONDS):
+                self.losses.append(Loss("lose", replica.ordinal, begun, self.world.book.tick(), at))
 
     async def _cut(self, fault: Fault) -> None:
         assert self.links is not None

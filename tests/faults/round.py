@@ -15,9 +15,10 @@ from tests.faults.checker import Verdict, check
 from tests.faults.clients import Client, World
 from tests.faults.doors import Door, Grpc, Http
 from tests.faults.fleet import Replica
-from tests.faults.history import Book, Step
+from tests.faults.history import Book, Losses, Step
 from tests.faults.links import Links
 from tests.faults.membership import Operator
+from tests.support import failing_disk
 
 READ_SECONDS = 30.0
 """How long clients may take to read their sessions when all is mended."""
@@ -25,6 +26,8 @@ SETTLE_SECONDS = 20.0
 """How long replicas may take to hand over what is to move, when all is mended."""
 TOKEN = "only-for-these-tests"
 SHARED = ("777", "shared by two")
+INTERVAL = "600ms"
+"""Much longer than a step takes, so that nearly every kill costs some."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,18 @@ class Plan:
     """Of faults; starting, mending and reading take some more."""
     replicas: int = 1
     clients: int = 24
+    durability: str = "step"
+    """Or `interval`: replies go before their commits, and what a kill costs must be told."""
+    lose: bool = False
+    """Volumes of members are lost, too."""
+
+    @property
+    def again(self) -> str:
+        """How it is played again."""
+        return (
+            f'make soak ARGS="--seed {self.seed} --rounds 1 --round-seconds {self.seconds:g} '
+            f'--replicas {self.replicas} --durability {self.durability} --{"" if self.lose else "no-"}lose"'
+        )
 
 
 @dataclass
@@ -77,22 +92,28 @@ def _replicas(plan: Plan, folder: Path) -> Iterator[list[Replica]]:
     link_port = ports.pop()
     (folder / "token").write_text(TOKEN)
     small = Random(f"{plan.seed} volumes").random() < 0.75
+    disk = failing_disk.library(folder)
     replicas: list[Replica] = []
     try:
         for ordinal in range(plan.replicas):
             volume = volumes.make(folder / f"volume-{ordinal}", small=small)
             http, grpc, peer = ports[3 * ordinal : 3 * ordinal + 3]
-            more = {"stand_alone": "true"}
-            if plan.replicas > 1:
-                more = {
+            more = {"session_durability": plan.durability, "session_interval": INTERVAL}
+            if plan.replicas == 1:
+                more["stand_alone"] = "true"
+            else:
+                more |= {
                     "ordinal": str(ordinal),
                     "peer_address": f"http://{links.host(ordinal, '{ordinal}')}:{link_port}",
                     "peer_port": str(peer),
                     "peer_token_file": str(folder / "token"),
                 }
             variables = fleet.variables(repository, volume.path, http, grpc, **more)
-            log = folder / f"replica-{ordinal}.log"
-            replicas.append(Replica(ordinal, volume, log, variables, http, grpc, peer, link_port))
+            log, slow = folder / f"replica-{ordinal}.log", None
+            if disk is not None:
+                slow = folder / f"slow-{ordinal}"
+                variables |= {"LD_PRELOAD": str(disk), "SLOW_SYNC": str(slow)}
+            replicas.append(Replica(ordinal, volume, log, variables, http, grpc, peer, link_port, slow))
         yield replicas
     finally:
         for replica in replicas:
@@ -108,6 +129,9 @@ async def _members(replicas: list[Replica]) -> AsyncIterator[tuple[Operator, Lin
         return
     ways = await Links.of(replicas[0].links, [replica.peer for replica in replicas])
     operator = Operator([replica.peer for replica in replicas], TOKEN, Record(1, len(replicas)))
+    for replica in replicas:
+        await replica.ready()
+    await operator.name()
     going = asyncio.create_task(operator.run())
     try:
         yield operator, ways
@@ -126,11 +150,17 @@ async def _play(plan: Plan, folder: Path, replicas: list[Replica]) -> Result:
     stopped = False
     world = World(book, lambda random: [_door(random, replica) for replica in replicas], lambda: stopped)
     clients = [Client(world, index, Random(f"{plan.seed} client {index}")) for index in range(plan.clients)]
-    evil = nemesis.Nemesis(replicas, folder / "models", world)
-    kinds = [*nemesis.ALWAYS, *(nemesis.MEMBERS if plan.replicas > 1 else ())]
+    if plan.durability == "interval":
+        world.lasting = 10
+    evil = nemesis.Nemesis(replicas, folder / "models", world, lazy=plan.durability == "interval")
+    always = nemesis.INTERVAL if plan.durability == "interval" else nemesis.ALWAYS
+    kinds = [*always, *(nemesis.MEMBERS if plan.replicas > 1 else ())]
     kinds += ["full"] if all(replica.volume.can_fill for replica in replicas) else []
+    kinds += ["slow"] if all(replica.slow is not None for replica in replicas) else []
+    kinds += ["lose"] if plan.lose else []
     faults = nemesis.schedule(Random(f"{plan.seed} nemesis"), plan.seconds, kinds, plan.replicas)
     problems: list[str] = []
+    losses: Losses | None = None
     try:
         async with _members(replicas) as members:
             if members is not None:
@@ -144,7 +174,7 @@ async def _play(plan: Plan, folder: Path, replicas: list[Replica]) -> Result:
                 for client in clients:
                     group.create_task(_way(client))
                 await evil.run(faults)
-                await asyncio.sleep(max(0.0, began + plan.seconds - time.monotonic()))
+                await evil.reach(plan.seconds)
                 stopped = True
             steps = sum(op.answer.outcome == "ok" for op in book.ops) / (time.monotonic() - began)
             # What is only in memory is no longer there when the sessions are read.
@@ -159,10 +189,14 @@ async def _play(plan: Plan, folder: Path, replicas: list[Replica]) -> Result:
         for client in clients:
             for door in client.doors:
                 await door.close()
-        history.write(book.ops, folder / "history.jsonl")
+        lazy = plan.durability == "interval"
+        events = tuple(each for each in evil.losses if lazy or each.kind == "lose")
+        if lazy or events:
+            losses = Losses(events, plan.replicas, lazy)
+        history.write(book.ops, folder / "history.jsonl", losses)
         log = [*evil.log, *(evil.operator.seen if evil.operator is not None else [])]
         (folder / "nemesis.log").write_text("".join(f"{line}\n" for line in log))
-    return Result(check(book.ops), dict(evil.done), folder, problems, steps)
+    return Result(check(book.ops, losses), dict(evil.done), folder, problems, steps)
 
 
 def _door(random: Random, replica: Replica) -> Door:

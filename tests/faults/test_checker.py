@@ -12,18 +12,31 @@ import pytest
 from tests.faults import history, ledger
 from tests.faults.checker import Verdict, check
 from tests.faults.clients import Client, World
-from tests.faults.history import Answer, Book, Op, Seen, Step
-from tests.faults.pretender import FAULTS, Pretender
+from tests.faults.history import Answer, Book, Loss, Losses, Op, Seen, Step
+from tests.faults.pretender import FAULTS, INTERVAL_FAULTS, Pretender
 
 OPS = 1500
 SEEDS = range(4)
+TICK_SECONDS = 0.02
+"""Of a run's clock, where steps may wait for the disk."""
 
 
 async def run(seed: int, fault: str = "") -> list[Op]:
     """What clients of all kinds live through with the pretender."""
-    random = Random(seed)
-    server = Pretender(random, fault)
     book = Book()
+    return await played(seed, book, Pretender(Random(seed), fault))
+
+
+async def lossy(seed: int, fault: str = "") -> Verdict:
+    """The verdict on the same, where replies go before commits."""
+    book = Book()
+    book.clock = lambda: book.tick() * TICK_SECONDS
+    server = Pretender(Random(seed), fault, book)
+    ops = await played(seed, book, server)
+    return check(ops, Losses(tuple(server.losses)))
+
+
+async def played(seed: int, book: Book, server: Pretender) -> list[Op]:
     world = World(book, server.doors, lambda: len(book.ops) > OPS, lambda _: asyncio.sleep(0))
     clients = [Client(world, index, Random(f"{seed} {index}")) for index in range(7)]
     first = clients[5].ask(Step("shared", book.word(), start=True))
@@ -55,6 +68,24 @@ async def test_a_server_that_keeps_its_promises_passes() -> None:
     # Else the rules about these were never asked.
     seen = ("[gap]", "[mismatch]", "[ended]", "[owner-down]", "[reply-gone]", "applied in the dark")
     assert min(counts[name] for name in seen) > 2, counts
+
+
+async def test_a_server_that_tells_of_what_it_loses_passes() -> None:
+    counts: Counter[str] = Counter()
+    for seed in range(8):
+        verdict = await lossy(seed)
+        assert verdict.violations == []
+        counts += verdict.counts
+    seen = ("[gap]", "[mismatch]", "[ended]", "[rewound]", "applied in the dark", "undone")
+    assert min(counts[name] for name in seen) > 2, counts
+
+
+@pytest.mark.parametrize("fault", [*INTERVAL_FAULTS, *FAULTS])
+async def test_a_fault_of_a_server_that_may_lose_steps_is_found(fault: str) -> None:
+    found = [kinds(await lossy(seed, fault)) for seed in SEEDS[:3]]
+    if fault in INTERVAL_FAULTS:
+        assert all(found), f"not found in every run: {found}"
+    assert set.union(*found) & INTERVAL_FAULTS.get(fault, set.union(*found)), found
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -187,6 +218,8 @@ def wrong_number() -> list[Op]:
 def test_one_change_in_a_good_history_is_found(changed: Callable[[], list[Op]], kind: str) -> None:
     assert check(Good().ops).violations == []
     assert kind in kinds(check(changed()))
+    assert check(Good().ops, Losses()).violations == []
+    assert check(changed(), Losses()).violations, "it may not be, either, where steps may be lost and nothing happened"
 
 
 def test_what_was_sent_later_may_not_stand_earlier() -> None:
@@ -207,5 +240,6 @@ def test_what_was_sent_later_may_not_stand_earlier() -> None:
 
 def test_a_history_on_disk_is_the_same(tmp_path: Path) -> None:
     ops = [*Good().ops, Op("c", Step("é", 5, 3, end=True, life="7"), Answer("refused", "gap", 2), 50, 51)]
-    history.write(ops, tmp_path / "h")
-    assert history.read(tmp_path / "h") == ops
+    for losses in (None, Losses((Loss("kill", 1, 5, 7, 1.5),), 3)):
+        history.write(ops, tmp_path / "h", losses)
+        assert history.read(tmp_path / "h") == (ops, losses)

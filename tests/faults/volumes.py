@@ -1,6 +1,8 @@
 """The volume of a replica: a directory, or a small file system of its own that can be filled up."""
 
+import errno
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -8,6 +10,8 @@ SIZE = 48
 """MiB of a file system of its own."""
 LEFT = 64 * 2**10
 """Bytes that are left free on a full volume."""
+ATTEMPTS = 20
+"""Times that all room is taken, while a server takes room too."""
 
 
 class Volume:
@@ -25,6 +29,10 @@ class Volume:
 
     def empty(self) -> None:
         """Give the room back."""
+
+    def lose(self) -> None:
+        """Take away what sessions are on it, as a new volume in its place does."""
+        shutil.rmtree(self.path / "sessions", ignore_errors=True)
 
     def remove(self) -> None:
         """The run is over; what is in it stays for who looks for the reason of a failure."""
@@ -50,11 +58,17 @@ class SmallVolume(Volume):
 
     def fill(self) -> None:
         """See `Volume`."""
-        room = os.statvfs(self.path)
-        free = room.f_bavail * room.f_frsize - LEFT
         with self._ballast.open("wb") as file:
-            if free > 0:
-                os.posix_fallocate(file.fileno(), 0, free)
+            for attempt in range(ATTEMPTS):
+                room = os.statvfs(self.path)
+                free = room.f_bavail * room.f_frsize - LEFT
+                try:
+                    if free > 0:
+                        os.posix_fallocate(file.fileno(), 0, free)
+                    return
+                except OSError as error:  # The server has taken some of it since.
+                    if error.errno != errno.ENOSPC or attempt == ATTEMPTS - 1:
+                        raise
 
     def empty(self) -> None:
         """See `Volume`."""

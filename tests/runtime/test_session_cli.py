@@ -246,3 +246,15 @@ def test_no_id_commands_the_terminal() -> None:
     row |= {"version": "", "age_seconds": 1.0, "idle_seconds": 1.0, "expires_in_seconds": None}
     [_, line] = table([row]).splitlines()
     assert line.split() == ["a\\x9b2J", "m", "ended", "(expired)", "-", "1", "4", "B", "-", "1s", "1s", "never"]
+
+
+async def test_what_was_set_aside_is_listed_and_dropped() -> None:
+    async with site() as served:
+        served.service[0].table.quarantined[Key(MODEL, "a")] = "why"
+        listed = await served("list", "--state", "quarantined")
+        assert listed.out.splitlines()[1].split() == ["a", "m", "quarantined", "(why)", "0", *"------"]
+        dropped = await served("drop", "a")
+        assert (dropped.code, dropped.document["dropped"]) == (0, "why")
+        again = await served("drop", "a")
+        assert again.code == 1
+        assert "was set aside nowhere" in again.error

@@ -1,6 +1,7 @@
 /* Lets the disk fail, for a process that is started with this in LD_PRELOAD:
 
    FAIL_SYNC=FILE      while FILE exists, fdatasync fails with EIO, and writes a byte into FILE for each time it is asked
+   SLOW_SYNC=FILE      while FILE exists, fdatasync takes so many milliseconds longer as FILE says
    FULL=FILE           while FILE exists, nothing can be written at an offset: ENOSPC
    NO_ALLOCATION=1     blocks cannot be allocated ahead, as on file systems that do not know how to
 */
@@ -11,7 +12,24 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
+
+static void wait_for_disk(void)
+{
+    char text[8] = "";
+    const char *file = getenv("SLOW_SYNC");
+    int milliseconds, said = file ? open(file, O_RDONLY) : -1;
+    struct timespec left;
+    if (said < 0)
+        return;
+    milliseconds = read(said, text, sizeof text - 1) > 0 ? atoi(text) : 0;
+    close(said);
+    left.tv_sec = milliseconds / 1000;
+    left.tv_nsec = milliseconds % 1000 * 1000000L;
+    while (nanosleep(&left, &left) != 0 && errno == EINTR)
+        ;
+}
 
 int fdatasync(int handle)
 {
@@ -26,6 +44,7 @@ int fdatasync(int handle)
     }
     if (!real)
         real = (int (*)(int))dlsym(RTLD_NEXT, "fdatasync");
+    wait_for_disk();
     return real(handle);
 }
 

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from mooring_runtime.sessions.copies import Copy, Kept
+from mooring_runtime.sessions.copies import Copy, Kept, Phase
 from mooring_runtime.sessions.keys import Key
 from mooring_runtime.sessions.record import Record
 from mooring_runtime.sessions.store import Change, Corrupt, Done, StoreFailed, StoreFull, Usage
@@ -202,6 +202,8 @@ class MemoryStore:
             done(failed)
 
     def _apply(self, change: Change) -> None:
+        if change.copy is None or change.copy.phase is Phase.MOVED:
+            self.disk.quarantined.pop(change.key, None)
         if change.copy is None:
             self.disk.kept.pop(change.key, None)
             return

@@ -71,7 +71,7 @@ class Neighbour:
         self.membership = Membership(self.table, self.ordinal)
         self.talk = Talk(Wire(self.site), self.membership)
         self.finding = Finding(self.membership, self.talk, self.stats)
-        self.handoff = Handoff(self.membership, self.table, self.talk, self.finding.absent, self.stats)
+        self.handoff = Handoff(self.membership, self.table, self.talk, self.finding.newer, self.stats)
         self.handoff.clock = self.now
         self.receiver = Receiver(
             self.membership,

@@ -160,7 +160,7 @@ class Asked:
 
     async def outcome(self) -> Outcome:
         """The one answer."""
-        await asyncio.wait_for(self._answered.wait(), 1)
+        await asyncio.wait_for(self._answered.wait(), 10)
         [answer] = self.answers
         return answer
 

@@ -27,6 +27,19 @@ def accumulator(file: Path, size: int = 1, *, pair: tuple[str, str] = ("state_in
     return save(helper.make_graph(nodes, "accumulator", inputs, outputs), file)
 
 
+def wide(file: Path, size: int) -> Path:
+    """`x` [n, 1] FP32 to `sum` [n, 1]: all that the session was sent; its state has it `size` times."""
+    bounds = {"begin": 0, "end": 1, "axis": 1}
+    weights = [numpy_helper.from_array(np.array([each], np.int64), name) for name, each in bounds.items()]
+    nodes = [
+        helper.make_node("Add", ["state_in", "x"], ["state_out"]),
+        helper.make_node("Slice", ["state_out", "begin", "end", "axis"], ["sum"]),
+    ]
+    inputs = [_tensor("x", ["n", 1]), _tensor("state_in", ["n", size])]
+    outputs = [_tensor("sum", ["n", 1]), _tensor("state_out", ["n", size])]
+    return save(helper.make_graph(nodes, "wide", inputs, outputs, weights), file)
+
+
 def scaled_accumulator(file: Path) -> Path:
     """`x` [n, 1] FP32 and `factor`, a number, to `sum` [n, 1]: all that was sent, each `factor` times."""
     nodes = [

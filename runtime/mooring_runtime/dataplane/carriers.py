@@ -38,11 +38,15 @@ def carrier(repository: Repository, name: str, version: str | None, copy: Copy |
         converter = model.stateful.converter
         if converter is not None and converter.takes(copy.fingerprint, copy.version):
             return Carrier(model, converter)
-    if version is None and (pinned := pinned_to(repository, name, copy)) is not None:
+    pinned = pinned_to(repository, name, copy)
+    if version is None and pinned is not None:
         return Carrier(pinned, None)
+    others = "this server has no version that can"
+    if pinned is not None:
+        others = f"the request names that version: if it named none, version {pinned.version} would go on"
     raise SessionUnavailable(
         f"the state of this session was made by version {copy.version} of model '{name}' with another schema; "
-        f"version {model.version} can neither go on from it nor convert it, and this server has no version that can",
+        f"version {model.version} can neither go on from it nor convert it, and {others}",
         "version-missing",
     )
 

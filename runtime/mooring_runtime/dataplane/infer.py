@@ -14,6 +14,7 @@ from mooring_runtime.dataplane.observer import Observer, Watch
 from mooring_runtime.dataplane.outcomes import Decode, Reply, count_failure, failure
 from mooring_runtime.errors import (
     InferenceFailed,
+    ModelNotReady,
     QueueFull,
     RequestError,
     Unavailable,
@@ -69,31 +70,34 @@ class DataPlane:
         arrived = self.clock()
         watch = None if self.observer is None else self.observer.arrived(name)
         try:
-            model = self._repository.find(name, version)
+            model = self._repository.asked(name, version)
         except RequestError as error:
-            if self.observer is not None and watch is not None:
-                self.observer.ended(watch, version or "", None, None)
-            reply(self.unread(error))
+            self._refuse(error, watch, version or "", reply)
             return None
         stats = model.stats
         stats.received += 1
         try:
-            batcher = model.batcher
+            try:
+                batcher = model.batcher
+            except ModelNotReady as error:
+                away: ModelNotReady | None = error
+                metadata = self._stored_of(model, error)
+            else:
+                away, metadata = None, batcher.metadata
             if self.pending >= self._limit:
                 raise QueueFull(f"model '{name}' has {self.pending} requests waiting, as many as MOORING_QUEUE allows")
-            metadata = batcher.metadata
             request = decode(metadata)
             if metadata.state is None:
                 flight: _Flight | Step = _Flight(self, model, metadata, request, reply)
             else:
                 flight = self._step(metadata, request, reply)
                 flight.model, flight.version, flight.passed_on = model, version, passed_on
+                if away is not None and not flight.sessions.holder.answers(flight.key, flight.call):
+                    raise away
         except RequestError as error:
             stats.rejected[error.cause] += 1
             stats.failures["REJECTED"] += 1
-            if self.observer is not None and watch is not None:
-                self.observer.ended(watch, model.version, None, None)
-            reply(self.unread(error))
+            self._refuse(error, watch, model.version, reply)
             return None
         flight.arrived = arrived
         if watch is not None:
@@ -107,6 +111,20 @@ class DataPlane:
         else:
             flight.submit()  # type: ignore[union-attr]
         return flight
+
+    def _refuse(self, error: RequestError, watch: Watch | None, version: str, reply: Reply) -> None:
+        """Nobody has begun with the request."""
+        if self.observer is not None and watch is not None:
+            self.observer.ended(watch, version, None, None)
+        reply(self.unread(error))
+
+    def _stored_of(self, model: Model, away: ModelNotReady) -> ModelMetadata:
+        """What a model takes that does not serve now: a step that it has applied before is answered all the same, by
+        what is stored. Raises `away` for one of which nothing is.
+        """
+        if self.sessions is None or model.told is None or model.told.state is None:
+            raise away
+        return model.told
 
     def unread(self, error: RequestError) -> RequestError:
         """The error of a request that nobody has begun with. Where sessions are kept every client is told so: the

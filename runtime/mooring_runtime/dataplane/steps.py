@@ -179,8 +179,8 @@ class Step(Job):
     def _look_again(self) -> None:
         entry, self.entry = self.entry, None
         assert entry is not None
+        self.sessions.holder.seek_again(self)  # First: the next one may look again at once, and would overtake it.
         self.sessions.holder.table.done(entry)
-        self.sessions.holder.seek(self)
 
     # --- running
 

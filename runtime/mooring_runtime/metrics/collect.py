@@ -125,6 +125,7 @@ def of_sessions(stats: SessionStats) -> Page:
     }
     for metric, counter in (
         (names.SESSIONS_STARTED, stats.created),
+        (names.SESSIONS_DROPPED, stats.dropped),
         (names.SESSION_STEPS, stats.steps),
         (names.SESSION_REPEATS, stats.repeats),
     ):

@@ -127,6 +127,9 @@ SESSIONS_EVICTED = Metric(
 SESSIONS_QUARANTINED = Metric(
     "mooring_sessions_quarantined", _G, "Sessions set aside because what is on disk of them is torn or was changed."
 )
+SESSIONS_DROPPED = Metric(
+    "mooring_sessions_dropped_total", _C, "Sessions that were set aside and that a person let be deleted.", ("model",)
+)
 SESSIONS_FOREIGN = Metric(
     "mooring_sessions_foreign", _G, "Sessions here that should be at another replica; they are served until they move."
 )

@@ -2,7 +2,7 @@
 
 Plain attributes, as `stats`: whoever does something adds to them, without a call where one addition will do.
 
-    table, holder   created, ended, evicted, steps, repeats, refused, restore
+    table, holder   created, ended, evicted, dropped, steps, repeats, refused, restore
     store           observe_commit
     peers           forwards, handoffs
     at the scrape   sessions, tiers, volume, quarantined, unsynced, membership: callables that the server sets
@@ -28,6 +28,7 @@ class SessionStats:
         "batch",
         "commit",
         "created",
+        "dropped",
         "ended",
         "evicted",
         "forwards",
@@ -51,6 +52,8 @@ class SessionStats:
         """By model and cause, which is one of END_CAUSES."""
         self.evicted: Counter[tuple[str, str]] = Counter()
         """By model and the limit that was reached, which is one of EVICTION_LIMITS; each is in `ended` too."""
+        self.dropped: Counter[str] = Counter()
+        """By model: sessions that were set aside, and that a person let be deleted."""
         self.steps: Counter[str] = Counter()
         """By model: steps that were applied."""
         self.repeats: Counter[str] = Counter()
@@ -64,8 +67,8 @@ class SessionStats:
         self.restore = Histogram()
         """Seconds in which a session that was on disk only was read for its next step."""
         self.handoffs: Counter[tuple[str, str]] = Counter()
-        """By direction (`in`, `out`) and outcome of each session in a `take` (`taken`, `refused`, `stale`, `later`,
-        `broken`; `lost`: no answer)."""
+        """By direction (`in`, `out`) and outcome of each session in a `take` (`taken`, `refused`, `dropped`, `stale`,
+        `later`, `broken`; `lost`: no answer)."""
         self.forwards: Counter[str] = Counter()
         """Requests that were passed on to another replica, by outcome: `answered`, `not-here`, `moving`, `owner-down`,
         `outcome-unknown`."""

@@ -192,6 +192,9 @@ class Entry:
         """Why there is no version."""
         self.awaited = True
         """The server is not ready before this model is."""
+        self.last: Model | None = None
+        """Stands for the version that was taken out last, if it keeps state: it runs nothing, but what it has answered
+        may be asked for again. None where there are versions, or never were any."""
 
     def refresh(self) -> None:
         """Look again who answers: the highest version that can, or could after it is woken, else the highest."""
@@ -228,6 +231,11 @@ class Repository:
         entry = self._entries.get(model.name)
         if entry is not None and entry.versions.get(model.version) is model:
             del entry.versions[model.version]
+            if model.told is not None and model.told.state is not None:
+                # Not the model itself, which would keep what it has loaded in memory.
+                entry.last = Model(model.name, model.stats, model.version)
+                entry.last.known_as(model)
+                entry.last.state, entry.last.reason = State.UNAVAILABLE, entry.reason
             entry.refresh()
 
     def entry(self, name: str) -> Entry:
@@ -273,6 +281,18 @@ class Repository:
         if entry.versions:
             raise UnknownModel(f"model '{name}' has no version {version}; it has {_some(entry.versions)}")
         raise ModelNotReady(f"model '{name}' is unavailable: {entry.reason}")
+
+    def asked(self, name: str, version: str | None) -> Model:
+        """`find` for who asks for what a model answers: `Entry.last` is found too, where there is no version."""
+        entry = self._entries.get(name)
+        if entry is not None:
+            model = entry.default if version is None else entry.versions.get(version)
+            if model is not None:
+                return model
+            last = entry.last
+            if last is not None and not entry.versions and version in (None, last.version):
+                return last
+        return self.find(name, version)
 
     def index(self) -> list[IndexEntry]:
         """Every version of every name, with its state."""

@@ -69,7 +69,7 @@ class Replica:
         self.client = PeerClient(settings.peer_address, self._token, settings.peer_ca_file)
         self._talk = Talk(self.client, self.membership)
         self.finding = Finding(self.membership, self._talk, table.stats)
-        self.handoff = Handoff(self.membership, table, self._talk, self.finding.absent, table.stats)
+        self.handoff = Handoff(self.membership, table, self._talk, self.finding.newer, table.stats)
         self.handoff.clock = now
         self.receiver = Receiver(
             self.membership, table, table.stats, models.readable, lambda idle: budget.arrived(idle, limits, now())

@@ -57,6 +57,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     forked.add_argument("--to", default="new", help="id of the other one; new (the default): one that the server makes")
     command("reset", "let a session begin anew, at step 1 and with the first state", server)
     command("end", "end a session", server)
+    command("drop", "delete what is left of a session that was set aside, because it is torn", server)
     traced = command("trace", "show the last steps of a session, as JSON; the first time begins to keep them", server)
     traced.add_argument(
         "--steps", type=_whole(0, MOST_STEPS), help="keep so many steps from now on (100 the first time); 0: no longer"

@@ -172,6 +172,11 @@ def _end(api: Api, given: argparse.Namespace, streams: Streams) -> int:
     return DONE
 
 
+def _drop(api: Api, given: argparse.Namespace, streams: Streams) -> int:
+    streams.document(api.json("DELETE", path_of(given.id), {"model": given.model}))
+    return DONE
+
+
 def _trace(api: Api, given: argparse.Namespace, streams: Streams) -> int:
     path, parameters = path_of(given.id, "trace"), {"model": given.model}
     steps = given.steps
@@ -190,5 +195,6 @@ _COMMANDS: Mapping[str, Callable[[Api, argparse.Namespace, Streams], int]] = {
     "fork": _fork,
     "reset": _reset,
     "end": _end,
+    "drop": _drop,
     "trace": _trace,
 }

@@ -30,12 +30,12 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
         name(row["model"]),
         state,
         owner,
-        str(row["step"]),
-        size(row["bytes"]),
+        "-" if row["step"] is None else str(row["step"]),
+        "-" if row["bytes"] is None else size(row["bytes"]),
         row["version"] or "-",
-        span(row["age_seconds"]),
-        span(row["idle_seconds"]),
-        "never" if left is None else span(left),
+        "-" if row["age_seconds"] is None else span(row["age_seconds"]),
+        "-" if row["idle_seconds"] is None else span(row["idle_seconds"]),
+        ("never" if row["step"] is not None else "-") if left is None else span(left),
     )
 
 

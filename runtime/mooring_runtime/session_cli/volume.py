@@ -38,7 +38,8 @@ class Volume:
         for key, copy in self._copies.items():
             selection.add(key, copy)
         found, more = selection.found()
-        return Page(tuple(row_at(key, copy, self._moment()) for key, copy in found), more)
+        # What is torn stands beside the list, with what is wrong with it: `set_aside`.
+        return Page(tuple(row_at(key, copy, self._moment()) for key, copy in found if copy is not None), more)
 
     def rows(self, query: Query) -> tuple[list[dict[str, Any]], bool]:
         """The first sessions that the query takes, as JSON has them, and whether there are more."""

@@ -13,12 +13,13 @@ from mooring_runtime.errors.sessions import BadSession, SessionGone, SessionUnav
 from mooring_runtime.sessions import encoding
 from mooring_runtime.sessions.budget import expires
 from mooring_runtime.sessions.copies import Copy, Kept, Phase
+from mooring_runtime.sessions.dropping import drop
 from mooring_runtime.sessions.elsewhere import NotHere
 from mooring_runtime.sessions.entries import Entry
 from mooring_runtime.sessions.holder import Birth, Holder
 from mooring_runtime.sessions.inspection import Moment, detail_of, row_at
 from mooring_runtime.sessions.keys import Key
-from mooring_runtime.sessions.listing import Page, Query, Selection
+from mooring_runtime.sessions.listing import Page, Query, Selection, torn_row
 from mooring_runtime.sessions.store import Corrupt
 from mooring_runtime.sessions.trace import TracedStep, Traces
 
@@ -117,14 +118,20 @@ class SessionAdministration:
     async def page(self, query: Query) -> Page:
         """A page of the sessions here. Raises SessionUnavailable where this replica has no say."""
         self._holder.elsewhere.record()
-        selection = Selection(query)
+        selection, torn = Selection(query), dict(self._table.quarantined)
+        for key in torn:
+            selection.add(key, None)
         for number, entry in enumerate(self._table, 1):
-            if entry.copy is not None:
+            if entry.copy is not None and entry.key not in torn:
                 selection.add(entry.key, entry.copy)
             if not number % _SLICE:
                 await asyncio.sleep(0)
         found, more = selection.found()
-        return Page(tuple(row_at(key, copy, self._moment(key, copy)) for key, copy in found), more)
+        rows = (
+            torn_row(key, self.ordinal, torn[key]) if copy is None else row_at(key, copy, self._moment(key, copy))
+            for key, copy in found
+        )
+        return Page(tuple(rows), more)
 
     async def inspect(self, key: Key) -> dict[str, Any]:
         """All that is known of a session that is here. Raises NotHere."""
@@ -229,6 +236,19 @@ class SessionAdministration:
         copy = await self._holder.end(key)
         entry = self._table.get(key)
         return await self._detail(key, Kept(copy, (), () if entry is None else entry.replies))
+
+    def torn(self, key: Key) -> bool:
+        """Whether the session was set aside here."""
+        return key in self._table.quarantined
+
+    async def drop(self, key: Key) -> dict[str, Any]:
+        """Delete what was set aside of a session here. Raises NotHere where nothing was, SessionUnavailable,
+        SessionRefused.
+        """
+        record = self._holder.elsewhere.record()
+        if not self.torn(key):
+            raise NotHere(key.session)
+        return {"model": key.model, "id": key.session, "dropped": await drop(self._table, key, record)}
 
     async def reset(self, key: Key) -> dict[str, Any]:
         """Begin a new life of a session that is here. Raises as `Holder.reset`."""

@@ -68,7 +68,8 @@ class Copy(NamedTuple):
     or from a file; else empty: steps do not pay for what only people look at."""
     rewound: bool = False
     """The store that it was moving to is lost, and with it perhaps steps that were acknowledged there: the next step
-    is told so instead of being applied, once, and the commit of that clears this."""
+    is told so instead of being applied, once, and the commit of that clears this. Of `moved`: something was set aside
+    here, and dropped under the epoch `since`; copies that are older may lack what that had."""
 
     @property
     def live(self) -> bool:

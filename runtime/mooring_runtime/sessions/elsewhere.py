@@ -20,6 +20,8 @@ class At(NamedTuple):
     ordinal: int
     moving: bool = False
     """It is frozen there, on its way: nobody applies a step now, in a moment somebody will."""
+    torn: bool = False
+    """What is there was set aside: nobody can use it until a person has dropped it."""
 
 
 class NotHere(SessionUnavailable):

@@ -27,6 +27,10 @@ _ROUNDS = 5
 """Times that a question is begun anew because the record changed meanwhile."""
 
 
+Question = tuple[Key, int]
+"""A session, and since when who asks has a copy of it, see `Finding.newer`; 0: it has none."""
+
+
 class Finding:
     """See `elsewhere.Elsewhere`."""
 
@@ -42,13 +46,19 @@ class Finding:
         return self._membership.record()
 
     async def absent(self, key: Key) -> At | None:
-        """See `Elsewhere.absent`. The holder of a copy that moves to a lost store may ask too."""
+        """See `Elsewhere.absent`."""
+        return await self.newer(key, 0)
+
+    async def newer(self, key: Key, since: int) -> At | None:
+        """As `absent`, of who has a copy since that epoch which was on its way to a store that was given up: who may
+        have anything newer.
+        """
         for _ in range(_ROUNDS):
             record = self._membership.record()
             if record.settled:
                 return None
             try:
-                found = await self._ask(key, record)
+                found = await self._ask(key, since, record)
             except SessionUnavailable:
                 if self._membership.epoch == record.epoch:
                     raise
@@ -59,40 +69,43 @@ class Finding:
             f"session '{key.session}' is searched while the membership changes", "search", session=key.session
         )
 
-    async def _ask(self, key: Key, record: Record) -> At | None:
+    async def _ask(self, key: Key, since: int, record: Record) -> At | None:
         """The place of the session is asked last, where it is not here: the session may be handed over there meanwhile,
         and would not be found if the place had answered before that and its old owner after it.
         """
         home = place(key, record.size)
         asked = may_hold(key, record, self.ordinal)
-        found = await self._ask_all(key, record, [ordinal for ordinal in asked if ordinal != home])
+        found = await self._ask_all((key, since), record, [ordinal for ordinal in asked if ordinal != home])
         if found is None and home != self.ordinal and self._membership.epoch == record.epoch:
-            found = await self._ask_all(key, record, [home])
+            found = await self._ask_all((key, since), record, [home])
         return found
 
-    async def _ask_all(self, key: Key, record: Record, ordinals: list[int]) -> At | None:
+    async def _ask_all(self, question: Question, record: Record, ordinals: list[int]) -> At | None:
         """The word of every one of `ordinals`; who holds it settles the matter, whoever else is silent."""
-        asked = [self._asker(ordinal).ask(key) for ordinal in ordinals]
+        asked = [self._asker(ordinal).ask(question) for ordinal in ordinals]
         words = await asyncio.gather(*asked, return_exceptions=True)
         silent: list[int] = []
         moving: At | None = None
+        torn: At | None = None
         for ordinal, word in zip(ordinals, words, strict=True):
             if word is Presence.HERE:
                 return At(ordinal)
             if word is Presence.MOVING:
                 moving = At(ordinal, moving=True)
+            elif word is Presence.TORN:
+                torn = At(ordinal, torn=True)
             elif word is None or isinstance(word, PeerFailed):
                 silent.append(ordinal)
             elif isinstance(word, BaseException):
                 raise word
-        if moving is not None or not silent:
-            return moving
+        if moving is not None or torn is not None or not silent:
+            return moving or torn
         gone = [ordinal for ordinal in silent if ordinal >= record.size]
         raise SessionUnavailable(
-            f"session '{key.session}' may be at ordinal {', '.join(map(str, silent))}, which does not answer"
+            f"session '{question[0].session}' may be at ordinal {', '.join(map(str, silent))}, which does not answer"
             + (f"; {', '.join(map(str, gone))} left at a resize before its sessions had" if gone else ""),
             "stranded" if gone else "search",
-            session=key.session,
+            session=question[0].session,
         )
 
     async def pass_on(self, ordinal: int, passed: Passed) -> InferResponse:
@@ -153,27 +166,27 @@ class _Asker:
     def __init__(self, talk: Talk, ordinal: int) -> None:
         self._talk = talk
         self._ordinal = ordinal
-        self._waiting: dict[Key, asyncio.Future[Presence | None]] = {}
+        self._waiting: dict[Question, asyncio.Future[Presence | None]] = {}
         self._asking: asyncio.Task[None] | None = None
 
-    async def ask(self, key: Key) -> Presence | None:
+    async def ask(self, question: Question) -> Presence | None:
         """None: it has said nothing about the key, since the record has changed. Raises PeerFailed.
 
         Only a question that has not been sent is shared: an answer must be younger than what it is the answer to.
         """
-        answer = self._waiting.get(key)
+        answer = self._waiting.get(question)
         if answer is None:
-            answer = self._waiting[key] = asyncio.get_running_loop().create_future()
+            answer = self._waiting[question] = asyncio.get_running_loop().create_future()
         if self._asking is None:
             self._asking = asyncio.get_running_loop().create_task(self._ask())
         return await asyncio.shield(answer)
 
     async def _ask(self) -> None:
         while self._waiting:
-            keys = list(self._waiting)[:_MOST_KEYS]
-            answers = [self._waiting.pop(key) for key in keys]
+            questions = list(self._waiting)[:_MOST_KEYS]
+            answers = [self._waiting.pop(question) for question in questions]
             try:
-                words = await self._words(tuple(keys))
+                words = await self._words(questions)
             except Exception as error:  # Whatever it is, those who ask must hear it, or they wait for ever.
                 for each in answers:
                     each.set_exception(error)
@@ -183,8 +196,9 @@ class _Asker:
                 each.set_result(word)
         self._asking = None
 
-    async def _words(self, keys: tuple[Key, ...]) -> Iterable[Presence | None]:
-        answer = await self._talk.tell(self._ordinal, Ask(keys), _WITHIN)
+    async def _words(self, questions: list[Question]) -> Iterable[Presence | None]:
+        keys, since = zip(*questions, strict=True)
+        answer = await self._talk.tell(self._ordinal, Ask(keys, since if any(since) else ()), _WITHIN)
         if isinstance(answer.body, Presences) and len(answer.body.words) == len(keys):
             return answer.body.words
         return [None] * len(keys)

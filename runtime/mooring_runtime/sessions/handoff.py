@@ -1,17 +1,12 @@
-"""Handing sessions to the replica that should have them. Every point of it has a name, and either side may die at each.
-
-    0 OFFER      N is asked whether it would take sessions like these: advice only
-    1 QUIET      the running step has ended and is committed; the handoff has the session's turn
-    2 FROZEN     `moving` is on disk here: from now on nothing is applied here, and only N's word can change that
-    3 SENT       `take` is on its way, again and again until it is answered
-    4 KEPT       `held` is on disk at N: from now on N applies
-    5 ANSWERED   N says `taken`
-    6 FORGOTTEN  `moved` is on disk here, the state is gone
+"""Handing sessions to the replica that should have them. What happens, point by point, is told in `points`.
 
 H (this side) thaws a session only when N has refused it under H's own epoch. A newer record alone never thaws, not even
 one that gives the session back: N may have it on disk, and be stepping it. One thing stands in for N's word: that its
 store was given up for lost. Then everybody who may have got it from N is asked, as before a creation; and since N may
-have acknowledged steps, the next request hears that the session was rewound.
+have acknowledged steps, the next request hears that the session was rewound. Where several copies were on their way to
+lost stores, the one that got the session last goes on; what was set aside elsewhere may be newer, so it is waited for
+until a person drops it. Where that was dropped at N itself, N no longer knows whether it had the session, and handed it
+on: it says so, the same are asked, and N takes it when it hears that nobody has anything newer.
 
 Sessions leave at their own pace: each that is quiet goes with the next message, few enough are frozen at a time that
 one message carries them, and one that runs holds up nobody. Each receiver has a way of its own: one that hangs, or puts
@@ -19,7 +14,6 @@ off what it is sent, keeps nothing from the others, and has no more frozen for i
 """
 
 import asyncio
-import enum
 import logging
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
@@ -36,9 +30,12 @@ from mooring_runtime.sessions.membership import Membership
 from mooring_runtime.sessions.messages import Offer, Offered, Take, Verdict, Verdicts, Word
 from mooring_runtime.sessions.peers import PeerFailed, Talk
 from mooring_runtime.sessions.placement import place
+from mooring_runtime.sessions.points import Point, Reached
 from mooring_runtime.sessions.record import Record
 from mooring_runtime.sessions.table import Table
 from mooring_runtime.sessions.ways import MOST_BYTES, Way, parts
+
+__all__ = ["Clock", "Handoff", "Newer", "Point", "Reached"]
 
 log = logging.getLogger(__name__)
 
@@ -59,40 +56,29 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 2.0
 """Seconds before what could not be handed over is tried again."""
 
 
-class Point(enum.Enum):
-    """The points of a handoff, as above."""
-
-    OFFER = 0
-    QUIET = 1
-    FROZEN = 2
-    SENT = 3
-    KEPT = 4
-    ANSWERED = 5
-    FORGOTTEN = 6
-
-
-Reached = Callable[[Point, Key], None]
-"""Called when a handoff has come to a point; SENT is reached in the transport, which tells it nobody but a test."""
 Clock = Callable[[], int]
 """Tells milliseconds since 1970."""
-Absent = Callable[[Key], Awaitable[At | None]]
-"""`Elsewhere.absent`."""
+Newer = Callable[[Key, int], Awaitable[At | None]]
+"""`Finding.newer`."""
 
 
 class Handoff:
     """Hands over what is foreign here. Use: `start()`, and `close()` before the table's."""
 
-    def __init__(self, membership: Membership, table: Table, talk: Talk, absent: Absent, stats: SessionStats) -> None:
+    def __init__(self, membership: Membership, table: Table, talk: Talk, newer: Newer, stats: SessionStats) -> None:
         self._membership = membership
         self._table = table
         self._talk = talk
-        self._absent = absent
+        self._newer = newer
         self._stats = stats
         self.clock: Clock = lambda: 0
         self.reached: Reached = lambda point, key: None
         """Called at every point that is this side's."""
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._proved: dict[Key, int] = {}
+        """Frozen sessions whose receivers have dropped what was set aside of them: the epochs under which all others
+        have said that they have nothing newer. Under one record sessions go to one place, so that stays true."""
         self._ways: dict[int, asyncio.Task[None]] = {}
         """To each receiver that is being spoken to."""
         self._pauses: dict[int, float] = {}
@@ -147,7 +133,7 @@ class Handoff:
                 continue
             if copy.phase is Phase.MOVING and copy.to is not None:
                 if copy.to.store in record.lost:
-                    ways[_NOBODY].lost.append(key)
+                    ways[_NOBODY].lost[key] = copy.since
                 else:
                     ways[copy.to.ordinal].frozen[copy.to].append(key)
             elif copy.phase is Phase.HELD:
@@ -160,7 +146,7 @@ class Handoff:
         """Try once to hand over what is to go to one receiver."""
         worthwhile = False
         try:
-            await asyncio.gather(*[self._recover(key, record) for key in way.lost])
+            await asyncio.gather(*[self._recover(key, since, record) for key, since in way.lost.items()])
             frozen = 0
             for target, keys in way.frozen.items():
                 frozen += await self._repeat(target, keys)
@@ -312,7 +298,8 @@ class Handoff:
         settled = 0
         for part in parts(batch):
             try:
-                answer = await self._talk.tell(target.ordinal, Take(tuple(part)), _TAKE_WITHIN, target.store)
+                take = Take(tuple(part), tuple(self._proved.get(handed.key, 0) for handed in part))
+                answer = await self._talk.tell(target.ordinal, take, _TAKE_WITHIN, target.store)
             except (PeerFailed, RequestError) as error:
                 log.warning("ordinal %d does not take %d sessions, which wait: %s", target.ordinal, len(part), error)
                 self._stats.handoffs["out", "lost"] += len(part)
@@ -339,15 +326,20 @@ class Handoff:
             return False
         if found.word is Word.STALE:
             return False  # The newer record has been adopted; it is sent again under that.
+        if found.word is Word.DROPPED:
+            await self._recover(key, sent.since, self._membership.record(), dropped=True)
+            return False
         try:
             async with self._table.turn(key) as entry:
                 copy = entry.copy
                 if copy is None or copy.phase is not Phase.MOVING or copy.since != sent.since or copy.to != sent.to:
                     return True
+                if copy.to is not None and copy.to.store in self._membership.record().lost:
+                    return False  # What it had taken is gone with it: whether somebody got it from there is asked.
                 if found.word is Word.TAKEN:
                     await self._forget(entry, copy)
                 elif epoch == self._membership.epoch:
-                    await self._thaw(entry, copy)
+                    await self._thaw(entry, copy, rewound=self._proved.pop(key, 0) == epoch)
                 else:
                     return False
         except RequestError as error:
@@ -356,6 +348,7 @@ class Handoff:
         return True
 
     async def _forget(self, entry: Entry, copy: Copy) -> None:
+        self._proved.pop(entry.key, None)
         await self._table.write_all([(entry, Kept(Copy(Phase.MOVED, copy.since)))])
         self.reached(Point.FORGOTTEN, entry.key)
 
@@ -364,22 +357,30 @@ class Handoff:
         await self._table.write_all([(entry, Kept(held, entry.state, entry.replies))], new_state=False)
         entry.rewound = held.rewound
 
-    async def _recover(self, key: Key, record: Record) -> None:
-        """The session was on its way to a store that was given up."""
+    async def _recover(self, key: Key, since: int, record: Record, *, dropped: bool = False) -> None:
+        """The session was on its way to a store that was given up, or that has `dropped` what was torn of it."""
         try:
-            found = await self._absent(key)
+            found = await self._newer(key, since)
             async with self._table.turn(key) as entry:
                 copy = entry.copy
                 if self._membership.epoch != record.epoch or copy is None or copy.phase is not Phase.MOVING:
                     return
-                if copy.to is None or copy.to.store not in record.lost:
+                if copy.to is None or copy.since != since or not (dropped or copy.to.store in record.lost):
                     return
-                if found is None:
+                if found is None and dropped:
+                    self._proved[key] = record.epoch
+                elif found is None:
                     log.warning(
                         "session '%s' of model '%s' was on its way to the lost store %s, and goes on here from step %d",
                         *(key.session, key.model, copy.to.store, copy.step),
                     )
                     await self._thaw(entry, copy, rewound=True)
+                elif found.torn:
+                    log.warning(
+                        "session '%s' of model '%s' was on its way to the lost store %s, and ordinal %d has set aside "
+                        "what may be newer: it waits until that is dropped",
+                        *(key.session, key.model, copy.to.store, found.ordinal),
+                    )
                 elif not found.moving:
                     await self._forget(entry, copy)
         except RequestError as error:

@@ -84,6 +84,8 @@ class Holder:
         self._lanes = self._looking.lanes
         self.seek = self._looking.seek
         """Find out who holds the session of a step, behind those that are being looked for already."""
+        self.seek_again = self._looking.seek_again
+        """The same of one whose turn has come in vain."""
 
     @property
     def hook(self) -> Hook | None:
@@ -110,6 +112,22 @@ class Holder:
                 self.table.enqueue(key, step)
                 return
         self.seek(step)
+
+    def answers(self, key: Key, call: SessionCall) -> bool:
+        """Whether a step may be answered though no model runs here: it was applied, or its session is elsewhere."""
+        if call.step is None or call.new:
+            return False
+        entry = self.table.get(key)
+        if entry is not None and entry.copy is not None and entry.copy.phase is Phase.HELD:
+            return call.step <= entry.copy.step
+        # One that may begin the session here must not: others might be evicted for it, and then it is refused.
+        return not call.start or not self._here(key)
+
+    def _here(self, key: Key) -> bool:
+        try:
+            return place(key, self.elsewhere.record().size) == self.elsewhere.ordinal
+        except RequestError:
+            return True
 
     def withdraw(self, step: Step) -> bool:
         """Take back a step whose turn has not come, and that is not on its way; whether it was still waiting."""
@@ -158,7 +176,7 @@ class Holder:
                 self.room.for_one()
             return verdict, 0
         record = self.elsewhere.record()
-        if copy is not None and copy.phase is Phase.MOVING:
+        if (copy is not None and copy.phase is Phase.MOVING) or self._looking.overtakes(step):
             return None
         if step.proved != record.epoch and not self._at_home(step.key, record):
             return None
@@ -284,6 +302,7 @@ class Holder:
             await self.table.write_all([(entry, Kept(copy, birth.state, birth.replies))])
         finally:
             self.room.births -= 1
+        entry.rewound = False
         self.stats.created[entry.key.model] += 1
         return copy
 
@@ -316,6 +335,7 @@ class Holder:
             now = self.now()
             copy = Copy(Phase.HELD, before.copy.since, steps.new_incarnation(), created=now, last_used=now)
             await self.table.write_all([(entry, Kept(copy))])
+            entry.rewound = False  # Of the life that ended.
         if before.copy.live:
             self.restarted(key, before)
         return copy

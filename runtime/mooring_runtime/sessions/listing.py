@@ -19,7 +19,9 @@ from mooring_runtime.errors.sessions import BadSession
 from mooring_runtime.sessions.copies import Copy, Phase
 from mooring_runtime.sessions.keys import Key
 
-STATES = ("active", "ended", "moving")
+QUARANTINED = "quarantined"
+"""The state of a session that was set aside, because what is on disk of it is torn: nothing else is known of it."""
+STATES = ("active", "ended", "moving", QUARANTINED)
 DEFAULT_LIMIT = 100
 MOST_ROWS = 1000
 """Sessions of one page."""
@@ -38,15 +40,15 @@ class Query(NamedTuple):
     after: Key | None = None
     """The last session of the page before; None: the first page."""
 
-    def takes(self, key: Key, copy: Copy) -> bool:
-        """Whether the session belongs into the list, on this page or a later one."""
+    def takes(self, key: Key, copy: Copy | None) -> bool:
+        """Whether the session belongs into the list, on this page or a later one; None: it was set aside."""
         if self.after is not None and key <= self.after:
             return False
         if self.model is not None and key.model != self.model:
             return False
         if not key.session.startswith(self.prefix):
             return False
-        state = state_of(copy)
+        state = QUARANTINED if copy is None else state_of(copy)
         return state is not None and self.state in (None, state)
 
 
@@ -59,21 +61,22 @@ class Row:
     state: str
     owner: int
     """Ordinal of the replica that tells of it."""
-    step: int
-    incarnation: str
+    step: int | None
+    """None, as in what follows: it was set aside."""
+    incarnation: str | None
     """A number in decimal: as a number, many a reader of JSON would round it."""
-    bytes: int
+    bytes: int | None
     """Of the state's tensors."""
-    version: str
+    version: str | None
     """Of the model."""
-    created: str
-    age_seconds: float
-    idle_seconds: float
+    created: str | None
+    age_seconds: float | None
+    idle_seconds: float | None
     """Since its last step."""
     expires_in_seconds: float | None
     """None: never."""
     cause: str | None
-    """Of an ended one: how."""
+    """Of an ended one: how. Of one that was set aside: why."""
 
     @property
     def key(self) -> Key:
@@ -99,10 +102,10 @@ class Selection:
 
     def __init__(self, query: Query) -> None:
         self._query = query
-        self._found: list[tuple[Key, Copy]] = []
+        self._found: list[tuple[Key, Copy | None]] = []
 
-    def add(self, key: Key, copy: Copy) -> None:
-        """Look at one session."""
+    def add(self, key: Key, copy: Copy | None) -> None:
+        """Look at one session; None: it was set aside."""
         full = len(self._found) > self._query.limit
         if (full and key >= self._found[-1][0]) or not self._query.takes(key, copy):
             return
@@ -110,12 +113,12 @@ class Selection:
         if full:
             self._found.pop()
 
-    def found(self) -> tuple[list[tuple[Key, Copy]], bool]:
+    def found(self) -> tuple[list[tuple[Key, Copy | None]], bool]:
         """The sessions of the page in their order, and whether there are more after them."""
         return self._found[: self._query.limit], len(self._found) > self._query.limit
 
 
-def _first(found: tuple[Key, Copy]) -> Key:
+def _first(found: tuple[Key, Copy | None]) -> Key:
     return found[0]
 
 
@@ -182,6 +185,11 @@ def row_of(key: Key, copy: Copy, owner: int, now: int, expires: int | None) -> R
     )
 
 
+def torn_row(key: Key, owner: int, why: str) -> Row:
+    """The row of a session that was set aside."""
+    return Row(*key, QUARANTINED, owner, None, None, None, None, None, None, None, None, why)
+
+
 def instant(milliseconds: int) -> str:
     """A time as RFC 3339 has it, in UTC."""
     told = datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds")
@@ -191,6 +199,9 @@ def instant(milliseconds: int) -> str:
 def _seconds(milliseconds: int) -> float:
     """Never less than nothing: a clock may have been set back meanwhile."""
     return max(milliseconds, 0) / 1000
+
+
+_LAST = {"moving": 1, QUARANTINED: 2}
 
 
 def joined(pages: Iterable[Page], limit: int) -> Page:
@@ -203,7 +214,8 @@ def joined(pages: Iterable[Page], limit: int) -> Page:
         if len(rows) == limit:
             return Page(tuple(rows), more=True)
         # A session that is just being moved is told twice: the one who got it has it, and serves it.
-        rows.append(min(same, key=lambda row: row.state == "moving"))
+        # What one has set aside may be older than what another one has, and is listed by its state.
+        rows.append(min(same, key=lambda row: _LAST.get(row.state, 0)))
     return Page(tuple(rows), any(page.more for page in pages))
 
 

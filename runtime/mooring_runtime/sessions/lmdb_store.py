@@ -130,8 +130,8 @@ class LmdbStore(LmdbReader):
         self._fatal = fatal
         self._room = Room(file, limit)
         self._free = (0.0, 0)
-        self._lossy = False
-        """Lazy changes have failed: steps are lost whose clients have their answers."""
+        self._losses: set[Key] = set()
+        """Sessions whose last lazy change has failed: steps are lost whose clients have their answers."""
         self._begin(file)
         self._writer = Writer(self._write, loop, options.interval, self._died)
         self._loop = loop
@@ -152,7 +152,10 @@ class LmdbStore(LmdbReader):
                 txn.put(b"boot", self._own)
                 txn.put(b"clean", b"0")
                 if self._was_lazy and not self.clean:
-                    self._doubt(txn)
+                    # Every session may have lost steps until now. It is for whoever opens the store, however often
+                    # that is, to tell each client once.
+                    self.doubt = time.time_ns() // 1_000_000
+                    txn.put(b"doubt", DOUBT.pack(self.doubt))
                 txn.put(b"lazy", b"1" if self._options.lazy else b"0")
                 self._used = self._pages(txn)
         except lmdb.Error as error:
@@ -166,13 +169,6 @@ class LmdbStore(LmdbReader):
         elif self._lock.store not in {None, self.id}:
             log.error("the volume %s had another store before: %s; it is %s now", self.path, self._lock.store, self.id)
         self._lock.sign(self.id, self.boot)
-
-    def _doubt(self, txn: "lmdb.Transaction[bytes]") -> None:
-        """Every session may have lost steps until now. It is for whoever opens the store, however often that is, to
-        tell each client once.
-        """
-        self.doubt = time.time_ns() // 1_000_000
-        txn.put(b"doubt", DOUBT.pack(self.doubt), db=self._databases.meta)
 
     # --- on the event loop
 
@@ -248,14 +244,16 @@ class LmdbStore(LmdbReader):
 
     def _alone(self, job: Job, failed: StoreFailed) -> StoreFailed | None:
         """What becomes of a job that has failed by itself: what makes room, or moves away, may use the reserve."""
-        self._lossy = self._lossy or job.lazy
-        if not isinstance(failed, StoreFull) or not all(_frees(change) for change in job.changes):
-            return failed
-        try:
-            self._commit([job], spare=self._room.reserve)
-        except StoreFailed as again:
-            return again
-        return None
+        if isinstance(failed, StoreFull) and all(_frees(change) for change in job.changes):
+            try:
+                self._commit([job], spare=self._room.reserve)
+            except StoreFailed as again:
+                failed = again
+            else:
+                return None
+        if job.lazy:
+            self._losses.update(change.key for change in job.changes)
+        return failed
 
     def _commit(self, jobs: Sequence[Job], *, spare: int = 0) -> None:
         """One transaction with a sync. Raises StoreFailed when nothing of it is on disk, and Dead."""
@@ -283,8 +281,9 @@ class LmdbStore(LmdbReader):
             log.exception("a commit of sessions failed")
             raise StoreFailed(f"{type(error).__name__}: {error}") from error
         for change in changes:
-            if change.copy is None:
+            if change.copy is None or change.copy.phase is Phase.MOVED:
                 self._aside.pop(change.key, None)
+            self._losses.discard(change.key)  # Whoever has written it since has told its client, or was ahead of it.
         self._used = used
         self._options.observe(time.perf_counter() - started, len(changes))
 
@@ -300,8 +299,8 @@ class LmdbStore(LmdbReader):
             records.set_aside(txn, self._databases, key, why)
         if job.closing:
             txn.put(b"clean", b"1", db=self._databases.meta)
-            if self._lossy:
-                self._doubt(txn)
+            for key in self._losses:
+                records.rewind(txn, self._databases, key)
 
     def _fit(self, changes: Sequence[Change], spare: int) -> None:
         """Let the map be as large as this commit may make the file."""

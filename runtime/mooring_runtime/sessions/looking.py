@@ -72,6 +72,9 @@ class Looking:
         own clients may wait for another replica. If steps that were passed on waited behind them, and theirs behind
         ours there, none would ever come to an end: so they have lanes of their own.
         """
+        self._again: dict[tuple[Key, bool], deque[Step]] = {}
+        """Those of a lane that had their turn in vain. What stands behind them in the queue of the session must not be
+        decided before they are."""
         self._proved: dict[Key, int] = {}
         """The epochs under which all others have said that they do not have these sessions. Only the place of a session
         may create it, so that stays true for as long as the record does."""
@@ -96,8 +99,24 @@ class Looking:
         if lane is None:
             lane = self.lanes[which] = deque((step,))
             self._spawn(self._serve(*which, lane))
+        elif lane[0] is step:  # It is being looked for, had its turn, and stays the first.
+            lane.insert(1, step)
         else:
             lane.append(step)
+
+    def seek_again(self, step: Step) -> None:
+        """`seek`, of a step whose turn has come in vain: those behind it in the queue go behind it."""
+        self.seek(step)
+        again = self._again.setdefault((step.key, step.passed_on), deque())
+        if again and again[0] is step:
+            again.insert(1, step)
+        else:
+            again.append(step)
+
+    def overtakes(self, step: Step) -> bool:
+        """Whether a step that came before this one looks for the session again."""
+        again = self._again.get((step.key, step.passed_on))
+        return again[0] is not step if again else False
 
     def withdraw(self, step: Step) -> bool:
         """Take back a step that waits behind others of its lane; whether it did."""
@@ -105,6 +124,9 @@ class Looking:
         if lane is None or step is lane[0] or step not in lane:
             return False
         lane.remove(step)
+        again = self._again.get((step.key, step.passed_on))
+        if again is not None and step in again:
+            again.remove(step)
         return True
 
     async def _serve(self, key: Key, passed_on: bool, lane: deque[Step]) -> None:
@@ -112,9 +134,15 @@ class Looking:
         try:
             while lane:
                 await self._find(lane[0])
-                lane.popleft()
+                step = lane.popleft()
+                again = self._again.get((key, passed_on))
+                if again and again[0] is step:
+                    again.popleft()
+                if not again:
+                    self._again.pop((key, passed_on), None)
         finally:
             del self.lanes[key, passed_on]
+            self._again.pop((key, passed_on), None)
             if (key, not passed_on) not in self.lanes:
                 self._proved.pop(key, None)
             for index, step in enumerate(lane):

@@ -47,6 +47,8 @@ class Report(NamedTuple):
     """Held copies whose model version is not served here, and which no served one can read."""
     size: int = 0
     """Bytes of sessions on the volume."""
+    quarantined: int = 0
+    """Sessions that were set aside; those whose place is elsewhere are `foreign` until a person drops them."""
 
 
 def misfit(record: Record, ordinal: int, store: str) -> str | None:
@@ -208,6 +210,7 @@ class Membership:
             len(self.foreign),
             self.unreadable(),
             self._store.usage().used,
+            len(self._table.quarantined),
         )
 
     @property
@@ -220,14 +223,19 @@ class Membership:
 
     # --- what is here
 
-    def knows(self, key: Key) -> Phase | None:
-        """The phase of what is here of a session, None for nothing. What cannot be read is held all the same: else
-        it would be created anew elsewhere, and its client would meet an empty state.
+    def newer(self, key: Key, since: int) -> Copy | None:
+        """What is here of a session, None for nothing. `since`: of the copy of who asks, whose receiver is lost; 0:
+        who asks has none.
+
+        A copy whose receiver is lost too, and that was here before the other one came there, has been taken, and what
+        became of it came there: it is as good as away. Else the two would wait for each other for ever.
         """
         entry = self._table.get(key)
-        if entry is not None and entry.copy is not None and entry.copy.phase is not Phase.MOVED:
-            return entry.copy.phase
-        return Phase.HELD if key in self._table.quarantined else None
+        copy = None if entry is None else entry.copy
+        if copy is None or copy.phase is Phase.MOVED:
+            return None
+        adrift = copy.to is not None and self._record is not None and copy.to.store in self._record.lost
+        return None if adrift and copy.since < since else copy
 
     def _changed(self, key: Key, _before: Copy | None, after: Copy | None) -> None:
         record = self._record

@@ -48,6 +48,9 @@ class Ask(NamedTuple):
     """`POST /absent`: is there nothing of these sessions? The answer is `Presences`."""
 
     keys: tuple[Key, ...]
+    since: tuple[int, ...] = ()
+    """Of the copies that the sender has of them, on their way to stores that were given up: it asks whether there is
+    anything newer. Empty: it has none."""
 
 
 class Offer(NamedTuple):
@@ -67,6 +70,8 @@ class Take(NamedTuple):
 
     sessions: tuple[Packed, ...]
     """As each stands on its owner's disk: its `since` is the epoch under which the sender got it."""
+    proved: tuple[int, ...] = ()
+    """The epochs under which all others have said that they have nothing newer of them; 0: nobody was asked."""
 
 
 class Presence(enum.Enum):
@@ -75,6 +80,8 @@ class Presence(enum.Enum):
     ABSENT = "absent"
     HERE = "here"
     MOVING = "moving"
+    TORN = "torn"
+    """Here, and set aside."""
 
 
 class Word(enum.Enum):
@@ -84,6 +91,9 @@ class Word(enum.Enum):
     """It is on my disk, now or since earlier: forget it."""
     REFUSED = "refused"
     """I am not the place for it: keep it."""
+    DROPPED = "dropped"
+    """What was here was set aside, and dropped by a person: it may have been newer, or have been handed on. Ask all
+    that may have it, and send it again with what they say."""
     STALE = "stale"
     """You go by an older record than I."""
     LATER = "later"
@@ -159,11 +169,11 @@ def encode(message: Message) -> bytes:
     if isinstance(message, Introduce):
         return message.record.to_json()
     if isinstance(message, Ask):
-        return orjson.dumps({"keys": [tuple(key) for key in message.keys]})
+        return orjson.dumps({"keys": [tuple(key) for key in message.keys], "since": message.since})
     if isinstance(message, Offer):
         return orjson.dumps(message._asdict())
     files = [pack(*each) for each in message.sessions]
-    return frame({"sizes": [len(file) for file in files]}, files)
+    return frame({"sizes": [len(file) for file in files], "proved": message.proved}, files)
 
 
 def decode(path: str, body: bytes) -> Message:
@@ -172,7 +182,10 @@ def decode(path: str, body: bytes) -> Message:
         if path == PATHS[Introduce]:
             return Introduce(record.parse(body))
         if path == PATHS[Ask]:
-            return Ask(tuple(Key(model, session) for model, session in orjson.loads(body)["keys"]))
+            document = orjson.loads(body)
+            return Ask(
+                tuple(Key(model, session) for model, session in document["keys"]), tuple(document.get("since", ()))
+            )
         if path == PATHS[Offer]:
             return Offer(**orjson.loads(body))
         head, rest = unframe(body)
@@ -180,7 +193,7 @@ def decode(path: str, body: bytes) -> Message:
         for size in head["sizes"]:
             sessions.append(unpack(bytes(rest[start : start + size])))
             start += size
-        return Take(tuple(sessions))
+        return Take(tuple(sessions), tuple(head.get("proved", ())))
     except (Corrupt, KeyError, TypeError, struct.error, orjson.JSONDecodeError) as error:
         raise ValueError(f"cannot read a message to {path}: {type(error).__name__}: {error}") from None
 
@@ -263,6 +276,7 @@ def report_document(report: Report) -> dict[str, Any]:
             "foreign": report.foreign,
             "unreadable": report.unreadable,
             "bytes": report.size,
+            "quarantined": report.quarantined,
         },
     }
 
@@ -275,5 +289,5 @@ def _report(document: Mapping[str, Any]) -> Report:
         document["boot"],
         None if found is None else record.from_document(found),
         document["clean"],
-        *(counts[name] for name in ("held", "ended", "foreign", "unreadable", "bytes")),
+        *(counts[name] for name in ("held", "ended", "foreign", "unreadable", "bytes", "quarantined")),
     )

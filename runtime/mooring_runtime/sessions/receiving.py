@@ -10,7 +10,6 @@ from mooring_runtime.errors.codes import GrpcCode
 from mooring_runtime.metrics.sessions import SessionStats
 from mooring_runtime.sessions.copies import Copy, Kept, Phase
 from mooring_runtime.sessions.encoding import Packed
-from mooring_runtime.sessions.handoff import Point, Reached
 from mooring_runtime.sessions.keys import Key
 from mooring_runtime.sessions.membership import Membership
 from mooring_runtime.sessions.messages import (
@@ -32,6 +31,7 @@ from mooring_runtime.sessions.messages import (
     Word,
 )
 from mooring_runtime.sessions.placement import place
+from mooring_runtime.sessions.points import Point, Reached
 from mooring_runtime.sessions.table import Table
 
 log = logging.getLogger(__name__)
@@ -56,15 +56,22 @@ def verdict(here: Copy | None, offered: Copy, theirs: int, mine: int, *, home: b
     `here` is the copy that is on disk; `theirs` and `mine` are the epochs of the sender and the receiver, of which the
     sender's is never the later one; `home`: this is the session's place under the receiver's record.
     """
-    if here is not None and here.since > offered.since:
+    if here is not None and here.since > offered.since and not is_mark(here):
         return Word.TAKEN  # It came here after the sender got it, so this is a repeat.
     if theirs < mine:
         return Word.STALE
+    if here is not None and here.since > offered.since:
+        return Word.DROPPED  # Perhaps it came here too: nobody knows any more.
     if not home:
         return Word.REFUSED
     if here is not None and here.phase is Phase.HELD:
         return Word.BROKEN
     return None
+
+
+def is_mark(copy: Copy) -> bool:
+    """Whether this is what `dropping` leaves."""
+    return copy.phase is Phase.MOVED and copy.rewound
 
 
 class Receiver:
@@ -108,6 +115,7 @@ class Receiver:
         # What is told is decided after this: it proves that the volume is still ours, and what was handed to the store
         # under an earlier record has come into the table.
         await membership.barrier()
+        membership.record()  # The record may have been on its way to the disk, and have had no room there.
         # A record that comes while sessions are written is later than what was decided: under it they may be wanted.
         epoch = membership.epoch
         body = await self._body(envelope, message)
@@ -117,11 +125,14 @@ class Receiver:
     async def _body(self, envelope: Envelope, message: Ask | Offer | Take) -> Body:
         membership = self._membership
         if isinstance(message, Take):
-            return Verdicts(tuple(await asyncio.gather(*[self._hand(envelope, each) for each in message.sessions])))
+            proved = message.proved or [0] * len(message.sessions)
+            handing = [self._hand(envelope, each, under) for each, under in zip(message.sessions, proved, strict=True)]
+            return Verdicts(tuple(await asyncio.gather(*handing)))
         if envelope.epoch != membership.epoch:
             return Stale()
         if isinstance(message, Ask):
-            return Presences(tuple(self._presence(key) for key in message.keys))
+            since = message.since or [0] * len(message.keys)
+            return Presences(tuple(map(self._presence, message.keys, since)))
         return Offered(membership.store, self._objection(message) or "")
 
     def _objection(self, offer: Offer) -> str | None:
@@ -133,23 +144,30 @@ class Receiver:
             return f"the volume has no room for {offer.size} bytes"
         return self._readable(offer.model, offer.version, offer.fingerprint) if offer.fingerprint else None
 
-    def _presence(self, key: Key) -> Presence:
-        phase = self._membership.knows(key)
-        if phase is None:
+    def _presence(self, key: Key, since: int) -> Presence:
+        # What cannot be read is here all the same: else it would be created anew elsewhere, and its client would meet
+        # an empty state. But nobody is to give up a good copy for it.
+        if key in self._table.quarantined:
+            return Presence.TORN
+        copy = self._membership.newer(key, since)
+        if copy is None:
             return Presence.ABSENT
-        return Presence.MOVING if phase is Phase.MOVING else Presence.HERE
+        return Presence.MOVING if copy.phase is Phase.MOVING else Presence.HERE
 
-    async def _hand(self, envelope: Envelope, handed: Packed) -> Verdict:
+    async def _hand(self, envelope: Envelope, handed: Packed, proved: int) -> Verdict:
         try:
-            found = await self._take(envelope, handed)
+            found = await self._take(envelope, handed, proved)
         except RequestError as error:  # A full disk, a copy that cannot be read: the sender keeps the session.
             found = Verdict(Word.LATER, str(error))
         self.reached(Point.ANSWERED, handed.key)
         self._stats.handoffs["in", found.word.value] += 1
         return found
 
-    async def _take(self, envelope: Envelope, handed: Packed) -> Verdict:
-        """Point 4. The session may be stepped here as soon as the commit is on disk, and only then is `taken` said."""
+    async def _take(self, envelope: Envelope, handed: Packed, proved: int) -> Verdict:
+        """Point 4. The session may be stepped here as soon as the commit is on disk, and only then is `taken` said.
+
+        `proved`: the epoch under which nobody else has anything newer, see `Take`.
+        """
         key, (copy, state, replies), idle = handed
         known = self._table.get(key)
         if known is not None and known.copy is not None and key not in self._table.quarantined:
@@ -160,7 +178,10 @@ class Receiver:
         async with self._table.turn(key) as entry:
             record = self._membership.record()
             home = place(key, record.size) == self._membership.ordinal
-            word = verdict(entry.copy, copy, envelope.epoch, record.epoch, home=home)
+            here, dropped = entry.copy, entry.copy is not None and is_mark(entry.copy)
+            if dropped and proved == record.epoch:
+                here = None  # Nobody has what may have come here.
+            word = verdict(here, copy, envelope.epoch, record.epoch, home=home)
             if word is Word.BROKEN:
                 log.error(
                     "ordinal %s hands over session '%s' of model '%s', there since epoch %d, and one from epoch %d is "
@@ -177,6 +198,7 @@ class Receiver:
             # The end was written down by another clock.
             end = None if copy.end is None else copy.end._replace(time=rested)
             held = copy._replace(phase=Phase.HELD, since=record.epoch, to=None, end=end, last_used=rested)
+            held = held._replace(rewound=held.rewound or (dropped and end is None))
             await self._table.write_all([(entry, Kept(held, state, replies))])
             entry.rewound = held.rewound
         self.reached(Point.KEPT, key)

@@ -18,7 +18,7 @@ import json
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from mooring_runtime.sessions.copies import KEPT_REPLIES, Copy, Kept
+from mooring_runtime.sessions.copies import KEPT_REPLIES, Copy, Kept, Phase
 from mooring_runtime.sessions.encoding import (
     NO_SLOTS,
     CopyRecord,
@@ -75,6 +75,8 @@ def apply(txn: "Writing", databases: Databases, change: Change) -> None:
         erase(txn, sessions, prefix)
         erase(txn, databases.quarantine, prefix)
         return
+    if copy.phase is Phase.MOVED:
+        erase(txn, databases.quarantine, prefix)  # What was set aside was dropped, see `dropping`.
     old = _ties(txn, sessions, prefix, change)
     _, checksum, slots, rest = old
     if state:
@@ -152,6 +154,19 @@ def set_aside(txn: "Writing", databases: Databases, key: Key, why: str) -> None:
     erase(txn, databases.sessions, prefix)
     reason = json.dumps({"why": why, "time": int(time.time() * 1000)}).encode()
     txn.put(prefix + _WHY, reason, db=databases.quarantine)
+
+
+def rewind(txn: "Writing", databases: Databases, key: Key) -> None:
+    """Let the client of a session be told that steps are lost; of one that is not there nothing is to be told."""
+    name = prefix_of(key) + _COPY
+    data = txn.get(name, db=databases.sessions)
+    if data is None:
+        return
+    try:
+        record = decode_copy(name, bytes(data))
+    except Corrupt:  # Its client will be told that.
+        return
+    txn.put(name, encode_copy(name, record._replace(copy=record.copy._replace(rewound=True))), db=databases.sessions)
 
 
 # --- reading

@@ -146,11 +146,11 @@ def _start(copy: Copy, replies: Sequence[StoredReply], call: SessionCall, digest
         return Life.GO_ON  # Made by the API, or by a reset, for this step.
     if call.step is None:
         return Life.AGAIN
-    for reply in replies:
-        if reply.step == 1 and reply.digest == digest:
-            return reply
-        if reply.step == 1 and copy.end is not None:
-            return Life.AGAIN
+    first = next((reply for reply in replies if reply.step == 1), None)
+    if first is not None and first.digest == digest:
+        return first
+    if first is not None and copy.end is not None:
+        return Life.AGAIN
     if copy.end is not None:
         # It may be a late repeat of the step that began the life which has ended: a new life would apply it twice.
         raise SessionGone(
@@ -160,9 +160,19 @@ def _start(copy: Copy, replies: Sequence[StoredReply], call: SessionCall, digest
             session=call.id,
             step=call.step,
         )
+    if first is None:
+        # A late repeat of the step that began this life hears the truth; who was told `no` would send it anew.
+        raise ReplyGone(
+            f"{_named(call.id)} is there already, at step {copy.step}: its first step was applied, and its reply is no "
+            "longer kept, so nobody can tell whether its input was this one; to begin again, end it first, or start it "
+            "without a step number",
+            session=call.id,
+            step=call.step,
+            expected=copy.step + 1,
+        )
     raise SessionConflict(
-        f"{_named(call.id)} is there already, at step {copy.step}, and its first step had another input or its reply "
-        "is no longer kept; end it first, or start it without a step number",
+        f"{_named(call.id)} is there already, at step {copy.step}, and its first step had another input; end it first, "
+        "or start it without a step number",
         "exists",
         session=call.id,
         step=call.step,

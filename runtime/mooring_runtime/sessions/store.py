@@ -25,7 +25,8 @@ class Change(NamedTuple):
 
     key: Key
     copy: Copy | None
-    """None: nothing is kept of it any more, neither state nor replies."""
+    """None: nothing is kept of it any more, neither state nor replies. With None, and with a copy that has moved, what
+    was set aside of the session goes too."""
     state: State | None = None
     """None: as it is; empty: none any more."""
     replies: tuple[StoredReply, ...] | None = None

@@ -43,7 +43,7 @@ class Table:
         self.stats = SessionStats() if stats is None else stats
         self.watch: Changed | None = None
         """Told, once it is so in memory. Not of mere steps, which are many."""
-        self.quarantined = store.quarantined()
+        self.quarantined: dict[Key, str] = {}
         """Sessions that are not served, and why."""
         self.warm_bytes = 0
         self.counts: Counter[tuple[str, str]] = Counter()
@@ -56,6 +56,9 @@ class Table:
         """Those that have ended and are still known; the one that ended first comes first."""
         self._ahead: deque[float] = deque()
         """When the steps that were answered and are not on disk yet were handed to the store."""
+        self._failing = False
+        """The last lazy commit has failed, as on a full disk: until one succeeds none is lazy, or steps would be
+        answered, and undone, an interval at a time for as long as that lasts."""
         self._budget = budget
         self._closed = False
         self._awaited: dict[Key, asyncio.Future[None]] = {}
@@ -75,6 +78,8 @@ class Table:
                 self._count(key, copy, 1)
                 if copy.phase is Phase.HELD:
                     (self.idle if copy.end is None else self.ended)[key] = entry
+        # After the copies: what is found torn among them is here, or its id would be created anew with an empty state.
+        self.quarantined = self.store.quarantined()
         self._frozen.grown(len(self._entries))
 
     # --- looking
@@ -258,6 +263,7 @@ class Table:
             done(lost(entry))
             return
         entry.pending += 1
+        lazy = lazy and not self._failing
         on_disk = self._lazy_on_disk if lazy else self._on_disk
         self.store.commit((change_of(entry, kept, new_state),), partial(on_disk, entry, kept, done), lazy=lazy)
         if lazy:
@@ -314,6 +320,7 @@ class Table:
         if failed is None:
             self._set(entry, kept)
             entry.durable = 0 if kept is None else kept.copy.step
+            self._failing = self._failing and (kept is None or not kept.state)  # What has no state takes no room.
             done(None)
         else:
             done(refusal(failed, entry.key.session))
@@ -325,7 +332,7 @@ class Table:
         if failed is None:
             entry.durable = 0 if kept is None else kept.copy.step
         else:
-            entry.lost = True
+            entry.lost = self._failing = True
             entry.forget()
         self._read_again(entry)
         if not entry.pending and not entry.busy:

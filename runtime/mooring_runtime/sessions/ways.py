@@ -19,8 +19,8 @@ class Way:
     def __init__(self) -> None:
         self.frozen: dict[Target, list[Key]] = defaultdict(list)
         self.held: list[Key] = []
-        self.lost: list[Key] = []
-        """Frozen, for a store that was given up."""
+        self.lost: dict[Key, int] = {}
+        """Frozen, for a store that was given up, and since when they were here."""
 
     def __iter__(self) -> Iterator[Key]:
         return chain(self.lost, *self.frozen.values(), self.held)

@@ -18,21 +18,24 @@ def send(m: Model, w: World, r: int, me: Replica) -> Next:
     to = m.place(w.records[me.record].size)
     if copy.phase == HELD and to != r and (not me.busy or m.broken("freeze-mid-step")):
         if m.broken("forget-first"):
-            sent = w._replace(takes=w.takes | {(to, r, me.record, copy.since, copy.log)})
+            sent = w._replace(takes=w.takes | {(to, r, me.record, copy.since, copy.log, 0)})
             yield f"{r} sends and forgets", False, put(sent, r, me._replace(copy=Copy(MOVED, copy.since)))
             return
-        yield f"{r} freezes for {to}", False, put(w, r, me._replace(copy=copy._replace(phase=MOVING, to=to)))
-    if copy.phase == MOVING:
-        take = (copy.to, r, me.record, copy.since, copy.log)
+        # The store is the one that has answered the offer: the present one, or the one before it.
+        for store in range(w.records[me.record].lost if to == m.s.lost else 0, w.replicas[to].store + 1):
+            frozen = copy._replace(phase=MOVING, to=to, store=store)
+            yield f"{r} freezes for {to} ({store})", False, put(w, r, me._replace(copy=frozen))
+    if copy.phase == MOVING and not m.adrift(w, me, copy):
+        take = (copy.to, r, me.record, copy.since, copy.log, copy.store)
         if take not in w.takes:
             yield f"{r} sends take to {copy.to}", False, w._replace(takes=w.takes | {take})
 
 
 def receive_take(m: Model, w: World, take: Take) -> Next:
     """The receiver decides by its own disk."""
-    to, sender, index, since, _ = take
+    to, sender, index, since, _, store = take
     me = w.replicas[to]
-    if me.record < 0:
+    if me.record < 0 or me.store != store:
         return
     theirs, mine = w.records[index].epoch, w.records[me.record].epoch
     if _had(m, me.copy, since) and not m.broken("take-over-held"):
@@ -61,7 +64,7 @@ def _had(m: Model, copy: Copy | None, since: int) -> bool:
 
 
 def _accept(m: Model, w: World, take: Take, mine: int) -> Next:
-    to, sender, _, since, log = take
+    to, sender, _, since, log, _ = take
     me = w.replicas[to]
     if me.busy:
         return
@@ -72,7 +75,7 @@ def _accept(m: Model, w: World, take: Take, mine: int) -> Next:
     if me.copy and me.copy.phase == HELD and not m.broken("take-over-held"):
         raise Violation(f"{to} is offered the session by {sender} and holds an older one")
     known = 0 if m.broken("no-dedupe-shipped") else -1
-    new = put(w, to, me._replace(copy=Copy(HELD, mine, log, known=known)))
+    new = put(w, to, me._replace(copy=Copy(HELD, mine, log, known=known), heard=frozenset()))
     if m.broken("take-over-held"):
         new = new._replace(answers=new.answers | {taken})
     yield f"{to} takes the session from {sender}", False, new
@@ -88,4 +91,4 @@ def receive_answer(w: World, told: Told) -> Next:
     if kind == "taken":
         yield f"{to} forgets", False, put(w, to, me._replace(copy=Copy(MOVED, since)))
     elif epoch == w.records[me.record].epoch:
-        yield f"{to} thaws", False, put(w, to, me._replace(copy=copy._replace(phase=HELD, to=-1)))
+        yield f"{to} thaws", False, put(w, to, me._replace(copy=copy._replace(phase=HELD, to=-1, store=0)))

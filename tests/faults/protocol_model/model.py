@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from functools import cache
 
-from tests.faults.protocol_model import clients, handoff
+from tests.faults.protocol_model import clients, handoff, losses
 from tests.faults.protocol_model.world import (
     HELD,
     MOVED,
@@ -45,10 +45,24 @@ class Model:
         if self.s.minted and not self.s.born:
             home = self.place(first.size)
             replicas[home] = replicas[home]._replace(copy=Copy(HELD, 1))
+        if self.s.handed:
+            return self._handed(first)
         requests = () if self.s.numbered else (UNSENT,) * self.s.steps
         nothing: frozenset[tuple[int, int]] = frozenset()
         return World(
             (first,), 0, 0, 0, tuple(replicas), nothing, frozenset(), frozenset(), (), 0, False, requests
+        )  # fmt: skip
+
+    def _handed(self, first: Record) -> World:
+        """See `Scenario.handed`."""
+        record = Record(2, self.s.sizes[1], (first.size,))
+        sender, receiver = self.place(first.size), self.place(record.size)
+        replicas = [Replica(1) for _ in range(self.count)]
+        replicas[sender] = Replica(1, Copy(MOVING, 1, to=receiver))
+        replicas[receiver] = Replica(1, Copy(HELD, 2))
+        none: frozenset[tuple[int, int]] = frozenset()
+        return World(
+            (first, record), 1, 1, 0, tuple(replicas), none, frozenset(), frozenset(), (), 0, False, ()
         )  # fmt: skip
 
     def successors(self, w: World) -> Next:
@@ -57,6 +71,7 @@ class Model:
         for r, me in enumerate(w.replicas):
             yield from self._membership(w, r, me)
             yield from handoff.send(self, w, r, me)
+            yield from losses.recover(self, w, r, me)
             yield from clients.stepping(self, w, r, me)
             yield from self._crash(w, r, me)
         for take in w.takes:
@@ -65,6 +80,8 @@ class Model:
             yield from handoff.receive_answer(w, told)
         if not self.s.numbered:
             yield from clients.unnumbered(self, w)
+        if self.s.lost >= 0:
+            yield from losses.lose(self, w)
 
     def _operator(self, w: World) -> Next:
         now = w.records[w.stored]
@@ -72,7 +89,7 @@ class Model:
             yield "user resizes", True, w._replace(wish=w.wish + 1)
         size = self.s.sizes[w.wish]
         if size != now.size:
-            new = Record(now.epoch + 1, size, tuple(sorted({*now.past, now.size})))
+            new = Record(now.epoch + 1, size, tuple(sorted({*now.past, now.size})), now.lost)
             later = w._replace(records=(*w.records, new))
             stored = later._replace(stored=len(w.records), clean=0)
             if self.broken("push-before-store") and new not in w.records:
@@ -81,15 +98,16 @@ class Model:
         elif now.past:
             waits = now.size if self.broken("settle-members-only") else max(*now.past, now.size)
             if all(w.clean >> r & 1 for r in range(waits)):
-                new = Record(now.epoch + 1, now.size, ())
+                new = Record(now.epoch + 1, now.size, (), now.lost)
                 settled = w._replace(records=(*w.records, new), stored=len(w.records), clean=0)
                 yield f"operator settles {new}", False, settled
 
     def _membership(self, w: World, r: int, me: Replica) -> Next:
         mine = w.records[me.record].epoch if me.record >= 0 else 0
         for index, record in enumerate(w.records):
-            if record.epoch > mine:
-                adopted = me._replace(record=index, copy=self._kept(me.copy, record, r))
+            # A record that wants another store lets it do nothing, as none at all does.
+            if record.epoch > mine and (r != self.s.lost or record.lost == me.store):
+                adopted = me._replace(record=index, copy=self._kept(me.copy, record, r), heard=frozenset())
                 yield f"{r} adopts {record}", False, put(w, r, adopted)
         if me.record < 0:
             return
@@ -111,6 +129,10 @@ class Model:
         if copy and copy.phase == MOVING and self.broken("take-back") and self.place(record.size) == r:
             return copy._replace(phase=HELD, to=-1)
         return copy
+
+    def adrift(self, w: World, me: Replica, copy: Copy) -> bool:
+        """Whether a copy is on its way to a store that was given up."""
+        return copy.phase == MOVING and copy.to == self.s.lost and copy.store < w.records[me.record].lost
 
     def asked(self, record: Record) -> set[int]:
         """The replicas that must say `absent` before the owner by placement may create the id."""
@@ -147,7 +169,7 @@ class Model:
         return w._replace(top=number)
 
     def _crash(self, w: World, r: int, me: Replica) -> Next:
-        forgets = me._replace(busy=())
+        forgets = me._replace(busy=(), heard=frozenset())
         if self.broken("freeze-in-memory") and me.copy and me.copy.phase == MOVING:
             forgets = forgets._replace(copy=me.copy._replace(phase=HELD, to=-1))
         if self.broken("epoch-in-memory") and me.record > 0 and w.records[me.record - 1].epoch > 0:

@@ -51,5 +51,25 @@ MUTATIONS = {
         "a replica that forwards an unnumbered step sends it again after a broken connection",
         "unnumbered",
     ),
+    "thaw-unasked": (
+        "a copy that was on its way to a lost store is held again without a question: it may have been handed on",
+        "lost-and-moved-on",
+    ),
+    "place-asked-first": (
+        "who takes a copy back from a lost store asks the place of the session with the others, not after them",
+        "lost-twice-sent-there",
+    ),
+    "adrift-waits": (
+        "a copy on its way to a lost store waits for every other one on its way, also for one to a lost store",
+        "lost-twice-sent-there",
+    ),
+    "both-go-on": (
+        "of two copies on their way to a lost store each takes the other for gone",
+        "lost-twice-sent-there",
+    ),
+    "older-goes-on": (
+        "of two copies on their way to a lost store the older one goes on",
+        "lost-twice-sent-there",
+    ),
 }
 """By name."""

@@ -26,6 +26,10 @@ class Scenario(NamedTuple):
     """The last step ends the session, and its record is dropped some time later."""
     numbered: bool = True
     """Else every request is sent once, and passed on only after an answer that it was not applied."""
+    handed: bool = False
+    """The first resize has come so far that the receiver has the session, and the sender has not heard so."""
+    lost: int = -1
+    """The ordinal whose volume may be lost, once; -1: none. See `losses`."""
 
 
 SCENARIOS = {
@@ -43,6 +47,10 @@ SCENARIOS = {
     "there-and-back-twice": Scenario((1, 2, 1, 2), (1, 0), 2),
     "ended": Scenario((1, 2, 1), (1, 0), 2, ends=True),
     "unnumbered": Scenario((1, 2, 1), (1, 0), 3, numbered=False),
+    "lost-while-growing": Scenario((1, 2), (1, 0), 2, lost=1),
+    "lost-while-shrinking": Scenario((2, 1), (1, 0), 2, lost=0),
+    "lost-and-moved-on": Scenario((1, 3, 2), (2, 1, 0), 1, lost=2),
+    "lost-twice-sent-there": Scenario((1, 3, 2, 3), (2, 1, 0), 1, minted=True, handed=True, lost=2),
 }
 
 
@@ -53,6 +61,8 @@ class Record(NamedTuple):
     size: int
     past: tuple[int, ...]
     """Earlier sizes under which some replica may still hold a session."""
+    lost: int = 0
+    """Stores of `Scenario.lost` that were given up: it must have the store of this number."""
 
 
 class Copy(NamedTuple):
@@ -67,6 +77,8 @@ class Copy(NamedTuple):
     """Of `moving`: the receiver."""
     known: int = -1
     """-1: repeats are recognised by len(log); else by this count (mutation no-dedupe-shipped)."""
+    store: int = 0
+    """Of `moving`: the number of the receiver's store."""
 
 
 class Replica(NamedTuple):
@@ -77,10 +89,14 @@ class Replica(NamedTuple):
     copy: Copy | None = None
     busy: tuple[object, ...] = ()
     """("create", record, request) or ("step", number, request); the request of unnumbered ones only."""
+    store: int = 0
+    """The number of its volume: grows when one is lost."""
+    heard: frozenset[int] = frozenset()
+    """Who has said, since its copy's receiver is lost, that it has nothing newer; forgotten at a crash too."""
 
 
-Take = tuple[int, int, int, int, tuple[int, ...]]
-"""To, from, record, since, log."""
+Take = tuple[int, int, int, int, tuple[int, ...], int]
+"""To, from, record, since, log, the store that it is for."""
 Told = tuple[str, int, int, int, int]
 """Word, to, from, since, epoch."""
 

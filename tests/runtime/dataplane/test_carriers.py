@@ -77,6 +77,10 @@ async def test_a_version_that_is_named_runs_it_or_nobody() -> None:
     with pytest.raises(SessionUnavailable, match="version 2 can neither go on from it nor convert it") as caught:
         carrier(repository, MODEL, "2", state_of(OLD, "1"))
     assert caught.value.cause == "version-missing"
+    assert "and the request names that version: if it named none, version 1 would go on" in str(caught.value)
+    for version in (None, "2"):
+        with pytest.raises(SessionUnavailable, match="and this server has no version that can"):
+            carrier(repository, MODEL, version, state_of(schema(4), "9"))
 
 
 async def test_which_states_nobody_here_can_go_on_from() -> None:

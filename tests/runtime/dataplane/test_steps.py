@@ -285,9 +285,10 @@ async def test_one_step_that_the_model_refuses_fails_no_other() -> None:
     assert cause(await bad.outcome()) == ("backend", "no")
 
 
-async def test_interleaved_sessions_give_what_each_gives_alone(request: pytest.FixtureRequest) -> None:
+@pytest.mark.timeout(60)
+async def test_interleaved_sessions_give_what_each_gives_alone() -> None:
     """To the bit, whatever shares a run with them."""
-    count = 10_000 if request.config.getoption("--long") else 1000
+    count = 10_000
     random = np.random.default_rng(5)
     values = random.standard_normal((count, 3)).astype(np.float32)
     together = SessionPlane()

@@ -2,6 +2,7 @@
 
 from mooring_runtime.messages import SessionCall
 from mooring_runtime.sessions.budget import Limits
+from mooring_runtime.sessions.store import StoreFull
 from tests.support.memory_store import Disk
 from tests.support.session_plane import SessionPlane, cause, settle, told
 from tests.support.session_runs import on_thread
@@ -87,3 +88,20 @@ async def test_a_client_that_comes_back_late_is_told_of_lost_steps_after_any_num
     last = SessionPlane(disk, Limits(lazy=True), now=lambda: now, doubt=doubt)
     assert await last.sum("s", 100) == 101, "it was told before"
     assert cause(await last.step("t", 100)) == ("rewound", "no")
+
+
+async def test_while_commits_fail_no_answer_goes_before_its_own() -> None:
+    """Else all steps of a full disk would be answered and undone, one interval after the other."""
+    served = SessionPlane(limits=Limits(lazy=True))
+    for session in "st":
+        await served.step(session, 1, start=True)
+    await served.step("s", 10)
+    served.store.fail(StoreFull("full"))
+    served.store.flush()
+    await settle()
+    served.store.fail(StoreFull("full"))
+    assert cause(await served.step("t", 10)) == ("volume-full", "no")
+    info = told(await served.step("t", 10))
+    assert (info.step, info.durable) == (2, 2)
+    info = told(await served.step("t", 10))
+    assert (info.step, info.durable) == (3, 2), "commits do not fail any more"

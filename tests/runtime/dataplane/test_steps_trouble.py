@@ -11,7 +11,9 @@ from mooring_runtime.errors import ModelNotReady, RequestError
 from mooring_runtime.messages import Array, InferRequest, InferResponse, SessionCall, Tensor
 from mooring_runtime.repository.converter import StateConverter
 from mooring_runtime.sessions.budget import Limits
+from mooring_runtime.sessions.copies import Copy, Kept, Phase
 from tests.support.session_plane import MODEL, Outcome, SessionPlane, cause, schema, settle, summed, told
+from tests.support.session_runs import doubling
 
 
 class SlowConversion:
@@ -73,6 +75,22 @@ async def test_a_conversion_that_does_not_end_is_seen() -> None:
     slow.gate.set()
     assert summed(await asked.outcome()) == 6
     assert list(served.sessions.busy()) == []
+
+
+async def test_a_slow_conversion_holds_up_no_other_model() -> None:
+    served = SessionPlane()
+    slow = SlowConversion()
+    state = (Tensor("h_in", "FP32", np.ones((1, 2), np.float32)),)
+    kept = Kept(Copy(Phase.HELD, 1), state)
+    one = served.sessions.convert("one", slow.converter, kept)
+    assert await asyncio.to_thread(slow.begun.wait, 1)
+    same = served.sessions.convert("one", doubling(schema(3)), kept)
+    other = served.sessions.convert("other", doubling(schema(3)), kept)
+    assert (await asyncio.wrap_future(other))[0].array.tolist() == [[2, 2, 0]]
+    assert not same.done(), "those of one model wait for each other"
+    slow.gate.set()
+    await asyncio.gather(*map(asyncio.wrap_future, (one, same)))
+    served.sessions.close()
 
 
 async def test_a_client_that_hangs_up_during_a_conversion_takes_its_step_back() -> None:

@@ -139,6 +139,25 @@ async def test_what_was_set_aside_is_not_unknown(alone: Replicas) -> None:
         assert document["cause"] == "quarantined"
         assert "the checksum of its state is wrong" in document["error"]
     assert cause(await post(alone, "/v2/sessions", {"id": "a"}), 503) == "quarantined"
+    for query in ("", "?state=quarantined"):
+        rows = body(await get(alone, f"/v2/sessions{query}"))["sessions"]
+        told = [(row["id"], row["state"], row["step"], row["cause"]) for row in rows]
+        assert told == [("a", "quarantined", None, "the checksum of its state is wrong")]
+    assert body(await get(alone, "/v2/sessions?state=active"))["sessions"] == []
+    dropped = body(await alone.ask(0, "DELETE", "/v2/sessions/a"))
+    assert dropped == {"model": "m", "id": "a", "dropped": "the checksum of its state is wrong"}
+    assert cause(await get(alone, "/v2/sessions/a"), 404) == "unknown"
+    assert body(await get(alone, "/v2/sessions"))["sessions"] == []
+    assert body(await post(alone, "/v2/sessions", {"id": "a"}), 201)["step"] == 0
+
+
+async def test_what_can_be_used_is_not_dropped(alone: Replicas) -> None:
+    await alone[0].hold("a")
+    for session in ("a", "nobody"):
+        reply = await alone.ask(0, "DELETE", f"/v2/sessions/{session}")
+        assert cause(reply, 400) == "bad-session"
+    assert cause(await alone.ask(0, "DELETE", "/v2/sessions/a?local=true"), 421) == "not-here"
+    assert body(await get(alone, "/v2/sessions/a"))["step"] == 3
 
 
 async def test_reset_begins_a_new_life(alone: Replicas) -> None:

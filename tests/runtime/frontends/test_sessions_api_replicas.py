@@ -183,3 +183,19 @@ async def test_a_volume_that_is_not_the_right_one_is_not_spoken_of(three: Replic
         [silent] = page["unanswered"]
         assert silent["ordinal"] == 1
         assert "this volume is not the one of this ordinal" in silent["error"]
+
+
+async def test_what_was_set_aside_is_dropped_wherever_it_is(three: Replicas) -> None:
+    session = an_id(at=1)
+    key = await three[1].hold(session)
+    three[2].table.quarantined[key] = "why"
+    rows = body(await get(three, "/v2/sessions?state=quarantined"))["sessions"]
+    assert [(row["id"], row["owner"], row["cause"]) for row in rows] == [(session, 2, "why")]
+    assert [row["state"] for row in body(await get(three, "/v2/sessions"))["sessions"]] == ["active"]
+    three.down.add(2)
+    assert cause(await three.ask(0, "DELETE", f"/v2/sessions/{session}"), 503) == "search"
+    three.down.clear()
+    assert body(await three.ask(0, "DELETE", f"/v2/sessions/{session}"))["dropped"] == "why"
+    assert three[2].table.quarantined == {}
+    assert body(await get(three, f"/v2/sessions/{session}", at=2))["owner"] == 1
+    assert cause(await three.ask(0, "DELETE", f"/v2/sessions/{session}"), 400) == "bad-session"

@@ -9,7 +9,10 @@ from mooring_runtime.frontends.http.services import Opening
 from mooring_runtime.frontends.http.session_access import Access, Right
 from mooring_runtime.frontends.http.session_paths import PATHS, NoSessions
 from mooring_runtime.frontends.http.sessions import Sessions
+from mooring_runtime.sessions.keys import Key
 from tests.support.session_replicas import OPENAPI, Replicas, get, post, replicas
+
+METHODS = ("get", "post", "delete")
 
 
 @pytest.fixture
@@ -31,7 +34,7 @@ def test_a_server_has_the_same_routes_whether_it_keeps_sessions_or_not() -> None
 
 @pytest.mark.parametrize(
     ("method", "target"),
-    [(method.upper(), path) for path, said in OPENAPI.paths.items() for method in ("get", "post") if method in said],
+    [(method.upper(), path) for path, said in OPENAPI.paths.items() for method in METHODS if method in said],
 )
 async def test_the_document_has_the_parameters_of_the_server(alone: Replicas, method: str, target: str) -> None:
     target = target.replace("{session}", "a")
@@ -50,10 +53,12 @@ async def test_every_good_answer_of_the_document_is_given(alone: Replicas) -> No
     for target in ("", "/a/fork", "/a/reset", "/a/end"):
         await post(alone, f"/v2/sessions{target}")
     await post(alone, "/v2/sessions/a/trace", {"keep": 1})
+    alone[0].table.quarantined[Key("m", "torn")] = "why"
+    await alone.ask(0, "DELETE", "/v2/sessions/torn")
     good = {
         (path, method.upper(), status)
         for path, said in OPENAPI.paths.items()
-        for method in ("get", "post")
+        for method in METHODS
         for status in said.get(method, {"responses": {}})["responses"]
         if status != "default"
     }

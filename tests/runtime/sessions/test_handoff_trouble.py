@@ -13,6 +13,7 @@ from mooring_runtime.sessions.record import Record
 from mooring_runtime.sessions.store import StoreFull
 from mooring_runtime.sessions.ways import MOST_BYTES
 from tests.support import clock
+from tests.support.memory_store import Disk
 from tests.support.neighbours import Site, Wire
 
 SHRINK = Record(2, 1, (2,))
@@ -233,6 +234,100 @@ def test_a_session_that_moves_while_its_older_copy_asks_for_it_is_found(monkeypa
         assert (copy.step, copy.rewound) == (9, False)
         written = [change.copy for commit in site[1].store.written for change in commit.changes]
         assert [each.phase for each in written if each is not None] == [Phase.MOVED], "it was never held there again"
+        site.end()
+
+    clock.run(work())
+
+
+def adrift(*phases: tuple[int, Phase, int, int | None]) -> tuple[Site, str, Record]:
+    """Copies of a session whose place is ordinal 2, whose volume was lost: (ordinal, phase, since, to)."""
+    site = Site(3)
+    name = site.named(3, 2, (2, 1))
+    for ordinal, phase, since, to in phases:
+        site[ordinal].keep(name, phase, since=since, to=to, step=since)
+    lost, site[2].disk.id = site[2].disk.id, "new"
+    return site, name, Record(7, 3, (1, 2, 3), stores={2: "new"}, lost=(lost,))
+
+
+def test_of_two_copies_on_their_way_to_lost_stores_the_one_that_came_last_goes_on() -> None:
+    """Each waited for the other, for ever."""
+
+    async def work() -> None:
+        site, name, record = adrift((0, Phase.MOVING, 2, 2), (1, Phase.MOVING, 4, 2))
+        site.start(record)
+        await asyncio.sleep(5)
+        assert site.phases(name) == ["moved", "moved", "held"]
+        copy = site[2].copy(name)
+        assert copy is not None
+        assert (copy.step, copy.rewound) == (4, True)
+        written = [change.copy for commit in site[0].store.written for change in commit.changes]
+        assert [each.phase for each in written if each is not None] == [Phase.MOVED], "the older one was never held"
+        assert all(site[ordinal].membership.clean for ordinal in range(3))
+        site.end()
+
+    clock.run(work())
+
+
+def test_a_copy_whose_receiver_is_lost_waits_for_one_that_is_on_its_way_to_a_store_that_lives() -> None:
+
+    async def work() -> None:
+        site, name, record = adrift((0, Phase.MOVING, 2, 2))
+        site[1].keep(name, Phase.MOVING, since=4, to=2, step=4)  # Frozen for the new store of ordinal 2.
+        site.deaf.add(2)
+        site.start(record)
+        await asyncio.sleep(5)
+        assert site.phases(name) == ["moving", "moving", "none"]
+        site.deaf.clear()
+        await asyncio.sleep(5)
+        assert site.phases(name) == ["moved", "moved", "held"]
+        copy = site[2].copy(name)
+        assert copy is not None
+        assert (copy.step, copy.rewound) == (4, False)
+        site.end()
+
+    clock.run(work())
+
+
+def test_what_was_set_aside_elsewhere_is_no_reason_to_forget_a_good_copy() -> None:
+    async def work() -> None:
+        site, name, record = adrift((0, Phase.MOVING, 2, 2))
+        site[1].disk.quarantined[Key("m", name)] = "torn"
+        site.start(record)
+        await asyncio.sleep(5)
+        assert site.phases(name) == ["moving", "none", "none"]
+        del site[1].table.quarantined[Key("m", name)]
+        await asyncio.sleep(5)
+        assert site.phases(name) == ["moved", "none", "held"]
+        site.end()
+
+    clock.run(work())
+
+
+def test_that_a_lost_store_had_taken_a_session_is_no_reason_to_forget_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its word comes after the record that gives it up: then the copy here may be all that is left."""
+
+    async def work() -> None:
+        site, name = leaving()
+        site.start(SHRINK)
+        send = Wire.send
+
+        async def late(self: Wire, ordinal: int, envelope: Envelope, message: Message, within: float) -> Answer:
+            answer = await send(self, ordinal, envelope, message, within)
+            if isinstance(message, Take):
+                monkeypatch.setattr(Wire, "send", send)
+                site[0].crash()
+                lost, site[0].disk = site[0].disk.id, Disk()
+                record = Record(3, 1, (2,), stores={0: site[0].disk.id}, lost=(lost,))
+                site.start(record, 0)
+                await site[1].membership.adopt(record)
+            return answer
+
+        monkeypatch.setattr(Wire, "send", late)
+        await asyncio.sleep(5)
+        assert site.phases(name) == ["held", "moved"]
+        copy = site[0].copy(name)
+        assert copy is not None
+        assert (copy.step, copy.rewound) == (3, True)
         site.end()
 
     clock.run(work())

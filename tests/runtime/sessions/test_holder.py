@@ -19,6 +19,7 @@ from mooring_runtime.sessions.record import Record
 from tests.support.memory_store import Disk
 from tests.support.other_replicas import GROWN, HERE, THERE, THIRD, Others, freeze, member, named, passed, thaw
 from tests.support.session_plane import MODEL, Asked, SessionPlane, cause, settle, summed
+from tests.support.session_runs import on_thread
 
 # --- finding
 
@@ -162,6 +163,23 @@ async def test_a_record_that_comes_during_the_run_begins_the_search_anew() -> No
     assert (served.adder.runs, served.disk.kept) == ([1], {})
     assert [ordinal for ordinal, _ in others.passed] == [THIRD]
     assert len(served.table) == 0
+
+
+@pytest.mark.parametrize("settled", [False, True])
+async def test_steps_that_begin_the_search_anew_keep_their_order(settled: bool) -> None:
+    served, others = member()
+    on_thread(served)
+    session = named(HERE)
+    first = served.begin(SessionCall(session, start=True, step=1), 1)
+    await settle()
+    behind = served.begin(SessionCall(session, step=2), 10)
+    await settle()
+    others.now = Record(7, 3, () if settled else (1, 2))
+    gate = served.adder.gate
+    assert gate is not None
+    gate.release(9)
+    assert summed(await first.outcome()) == 1
+    assert summed(await behind.outcome()) == 11
 
 
 async def test_a_copy_that_comes_while_others_are_asked_is_gone_on_with() -> None:

@@ -161,3 +161,13 @@ async def test_steps_that_are_looked_for_are_told_when_the_server_ends() -> None
 
 def test_a_reply_counts_its_bytes() -> None:
     assert StoredReply(1, b"", (Tensor("y", "FP32", np.zeros((2, 3), np.float32)),)).size == 24
+
+
+async def test_a_life_that_was_begun_anew_is_not_told_of_steps_that_the_one_before_lost() -> None:
+    served = SessionPlane()
+    await served.step("s", 1, start=True)
+    entry = served.table.get(served.key("s"))
+    assert entry is not None
+    entry.rewound = True
+    await served.holder.reset(served.key("s"))
+    assert await served.sum("s", 2) == 2

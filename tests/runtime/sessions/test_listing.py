@@ -11,6 +11,7 @@ from mooring_runtime.sessions.copies import Copy, End, Phase
 from mooring_runtime.sessions.keys import LONGEST_ID, Key
 from mooring_runtime.sessions.listing import (
     MOST_ROWS,
+    QUARANTINED,
     Page,
     Query,
     Row,
@@ -22,6 +23,7 @@ from mooring_runtime.sessions.listing import (
     row_of,
     state_of,
     token_of,
+    torn_row,
 )
 
 HELD = Copy(Phase.HELD, 1, 7, 3)
@@ -41,7 +43,7 @@ def page_of(copies: Copies, query: Query, owner: int = 0) -> Page:
     for key, copy in copies.items():
         selection.add(key, copy)
     found, more = selection.found()
-    return Page(tuple(row_of(key, copy, owner, 0, None) for key, copy in found), more)
+    return Page(tuple(row_of(key, copy, owner, 0, None) for key, copy in found if copy is not None), more)
 
 
 def walk(ask: Callable[[Query], Page], query: Query) -> list[Row]:
@@ -147,3 +149,15 @@ def test_a_row_tells_ages_by_one_clock() -> None:
 
 def test_times_are_in_utc() -> None:
     assert instant(1_700_000_000_123) == "2023-11-14T22:13:20.123Z"
+
+
+def test_what_was_set_aside_stands_in_the_list_as_that() -> None:
+    key = Key("m", "a")
+    for state, expected in ((None, [(key, None)]), (QUARANTINED, [(key, None)]), ("active", [])):
+        selection = Selection(Query(state=state))
+        selection.add(key, None)
+        assert selection.found() == (expected, False)
+    torn, good = torn_row(key, 1, "why"), row_of(key, HELD, 0, 0, None)
+    assert (torn.state, torn.owner, torn.step, torn.cause) == ("quarantined", 1, None, "why")
+    assert joined([Page((torn,), more=False), Page((good,), more=False)], 10).rows == (good,)
+    assert joined([Page((torn,), more=False), Page((), more=False)], 10).rows == (torn,)

@@ -198,14 +198,24 @@ async def test_steps_that_a_crash_may_have_lost_are_doubted_however_often_the_st
         assert store.doubt == 0, "it was closed in order"
 
 
-async def test_lazy_changes_that_fail_leave_a_doubt_behind(tmp_path: Path) -> None:
+async def test_the_clients_of_lazy_changes_that_failed_are_to_be_told_and_no_others(tmp_path: Path) -> None:
     with opened(tmp_path, StoreOptions(limit=2**26, lazy=True)) as store:
-        refused = change(1)._replace(replies=tuple(reply(step) for step in range(1, 7)))
-        failed = Commits(store).begin(refused, lazy=True)
-    assert isinstance(await failed, StoreFailed), "the last commit was too late to tell anybody"
-    with opened(tmp_path) as store:
-        assert store.clean
-        assert store.doubt > 0
+        commits = Commits(store)
+        await commits.all([change(1, "lost"), change(1, "well"), change(1, "since")])
+        refused = tuple(reply(step) for step in range(1, 7))
+        failed = [
+            commits.begin(change(2, name)._replace(replies=refused), lazy=True) for name in ("since", "never", "lost")
+        ]
+        assert isinstance(await failed[0], StoreFailed)
+        await commits.commit(change(2, "since"))
+        late = commits.begin(change(3, "lost")._replace(replies=refused), lazy=True)
+    assert isinstance(await late, StoreFailed), "the last commit was too late to tell anybody"
+    for _ in range(2):
+        with opened(tmp_path) as store:
+            assert (store.clean, store.doubt) == (True, 0)
+            found = {found.session: (copy.step, copy.rewound) for found, copy in store.copies()}
+            assert found == {"session-lost": (1, True), "session-well": (1, False), "session-since": (2, False)}
+            assert store.read(key("lost")).copy.step == 1
 
 
 async def test_usage_tells_what_is_taken(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import random
-import shutil
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ from typing import IO
 import pytest
 
 from mooring_runtime.sessions.lmdb_store import LmdbStore, StoreOptions
+from tests.support import failing_disk
 from tests.support.store_process import WRITERS, payload
 from tests.support.stores import Commits, change, key, noise, opened, shown
 
@@ -144,11 +144,9 @@ def test_a_process_whose_store_was_opened_by_another_ends_at_its_next_commit(tmp
 @pytest.fixture(scope="module")
 def failing(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The library that lets disks fail."""
-    if shutil.which("gcc") is None:
+    library = failing_disk.library(tmp_path_factory.mktemp("failing"))
+    if library is None:
         pytest.skip("needs gcc, for a disk that fails when it is told to")
-    library = tmp_path_factory.mktemp("failing") / "failing_disk.so"
-    source = _ROOT / "tests" / "support" / "failing_disk.c"
-    subprocess.run(["gcc", "-shared", "-fPIC", "-O1", "-o", library, source, "-ldl"], check=True)
     return str(library)
 
 

@@ -187,7 +187,7 @@ def test_what_cannot_be_read_is_held_all_the_same() -> None:
         site.start(Record(2, 2, (1,)))
         await asyncio.sleep(1)
         answer = await site[0].receiver.answer(Envelope(2, 1, 0), Ask((Key("m", other), Key("m", "else"))))
-        assert answer.body == Presences((Presence.HERE, Presence.ABSENT))
+        assert answer.body == Presences((Presence.TORN, Presence.ABSENT))
         assert list(site[0].membership.foreign) == [Key("m", other)]
         site.end()
 
@@ -215,6 +215,28 @@ def test_absent_is_said_under_the_same_epoch_only_and_after_a_commit() -> None:
         asking: Awaitable[object] = ask(site, 2, "n")
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(asking, 5)
+        site.end()
+
+    clock.run(work())
+
+
+def test_nothing_is_said_under_a_record_that_had_no_room_on_the_disk() -> None:
+    """The question came while the record was on its way there; a crash would bring the record before it back."""
+
+    async def work() -> None:
+        site = Site(2)
+        site.start(Record(1, 2), 0)
+        one = site[0]
+        one.store.hold()
+        adopting = asyncio.ensure_future(one.membership.adopt(Record(2, 2, (1,))))
+        await asyncio.sleep(0.1)
+        asking = asyncio.ensure_future(one.receiver.answer(Envelope(2, 1, 0), Ask((Key("m", "a"),))))
+        await asyncio.sleep(0.1)
+        one.store.fail()
+        one.store.release()
+        for asked in (asking, adopting):
+            with pytest.raises(SessionUnavailable, match="cannot be written"):
+                await asked
         site.end()
 
     clock.run(work())

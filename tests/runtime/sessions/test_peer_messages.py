@@ -52,7 +52,13 @@ def same(first: tuple[Tensor, ...], second: tuple[Tensor, ...]) -> bool:
 
 @pytest.mark.parametrize(
     "message",
-    [Introduce(RECORD), Ask((Key("m", "a"), Key("m", "ü\n"))), Ask(()), Offer("m", "1", "f", 3, 2**40)],
+    [
+        Introduce(RECORD),
+        Ask((Key("m", "a"), Key("m", "ü\n"))),
+        Ask(()),
+        Ask((Key("m", "a"),), (4,)),
+        Offer("m", "1", "f", 3, 2**40),
+    ],
 )
 def test_a_message_is_read_back_from_its_bytes(message: Message) -> None:
     assert decode(PATHS[type(message)], encode(message)) == message
@@ -73,7 +79,7 @@ def test_sessions_are_read_back_from_their_bytes() -> None:
 @pytest.mark.parametrize(
     "body",
     [
-        Presences((Presence.ABSENT, Presence.HERE, Presence.MOVING)),
+        Presences(tuple(Presence)),
         Offered("store", ""),
         Offered("store", "no room"),
         Verdicts(tuple(Verdict(word, word.value) for word in Word)),

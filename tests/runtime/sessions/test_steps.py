@@ -48,7 +48,7 @@ def outcome(copy: Copy, call: SessionCall, digest: bytes = A, *, rewound: bool =
         (SessionCall("s", incarnation=78), A, "410 restarted no"),
         (SessionCall("s", step=6, incarnation=78), A, "410 restarted no"),
         (SessionCall("s", start=True), A, "AGAIN"),
-        (SessionCall("s", start=True, step=1), A, "409 exists no"),
+        (SessionCall("s", start=True, step=1), A, "409 reply-gone yes"),
     ],
 )
 def test_a_step_for_a_live_session(call: SessionCall, digest: bytes, expected: str) -> None:

@@ -110,9 +110,9 @@ def no_dedupe_shipped(patch: Patch) -> None:
     """The transfer carries the tensors but not the step count and the stored replies."""
     take = Receiver._take
 
-    async def broken(self: Receiver, envelope: Any, packed: Any) -> Verdict:
+    async def broken(self: Receiver, envelope: Any, packed: Any, proved: int) -> Verdict:
         copy = packed.kept.copy._replace(step=0)
-        return await take(self, envelope, packed._replace(kept=Kept(copy, packed.kept.state, ())))
+        return await take(self, envelope, packed._replace(kept=Kept(copy, packed.kept.state, ())), proved)
 
     patch.setattr(Receiver, "_take", broken)
 
@@ -228,10 +228,10 @@ def taken_before_commit(patch: Patch) -> None:
     """The new owner answers `taken` before its commit."""
     take = Receiver._take
 
-    async def broken(self: Receiver, envelope: Any, packed: Any) -> Verdict:
+    async def broken(self: Receiver, envelope: Any, packed: Any, proved: int) -> Verdict:
         store = self._table.store
         store.hold()  # type: ignore[attr-defined]
-        taking = asyncio.get_running_loop().create_task(take(self, envelope, packed))
+        taking = asyncio.get_running_loop().create_task(take(self, envelope, packed, proved))
         taking.add_done_callback(lambda done: done.cancelled() or done.exception())
         self.__dict__.setdefault("taking", []).append(taking)
         asyncio.get_running_loop().call_later(0.05, lambda: None if store.dead else store.release())  # type: ignore[attr-defined]

@@ -124,7 +124,7 @@ class Process:
         self.membership = Membership(self.table, replica.ordinal)
         self.talk = Talk(SimulatedPeers(self.world, self), self.membership)
         self.finding = Finding(self.membership, self.talk, self.stats)
-        self.handoff = Handoff(self.membership, self.table, self.talk, self.finding.absent, self.stats)
+        self.handoff = Handoff(self.membership, self.table, self.talk, self.finding.newer, self.stats)
         self.handoff.clock = self.now
         self.receiver = Receiver(
             self.membership,

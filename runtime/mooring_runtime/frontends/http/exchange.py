@@ -1,6 +1,7 @@
 """What the connections of a listener share, and the place of an answer among those of its connection."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -33,6 +34,14 @@ class Shared:
     """A clock that the sweep moves on; the time limits need no finer one, and this one costs nothing."""
     date: bytes = b""
     """The `Date` line, made anew by the sweep."""
+
+    def log(self, exchange: "Exchange", status: int, size: int, transport: asyncio.BaseTransport) -> None:
+        """Tell of an answer of so many bytes, where anybody wants to know."""
+        if self.log_access is not None:
+            peer = transport.get_extra_info("peername")
+            # What was no request has not begun.
+            seconds = time.perf_counter() - exchange.started if exchange.started else 0.0
+            self.log_access(exchange.request, status, size, seconds, str(peer[0]) if peer else "")
 
 
 class Exchange:

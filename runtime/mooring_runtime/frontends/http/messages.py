@@ -105,6 +105,11 @@ class Reply(NamedTuple):
     as_is: bool = False
     """Never compressed, whatever the client accepts."""
 
+    def coded(self, coding: bytes, body: bytes) -> "Reply":
+        """The same with its body as `coding` makes it."""
+        headers = ((b"Content-Encoding", coding), (b"Vary", b"Accept-Encoding"))
+        return self._replace(body=(body,), headers=self.headers + headers)
+
 
 _REST = tuple(Reply._field_defaults.values())[3:]
 

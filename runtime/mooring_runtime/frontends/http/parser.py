@@ -104,22 +104,15 @@ class RequestParser:
         self._body: list[bytes | bytearray] = []
         self._inflater: Inflater | None = None
 
-    def feed(self, data: bytes) -> None:
-        """Parse on. Raises the RequestError to answer before the connection is closed."""
+    def feed(self, data: bytes | memoryview) -> None:
+        """Parse on; what a request begins in is `bytes`. Raises the RequestError to answer before the connection is
+        closed.
+        """
         if self._over:
             return
         fresh = not self.in_message
-        if fresh:
-            last, raw = self._last, self._last_raw
-            if last is not None and last.total == len(data) and data.startswith(raw):
-                self._on_request(Request(last, data[len(raw) :]))
-                return
-            size = data.find(_HEAD_END) + 4
-            known = self._known.get(data[:size])
-            if known is not None and known.total == len(data):
-                self._last, self._last_raw = known, data[:size]
-                self._on_request(Request(known, data[size:]))
-                return
+        if fresh and type(data) is bytes and self.feed_known(data):
+            return
         self._complete.clear()
         self._unparsed += len(data)
         try:
@@ -127,12 +120,28 @@ class RequestParser:
             if self.in_message:
                 # A header, trailer or chunk extension that never ends would otherwise be held without bound.
                 self._bound_head(self._unparsed)
-            elif fresh and len(self._complete) == 1:
+            elif fresh and len(self._complete) == 1 and type(data) is bytes:
                 self._keep(self._complete[0], data)
         except RequestError:
             self._over = True
             self._body = []
             raise
+
+    def feed_known(self, data: bytes) -> bool:
+        """Take what is one whole request under a known head, and nothing else; false: it is something else."""
+        if self._over or self.in_message:
+            return False
+        last, raw = self._last, self._last_raw
+        if last is not None and last.total == len(data) and data.startswith(raw):
+            self._on_request(Request(last, data[len(raw) :]))
+            return True
+        size = data.find(_HEAD_END) + 4
+        known = self._known.get(data[:size])
+        if known is None or known.total != len(data):
+            return False
+        self._last, self._last_raw = known, data[:size]
+        self._on_request(Request(known, data[size:]))
+        return True
 
     def _keep(self, head: Head, data: bytes) -> None:
         """Remember the head of a request that is just these bytes."""
@@ -150,7 +159,7 @@ class RequestParser:
         """What is known of the request under way, to answer an error with."""
         return Request(Head(self._method, self._target, self._headers, keep_alive=False, modern=self._modern), b"")
 
-    def _feed(self, data: bytes) -> None:
+    def _feed(self, data: bytes | memoryview) -> None:
         """Parse on, declining every offer to change the protocol (curl's h2c) as if it had not been made.
 
         At an offer httptools stops after the head, so a new parser gets that head again without it. A loop over a

@@ -58,7 +58,7 @@ def asked(found: Found[Any], request: Request, word: str) -> Asked:
     local = parameters.pop(LOCAL, "false")
     if local not in ("true", "false"):
         raise BadSession(f"{LOCAL} is '{cut(local)}': it must be true or false")
-    method = "POST" if request.method == b"POST" else "GET"  # HEAD is a GET whose body is left out.
+    method = "GET" if request.method == b"HEAD" else request.method.decode()  # The body is left out elsewhere.
     return Asked(method, found.names.get("session", ""), word, parameters, local == "true", request.body)
 
 

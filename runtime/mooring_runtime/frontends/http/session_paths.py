@@ -13,6 +13,7 @@ ALL = "/v2/sessions"
 IMPORT = f"{ALL}/import"
 _OF_ONE = (
     ("GET", ""),
+    ("DELETE", ""),
     ("GET", "export"),
     ("POST", "fork"),
     ("POST", "reset"),

@@ -61,6 +61,7 @@ class Sessions:
         """The table."""
         table: list[tuple[str, str, Right, Make]] = [
             ("GET", "", Right.READ, self._inspect),
+            ("DELETE", "", Right.FULL, self._drop),
             ("GET", "export", Right.FULL, self._export),
             ("POST", "fork", Right.FULL, self._fork),
             ("POST", "reset", Right.FULL, self._reset),
@@ -205,6 +206,28 @@ class Sessions:
 
         return await self._at_holder(administration, call, key, work)
 
+    async def _drop(self, administration: SessionAdministration, call: Asked) -> Reply:
+        """Wherever it was set aside: where its place is, somebody else may have a good copy."""
+        key = self._key(administration, call)
+        if call.local or administration.torn(key):
+            return json_reply(200, await administration.drop(key))
+        silent: list[str] = []
+        for ordinal in administration.others.ordinals():
+            try:
+                told = await administration.others.ask(ordinal, _same(call, key))
+            except SessionUnavailable as error:
+                silent.append(str(error))
+                continue
+            if told.status != MISDIRECTED:
+                return passed_back(told)
+        if silent:
+            raise SessionUnavailable(f"session '{key.session}' may be set aside elsewhere: {silent[0]}", "search")
+        raise BadSession(
+            f"session '{key.session}' was set aside nowhere, and only what was is dropped; one that can be used is "
+            "ended by POST .../end",
+            session=key.session,
+        )
+
     async def _trace(self, administration: SessionAdministration, call: Asked) -> Reply:
         key = self._key(administration, call)
 
@@ -245,9 +268,7 @@ class Sessions:
                 at, moving = error.at, error.moving  # It has left meanwhile.
         else:
             at, moving = ordinal, False
-        target = f"/v2/sessions/{quote(key.session, safe='')}{'/' if call.word else ''}{call.word}"
-        query = urlencode({"model": key.model, "local": "true"})
-        return await self._ask(administration, Call(call.method, f"{target}?{query}", call.body), at, moving=moving)
+        return await self._ask(administration, _same(call, key), at, moving=moving)
 
     # --- others
 
@@ -276,6 +297,12 @@ class PeerSessionsHandler:
         """Answer one request. Raises RequestError."""
         found = self._router.find(request.method, request.target)
         return found.handler(found, request, respond)
+
+
+def _same(call: Asked, key: Key) -> Call:
+    """The same request about a session, for another replica."""
+    target = f"/v2/sessions/{quote(key.session, safe='')}{'/' if call.word else ''}{call.word}"
+    return Call(call.method, f"{target}?{urlencode({'model': key.model, 'local': 'true'})}", call.body)
 
 
 def _undone(error: RequestError) -> RequestError:
