@@ -267,8 +267,7 @@ class LmdbStore(LmdbReader):
             self._fit(changes, spare)
             with self._environment.begin(write=True) as txn:
                 self._check_boot(txn)
-                for change in changes:
-                    records.apply(txn, self._databases, change)
+                records.put(txn, self._databases, changes)
                 for job in jobs:
                     self._put_others(txn, job)
                 used = self._pages(txn)
