@@ -4,7 +4,7 @@ import asyncio
 
 from mooring_runtime.errors import RequestError
 from mooring_runtime.errors.sessions import SessionConflict, SessionRefused, SessionUnavailable
-from mooring_runtime.sessions.copies import Copy, Kept, Phase, places
+from mooring_runtime.sessions.copies import Copy, Kept, Phase, apart
 from mooring_runtime.sessions.entries import Entry
 from mooring_runtime.sessions.keys import Key
 from mooring_runtime.sessions.store import Change, StoreFailed, StoreFull
@@ -40,8 +40,8 @@ def change_of(entry: Entry, kept: Kept | None, new_state: bool) -> Change:
     if not new_state or before is None:
         same = replies is entry.replies and before is not None
         return _new(Change, (entry.key, copy, state if new_state else None, None if same else replies, False))
-    stands = places(copy, replies)
-    return _new(Change, (entry.key, copy, state, replies, not stands[1] and stands == places(before, entry.replies)))
+    stands = apart(copy, replies)
+    return _new(Change, (entry.key, copy, state, replies, not stands[1] and stands == apart(before, entry.replies)))
 
 
 _WORDS = {Phase.HELD: "active", Phase.MOVING: "moving", Phase.MOVED: "moved"}

@@ -138,7 +138,7 @@ def kept_replies(replies: tuple[StoredReply, ...], new: StoredReply) -> tuple[St
     return (*replies[len(replies) - kept :], new)
 
 
-def places(copy: Copy, replies: tuple[StoredReply, ...]) -> tuple[bool, bool]:
+def apart(copy: Copy, replies: tuple[StoredReply, ...]) -> tuple[bool, bool]:
     """Whether the state of a session, and its replies, have records of their own beside the copy's."""
     size = 0
     for reply in replies:

@@ -105,9 +105,12 @@ class Holder:
         key = step.key
         if not self._lanes or (key, step.passed_on) not in self._lanes:
             entry = self.table.get(key)
-            copy = None if entry is None else entry.copy
-            if self._at_home(key, record) if copy is None else copy.phase is Phase.HELD:
-                self.table.enqueue(key, step)
+            if entry is None or entry.copy is None:
+                if self._at_home(key, record):
+                    self.table.enqueue(key, step)
+                    return
+            elif entry.copy.phase is Phase.HELD:
+                self.table.enter(entry, step)
                 return
         self.seek(step)
 
@@ -174,6 +177,13 @@ class Holder:
             return
         # It was used now, so it is not among those of which steps may have been lost before: see `LmdbStore.doubt`.
         self.table.mark(entry, entry.copy._replace(rewound=False, last_used=self.now()), lambda _: done())
+
+    def follow(self, entry: Entry, kept: Kept, done: Written) -> None:
+        """`write` for a step by which a session that is there goes on."""
+        limits = self.limits
+        if limits.evict:
+            done = partial(self._written, _Writing(entry, kept, done, 0, False))
+        self.table.write(entry, kept, done, lazy=limits.lazy)
 
     def write(self, entry: Entry, kept: Kept, done: Written, *, creates: int = 0) -> bool:
         """Commit a step, and call `done`. `creates`: the epoch under which it was decided that the session is created,

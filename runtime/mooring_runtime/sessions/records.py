@@ -29,7 +29,7 @@ from mooring_runtime.sessions.copies import (
     Phase,
     State,
     StoredReply,
-    places,
+    apart,
 )
 from mooring_runtime.sessions.encoding import (
     NO_SLOTS,
@@ -154,7 +154,7 @@ def _apply(txn: "Writing", databases: Databases, change: Change) -> None:
     if replies is not None:
         stored, slots = b"", None
         known = NO_SLOTS if old.slots is None else old.slots
-        if places(copy, replies)[1]:
+        if apart(copy, replies)[1]:
             same = old.copy.incarnation == copy.incarnation
             slots = _put_replies(txn, sessions, prefix, replies, known if same else NO_SLOTS)
         else:

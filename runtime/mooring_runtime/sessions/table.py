@@ -61,6 +61,8 @@ class Table:
         self._awaited: dict[Key, asyncio.Future[None]] = {}
         """Sessions whose next change of phase somebody waits for."""
         self._entries: dict[Key, Entry] = {}
+        self.get: Callable[[Key], Entry | None] = self._entries.get
+        """The entry of a session that is known here, or about which something is under way."""
         self._warm: OrderedDict[Key, Entry] = OrderedDict()
         """Those at rest whose states are in memory, the one that was used last at the end."""
         self._frozen = Frozen()
@@ -82,10 +84,6 @@ class Table:
     def unsynced(self) -> float:
         """Seconds since the oldest step that was answered and is not on disk yet; 0 when all are."""
         return perf_counter() - self._ahead[0] if self._ahead else 0.0
-
-    def get(self, key: Key) -> Entry | None:
-        """The entry of a session that is known here, or about which something is under way."""
-        return self._entries.get(key)
 
     def __iter__(self) -> Iterator[Entry]:
         return iter(list(self._entries.values()))
@@ -109,6 +107,10 @@ class Table:
         entry = self._entries.get(key)
         if entry is None:
             entry = self._entries[key] = Entry(key, None)
+        self.enter(entry, turn)
+
+    def enter(self, entry: Entry, turn: Turn) -> None:
+        """`enqueue` for a session that is known here."""
         if entry.busy:
             if entry.queue is NO_TURNS:
                 entry.queue = deque()
@@ -161,7 +163,10 @@ class Table:
             entry.over = False
             entry.beginning = True
             try:
-                self._begin(entry, turn)
+                if entry.read and not (entry.lost or self._closed or self.quarantined):  # As nearly always.
+                    turn.begin(entry)
+                else:
+                    self._begin(entry, turn)
             finally:
                 entry.beginning = False
             if not entry.over:
@@ -198,7 +203,8 @@ class Table:
             entry.weight = weight
             self._warm[entry.key] = entry
             self.warm_bytes += weight
-            self._frozen.grown(len(self._entries) + len(self._warm))
+            if len(self._entries) + len(self._warm) > self._frozen.enough:
+                self._frozen.grown(len(self._entries) + len(self._warm))
             while self.warm_bytes > self._budget and len(self._warm) > 1:
                 _, coldest = self._warm.popitem(last=False)
                 self.warm_bytes -= coldest.weight
@@ -346,14 +352,8 @@ class Table:
             after, entry.state, entry.replies = kept
             entry.copy = after
         entry.read = True
-        if (
-            before is None
-            or after is None
-            or before.phase is not after.phase
-            or before.end != after.end
-            or before.fingerprint != after.fingerprint
-            or before.version != after.version
-        ):
+        # The phase, and from the end on what is known of the state's maker.
+        if before is None or after is None or before.phase is not after.phase or before[4:8] != after[4:8]:
             self._recount(entry, before, after)
         elif entry.key in self.idle:
             self.idle.move_to_end(entry.key)

@@ -220,18 +220,6 @@ async def test_lazy_changes_that_fail_leave_a_doubt_behind(tmp_path: Path) -> No
         assert store.doubt > 0
 
 
-async def test_usage_tells_what_is_taken(tmp_path: Path) -> None:
-    with opened(tmp_path) as store:
-        before = store.usage()
-        await Commits(store).commit(change(1, tensors=noise(2**20)))
-        after = store.usage()
-        assert 2**20 <= after.used - before.used < 2**20 + 2**16
-        assert after.limit == 2**26
-        assert after.free > 0
-        await Commits(store).commit(Change(key(), None))
-        assert store.usage().used - before.used < 2**16
-
-
 # --- what is torn
 
 

@@ -11,7 +11,16 @@ from mooring_runtime.frontends.http.naming import Naming
 from mooring_runtime.frontends.shown import cut, shown
 from mooring_runtime.frontends.v2 import classification, sessions
 from mooring_runtime.frontends.v2.parameters import Requested, requested
-from mooring_runtime.messages import DATATYPES, Fitted, InferRequest, InferResponse, ModelMetadata, Tensor, TensorSpec
+from mooring_runtime.messages import (
+    DATATYPES,
+    Fitted,
+    InferRequest,
+    InferResponse,
+    ModelMetadata,
+    SessionInfo,
+    Tensor,
+    TensorSpec,
+)
 
 log = logging.getLogger(__name__)
 
@@ -211,6 +220,10 @@ class InferCall:
             response = response._replace(outputs=tuple(found))
         model, version, outputs, request_id, parameters, _, session = response
         extra: Headers = ()
+        if session is not None and len(outputs) == 1 and request_id is None and not parameters:
+            step = self._step(model, version, outputs[0], session)
+            if step is not None:
+                return step
         if session is not None:
             told = sessions.parameters(session)
             parameters = {**parameters, **told} if parameters else told
@@ -237,6 +250,19 @@ class InferCall:
                 entries.append(b'%b,"data":%b}' % (entry, tensors.to_json(name, datatype, array)))
         text = texts.answer((model, version), request_id, parameters, entries)
         return _binary_answer(text, blobs, extra) if blobs else answer((text,), JSON, extra)
+
+    def _step(self, model: str, version: str, tensor: Tensor, session: SessionInfo) -> Reply | None:
+        """The answer to a step as nearly all are; None for another one."""
+        naming = self._naming
+        if self._binary_default or self._binary is not None or (naming is not None and not naming.usual):
+            return None
+        told = sessions.usual(session)
+        if told is None:
+            return None
+        name, datatype, array = tensor
+        data = tensors.to_json(name, datatype, array)
+        text = texts.step(told[0], (model, version), (name, datatype, array.shape), data)
+        return answer((text,), JSON, (), told[1])
 
 
 def _binary_answer(text: bytes, blobs: list[Part], extra: Headers = ()) -> Reply:

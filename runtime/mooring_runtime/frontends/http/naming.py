@@ -11,7 +11,7 @@ from mooring_runtime.errors import RequestError
 from mooring_runtime.errors.sessions import BadSession
 from mooring_runtime.frontends.http.messages import Head, Headers, Reply, error_reply
 from mooring_runtime.frontends.v2 import sessions
-from mooring_runtime.messages import NONE, Fitted, InferRequest, ModelMetadata, SessionCall, SessionInfo, Tensor
+from mooring_runtime.messages import Fitted, InferRequest, ModelMetadata, SessionCall, SessionInfo
 
 COOKIE = b"mooring-session"
 Decode = Callable[[ModelMetadata], InferRequest | Fitted]
@@ -26,6 +26,8 @@ class Named(NamedTuple):
     """In its headers."""
     cookie: bytes = b""
     """The value of its cookie."""
+    alone: bool = False
+    """`call` is all that its requests say of their session, unless their bodies say more; it is not a new one."""
 
 
 def of(head: Head) -> Named | None:
@@ -35,7 +37,8 @@ def of(head: Head) -> Named | None:
         call = sessions.from_headers(head.headers)
         cookies = head.headers.get(b"cookie")
         cookie = b"" if cookies is None else _cookie(cookies)
-        found = head.session = Named(call, cookie) if call is not None or cookie else None
+        alone = call is not None and call.id != "" and not cookie
+        found = head.session = Named(call, cookie, alone) if call is not None or cookie else None
     return found
 
 
@@ -86,6 +89,11 @@ class Naming:
     def _settled(self, metadata: ModelMetadata, request: InferRequest | Fitted) -> InferRequest | Fitted:
         assert self._head is not None
         named = of(self._head)
+        usual = named is not None and named.alone and self._foreign is None
+        if usual and type(request) is Fitted and metadata.state is not None:
+            self.call, self._head, self._begun = named.call, None, True  # type: ignore[union-attr]
+            feeds, outputs, size, rows, like, name, _ = request
+            return _new(Fitted, (feeds, outputs, size, rows, like, name, self.call))
         call = self._foreign if named is None else sessions.joined(named.call, self._foreign)
         if type(request) is InferRequest:
             call = sessions.joined(call, request.session)
@@ -105,6 +113,11 @@ class Naming:
     def tell(self, reply: Reply, info: SessionInfo | None) -> Reply:
         """The reply with what its headers say of the session."""
         return reply if info is None else reply._replace(headers=reply.headers + self.headers(info))
+
+    @property
+    def usual(self) -> bool:
+        """Whether a reply tells nothing but what `sessions.usual` does."""
+        return not self._cookie and type(self) is Naming
 
     def headers(self, info: SessionInfo) -> Headers:
         """What the headers of a reply say; the cookie is set for who uses it, and for who has asked for a new id."""
@@ -141,6 +154,4 @@ def _with(metadata: ModelMetadata, request: InferRequest | Fitted, call: Session
         found: InferRequest = _new(InferRequest, (*request[:6], call))
         return found
     assert type(request) is Fitted
-    specs = metadata.inputs
-    tensors = tuple([_new(Tensor, (name, specs[name].datatype, array)) for name, array in request.feeds.items()])
-    return InferRequest(tensors, request.outputs, request.id, NONE, session=call)
+    return request.whole(metadata)._replace(session=call)
