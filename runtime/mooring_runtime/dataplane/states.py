@@ -1,6 +1,6 @@
 """The tensors of a state between a session and a run. What is found out about a model is kept in its `memo`."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -30,7 +30,7 @@ def joined(metadata: ModelMetadata, fitted: Fitted, state: State) -> tuple[dict[
 
 
 def parted(
-    metadata: ModelMetadata, outputs: tuple[str, ...], own: int, results: list[Array]
+    metadata: ModelMetadata, outputs: tuple[str, ...], own: int, results: Sequence[Array]
 ) -> tuple[tuple[Tensor, ...], State, int]:
     """What a run of one step gave for `outputs`: the first `own` of them, which are the client's; the next state; and
     the bytes of that.
@@ -41,7 +41,9 @@ def parted(
         parts = _parts(metadata, outputs, own)
         if usual:
             metadata.memo[_PARTS] = parts
-    answered = tuple([_new(Tensor, (name, kind, owned(results[place]))) for place, name, kind in parts[0]])
+    answered: tuple[Tensor, ...] = ()
+    for place, name, kind in parts[0]:
+        answered += (_new(Tensor, (name, kind, owned(results[place]))),)
     state: State = ()
     size = 0
     for place, name, kind in parts[1]:

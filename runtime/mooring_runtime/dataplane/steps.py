@@ -9,15 +9,17 @@ sessions share runs; two of one session never do, for the second has no turn bef
 import asyncio
 import logging
 import math
+from collections.abc import Sequence
 from concurrent.futures import Future
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from mooring_runtime.dataplane.carriers import carrier, fits
 from mooring_runtime.dataplane.check import check
 from mooring_runtime.dataplane.outcomes import Reply, count_failure, failure
 from mooring_runtime.dataplane.states import asked, joined, parted
 from mooring_runtime.dataplane.telling import Telling
+from mooring_runtime.dataplane.together import land_together
 from mooring_runtime.errors import Cancelled, InferenceFailed, QueueTimeout, RequestError
 from mooring_runtime.errors.sessions import BadSession, SessionError
 from mooring_runtime.messages import (
@@ -29,7 +31,7 @@ from mooring_runtime.messages import (
     SessionCall,
 )
 from mooring_runtime.repository.models import State as ModelState
-from mooring_runtime.scheduling import ALONE, Batcher, Run
+from mooring_runtime.scheduling import ALONE, Batcher, Job, Run
 from mooring_runtime.sessions import steps
 from mooring_runtime.sessions.copies import Kept, Phase, State, StoredReply, kept_replies
 from mooring_runtime.sessions.elsewhere import Passed
@@ -244,7 +246,7 @@ class Step(Telling):
         metadata = self.metadata
         schema = metadata.state
         assert schema is not None
-        self._digest = self.digest  # Now: a model may write into its inputs.
+        self.digest  # noqa: B018 - now: a model may write into its inputs
         self.model.stats.input_bytes += fitted.size
         self.feeds, self.size = feeds, _ = joined(metadata, fitted, state)
         outputs = fitted.outputs
@@ -270,7 +272,11 @@ class Step(Telling):
         except Exception as error:
             self.fail(error)
 
-    def _landed(self, results: list[Array], run: Run) -> None:
+    def land_all(self, jobs: Sequence[Job], results: Sequence[list[Array]], run: Run) -> None:
+        """See `together`."""
+        land_together(self, cast("Sequence[Step]", jobs), results, run)
+
+    def _landed(self, results: Sequence[Array], run: Run) -> None:
         self.run = run
         sessions, entry, metadata = self.sessions, self.entry, self.metadata
         schema = metadata.state
@@ -283,12 +289,6 @@ class Step(Telling):
         holder.room.check(self.key, size)
         goes_on = self.life is steps.Life.GO_ON
         there = entry.copy if not self.epoch else None
-        if self.plain and goes_on and there is not None:
-            copy = steps.following(there, metadata.version, schema.fingerprint, size, now)
-            stored = StoredReply(copy.step, self.digest, answered)
-            self.kept = _new(Kept, (copy, state, kept_replies(entry.replies, stored)))
-            holder.follow(entry, self.kept, self._written)
-            return
         made = _new(steps.Made, (metadata.version, schema.fingerprint, size, now, call.end))
         copy = steps.advance(there, self.life, made, self.epoch)
         stored = StoredReply(copy.step, self.digest, answered)
@@ -297,10 +297,10 @@ class Step(Telling):
             self.before = Kept(there, entry.state, entry.replies)
         self.kept = _new(Kept, (copy, () if call.end else state, replies))
         self.last = state if call.end else ()
-        if not holder.write(entry, self.kept, self._written, creates=self.epoch):
+        if not holder.write(entry, self.kept, self.written, creates=self.epoch):
             self._look_again()
 
-    def _written(self, error: RequestError | None) -> None:
+    def written(self, error: RequestError | None) -> None:
         """What it has made is on disk, or is not to be."""
         stats, plane = self.model.stats, self.sessions.plane
         if error is not None:
@@ -309,7 +309,8 @@ class Step(Telling):
             self._end(error)
             return
         assert self.entry is not None and self.run is not None
-        self.entry.rewound = False
+        if self.entry.rewound:
+            self.entry.rewound = False
         try:
             self._counted()
         except Exception:  # It is applied: whatever is wrong with the numbers, its client is told so.

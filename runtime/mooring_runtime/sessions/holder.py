@@ -25,14 +25,14 @@ from mooring_runtime.sessions.budget import Clock, Limits
 from mooring_runtime.sessions.copies import Copy, Kept, Phase, State, StoredReply
 from mooring_runtime.sessions.elsewhere import Elsewhere, NotHere
 from mooring_runtime.sessions.endings import Ending, Hook, tell
-from mooring_runtime.sessions.entries import Entry
+from mooring_runtime.sessions.entries import Entry, Written
 from mooring_runtime.sessions.eviction import Eviction
 from mooring_runtime.sessions.keys import Key, mint
 from mooring_runtime.sessions.looking import MOVE_WAIT, TRIES, Looking, Step, moving, nowhere
 from mooring_runtime.sessions.placement import place
 from mooring_runtime.sessions.record import Record
 from mooring_runtime.sessions.sweep import Sweep
-from mooring_runtime.sessions.table import Table, Written
+from mooring_runtime.sessions.table import Table
 
 
 class Birth(NamedTuple):
@@ -177,13 +177,6 @@ class Holder:
             return
         # It was used now, so it is not among those of which steps may have been lost before: see `LmdbStore.doubt`.
         self.table.mark(entry, entry.copy._replace(rewound=False, last_used=self.now()), lambda _: done())
-
-    def follow(self, entry: Entry, kept: Kept, done: Written) -> None:
-        """`write` for a step by which a session that is there goes on."""
-        limits = self.limits
-        if limits.evict:
-            done = partial(self._written, _Writing(entry, kept, done, 0, False))
-        self.table.write(entry, kept, done, lazy=limits.lazy)
 
     def write(self, entry: Entry, kept: Kept, done: Written, *, creates: int = 0) -> bool:
         """Commit a step, and call `done`. `creates`: the epoch under which it was decided that the session is created,

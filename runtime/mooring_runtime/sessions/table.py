@@ -16,18 +16,16 @@ from contextlib import asynccontextmanager
 from functools import partial
 from time import perf_counter
 
-from mooring_runtime.errors import RequestError
 from mooring_runtime.errors.sessions import SessionUnavailable
 from mooring_runtime.metrics.sessions import SessionStats
 from mooring_runtime.sessions.changes import change_of, last_used, lost, nobody, refusal, until, word
 from mooring_runtime.sessions.collector import Frozen, no_collections
 from mooring_runtime.sessions.copies import Copy, Kept, Phase
-from mooring_runtime.sessions.entries import NO_TURNS, Entry, Turn, Waiting
+from mooring_runtime.sessions.entries import NO_TURNS, Entry, Turn, Waiting, Written
 from mooring_runtime.sessions.keys import Key
 from mooring_runtime.sessions.store import Change, Corrupt, Store, StoreFailed
+from mooring_runtime.sessions.together import Together
 
-Written = Callable[[RequestError | None], None]
-"""Called when a write is on disk, or with what the client of it is to be told."""
 Changed = Callable[[Key, Copy | None, Copy | None], None]
 """Called with the copy before and after, where a session came, went, ended, or changed its phase."""
 
@@ -65,6 +63,8 @@ class Table:
         """The entry of a session that is known here, or about which something is under way."""
         self._warm: OrderedDict[Key, Entry] = OrderedDict()
         """Those at rest whose states are in memory, the one that was used last at the end."""
+        self.follow = Together(store, self.write, self._on_disk).follow
+        """`write` for steps of many sessions, by each of which its session goes on."""
         self._frozen = Frozen()
         self._open(doubt)
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="session-reader")
@@ -323,7 +323,8 @@ class Table:
             done(None)
         else:
             done(refusal(failed, entry.key.session))
-        self._read_again(entry)
+        if entry.reading is not None:
+            self._read_again(entry)
 
     def _lazy_on_disk(self, entry: Entry, kept: Kept | None, _: Written, failed: StoreFailed | None) -> None:
         entry.pending -= 1

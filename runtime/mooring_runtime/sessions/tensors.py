@@ -23,13 +23,23 @@ def _head(name: str, datatype: str, shape: tuple[int, ...]) -> bytes:
     return struct.pack(f"<HBB{len(shape)}Q", len(text), len(kind), len(shape), *shape) + text + kind
 
 
+@lru_cache(4096)
+def _only_head(name: str, datatype: str, shape: tuple[int, ...]) -> bytes:
+    """What goes before the elements of a tensor that has no others beside it."""
+    return _COUNT.pack(1) + _head(name, datatype, shape)
+
+
 _SMALL = 1024
 """Bytes of an array below which a copy is quicker than a view."""
 
 
-def encode_tensors(tensors: Sequence[Tensor], before: bytes = b"") -> bytes:
-    """Their names, datatypes, shapes and elements, behind `before`."""
-    parts: list[bytes | memoryview] = [before, _COUNT.pack(len(tensors))]
+def encode_tensors(tensors: Sequence[Tensor]) -> bytes:
+    """Their names, datatypes, shapes and elements."""
+    if len(tensors) == 1:  # As most states and replies are.
+        [(name, datatype, array)] = tensors
+        if datatype != "BYTES" and array.nbytes < _SMALL:
+            return _only_head(name, datatype, array.shape) + array.tobytes()
+    parts: list[bytes | memoryview] = [_COUNT.pack(len(tensors))]
     for name, datatype, array in tensors:
         parts.append(_head(name, datatype, array.shape))
         if datatype == "BYTES":

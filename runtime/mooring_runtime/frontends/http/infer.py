@@ -8,6 +8,7 @@ from mooring_runtime.frontends.http import quick, tensors, texts
 from mooring_runtime.frontends.http.answers import require_single
 from mooring_runtime.frontends.http.messages import JSON, OCTETS, Headers, Part, Reply, Request, Respond, answer
 from mooring_runtime.frontends.http.naming import Naming
+from mooring_runtime.frontends.http.naming import of as naming_of
 from mooring_runtime.frontends.shown import cut, shown
 from mooring_runtime.frontends.v2 import classification, sessions
 from mooring_runtime.frontends.v2.parameters import Requested, requested
@@ -17,6 +18,7 @@ from mooring_runtime.messages import (
     InferRequest,
     InferResponse,
     ModelMetadata,
+    SessionCall,
     SessionInfo,
     Tensor,
     TensorSpec,
@@ -46,6 +48,8 @@ class InferCall:
     _metadata: ModelMetadata
     _naming: Naming | None = None
     """Of a request that may be a step of a session."""
+    _call: SessionCall | None = None
+    """What its head says of that, where it says all, and the data plane has it."""
 
     def __init__(self, request: Request, respond: Respond, naming: Naming | None = None) -> None:
         """`naming`: what names the session in the protocol that the request came by, where that is another one."""
@@ -60,7 +64,21 @@ class InferCall:
         """The request in the body. Raises InvalidRequest with what is wrong with it, BadSession."""
         if metadata.state is None and self._request.head.session is None:
             return self.read(metadata)
-        self._naming = naming = Naming(self._request.head)
+        head = self._request.head
+        if metadata.state is not None and head.session is not None:
+            try:
+                request = self.read(metadata)
+            except RequestError as error:
+                error.applied = error.applied or "no"
+                raise
+            named = naming_of(head) if type(request) is Fitted else None
+            if named is not None and named.alone:  # As nearly all steps are.
+                self._call = named.call
+                feeds, outputs, size, rows, like, name, _ = request
+                return _new(Fitted, (feeds, outputs, size, rows, like, name, named.call))
+            self._naming = naming = Naming(head)
+            return naming.settled(metadata, request)
+        self._naming = naming = Naming(head)
         return naming.decode(metadata, self.read)
 
     def read(self, metadata: ModelMetadata) -> InferRequest | Fitted:
@@ -207,7 +225,10 @@ class InferCall:
         self._respond(reply)
 
     def _refusal(self, error: RequestError) -> Reply:
-        return (self._naming or Naming(self._request.head)).refuse(error)
+        naming = self._naming or Naming(self._request.head)
+        if self._call is not None:
+            naming.begin(self._call)
+        return naming.refuse(error)
 
     def _encode(self, response: InferResponse) -> Reply:
         if self._classes is not None:

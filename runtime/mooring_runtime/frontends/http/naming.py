@@ -4,6 +4,7 @@ The cookie `mooring-session` is for browsers, which send it unasked: a model wit
 a `new` session is no step of the one in the cookie.
 """
 
+import re
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -17,6 +18,10 @@ COOKIE = b"mooring-session"
 Decode = Callable[[ModelMetadata], InferRequest | Fitted]
 """Reads a body; raises InvalidRequest. A part of the session may stand in `InferRequest.session`."""
 _new = tuple.__new__
+_USUAL = re.compile(rb"(?!0$|new$)[0-9A-Za-z._-]{1,100}")
+_OTHERS = frozenset(sessions.HEADERS) - {b"x-mooring-session"} | {b"cookie"}
+_NEXT = (False, False, False, None, None)
+"""What a call says, beside the id, of the next step."""
 
 
 class Named(NamedTuple):
@@ -34,6 +39,11 @@ def of(head: Head) -> Named | None:
     """What a head says, found out once for all requests that share it. Raises BadSession."""
     found = head.session
     if found is False:
+        name = head.headers.get(b"x-mooring-session")
+        if name is not None and _USUAL.fullmatch(name) and _OTHERS.isdisjoint(head.headers):
+            # As nearly all are; with many sessions there is a head for each.
+            found = head.session = _new(Named, (_new(SessionCall, (name.decode(), *_NEXT)), b"", True))
+            return found
         call = sessions.from_headers(head.headers)
         cookies = head.headers.get(b"cookie")
         cookie = b"" if cookies is None else _cookie(cookies)
@@ -84,16 +94,16 @@ class Naming:
             if metadata.state is not None and error.applied is None:
                 error.applied = "no"
             raise
-        return self._settled(metadata, request)
+        return self.settled(metadata, request)
 
-    def _settled(self, metadata: ModelMetadata, request: InferRequest | Fitted) -> InferRequest | Fitted:
+    def begin(self, call: SessionCall) -> None:
+        """The data plane has the request, of whose session `call` is all that it says."""
+        self.call, self._head, self._begun = call, None, True
+
+    def settled(self, metadata: ModelMetadata, request: InferRequest | Fitted) -> InferRequest | Fitted:
+        """The request, which was read, as a step of its session. Raises BadSession."""
         assert self._head is not None
         named = of(self._head)
-        usual = named is not None and named.alone and self._foreign is None
-        if usual and type(request) is Fitted and metadata.state is not None:
-            self.call, self._head, self._begun = named.call, None, True  # type: ignore[union-attr]
-            feeds, outputs, size, rows, like, name, _ = request
-            return _new(Fitted, (feeds, outputs, size, rows, like, name, self.call))
         call = self._foreign if named is None else sessions.joined(named.call, self._foreign)
         if type(request) is InferRequest:
             call = sessions.joined(call, request.session)
