@@ -11,7 +11,6 @@ write lets memory go ahead of the disk; when its commit fails, memory is thrown 
 import asyncio
 from collections import Counter, OrderedDict, deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import partial
 from time import perf_counter
@@ -23,6 +22,7 @@ from mooring_runtime.sessions.collector import Frozen, no_collections
 from mooring_runtime.sessions.copies import Copy, Kept, Phase
 from mooring_runtime.sessions.entries import NO_TURNS, Entry, Turn, Waiting, Written
 from mooring_runtime.sessions.keys import Key
+from mooring_runtime.sessions.reader import Reader
 from mooring_runtime.sessions.store import Change, Corrupt, Store, StoreFailed
 from mooring_runtime.sessions.together import Together
 
@@ -67,7 +67,7 @@ class Table:
         """`write` for steps of many sessions, by each of which its session goes on."""
         self._frozen = Frozen()
         self._open(doubt)
-        self._reader = ThreadPoolExecutor(1, thread_name_prefix="session-reader")
+        self._reader = Reader(store.read)
 
     def _open(self, doubt: int) -> None:
         with no_collections():
@@ -213,19 +213,15 @@ class Table:
     # --- reading
 
     def _read(self, entry: Entry, turn: Turn) -> None:
-        begun = perf_counter()
-        reading = asyncio.get_running_loop().run_in_executor(self._reader, self.store.read, entry.key)
-        reading.add_done_callback(lambda read: self._was_read(entry, turn, read, begun))
+        self._reader.read(entry.key, partial(self._was_read, entry, turn, perf_counter()))
 
-    def _was_read(self, entry: Entry, turn: Turn, read: "asyncio.Future[Kept]", begun: float) -> None:
-        try:
-            kept = read.result()
-        except Corrupt as error:
-            self._quarantine(entry, str(error))
-            self._refuse(entry, turn, "quarantined", f"it was set aside: {error}; see the server's log")
+    def _was_read(self, entry: Entry, turn: Turn, begun: float, kept: Kept | BaseException) -> None:
+        if isinstance(kept, Corrupt):
+            self._quarantine(entry, str(kept))
+            self._refuse(entry, turn, "quarantined", f"it was set aside: {kept}; see the server's log")
             return
-        except (Exception, asyncio.CancelledError) as error:
-            self._refuse(entry, turn, "quarantined", f"it cannot be read: {type(error).__name__}: {error}")
+        if isinstance(kept, BaseException):
+            self._refuse(entry, turn, "quarantined", f"it cannot be read: {type(kept).__name__}: {kept}")
             return
         self.stats.restore.observe(perf_counter() - begun)
         if entry.lost:
@@ -385,5 +381,5 @@ class Table:
     def close(self) -> None:
         """Let no turn begin any more, commit what waits, and close the store; blocks."""
         self._closed = True
-        self._reader.shutdown()
+        self._reader.close()
         self.store.close()

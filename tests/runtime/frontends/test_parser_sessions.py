@@ -1,4 +1,4 @@
-"""Heads that differ in their session only: known once one of them was read, and never read otherwise than by a parser."""
+"""Heads that differ in their session only: known once one of them was read, and never read otherwise than anew."""
 
 import pytest
 from hypothesis import given
