@@ -37,7 +37,7 @@ def change_of(entry: Entry, kept: Kept | None, new_state: bool) -> Change:
         return Change(entry.key, None)
     copy, state, replies = kept
     before = entry.copy
-    if not new_state or before is None:
+    if not new_state or before is None or not entry.read:
         same = replies is entry.replies and before is not None
         return _new(Change, (entry.key, copy, state if new_state else None, None if same else replies, False))
     stands = apart(copy, replies)

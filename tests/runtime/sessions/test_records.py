@@ -86,21 +86,28 @@ def test_a_change_in_place_reads_nothing_and_says_everything(volume: Volume) -> 
 _SIZES = st.sampled_from((0, 1, HERE_BYTES, HERE_BYTES + 1, 5000))
 
 
-@given(st.lists(st.tuples(_SIZES, st.sampled_from((1, 300, HERE_BYTES + 1)), st.booleans()), max_size=12))
+@given(
+    st.lists(st.tuples(_SIZES, st.sampled_from((1, 300, HERE_BYTES + 1)), st.booleans(), st.booleans()), max_size=12)
+)
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 def test_sessions_that_grow_and_shrink_come_back_as_they_were(
-    volume: Volume, steps: list[tuple[int, int, bool]]
+    volume: Volume, steps: list[tuple[int, int, bool, bool]]
 ) -> None:
-    """Through the changes that the table makes of steps; of some there are several in a group."""
+    """Through the changes that the table makes of steps; of some there are several in a group, and some are of sessions
+    whose state and replies are not in memory.
+    """
     volume.put(Change(key(), None))
     entry, waiting = Entry(key(), None), []
-    for number, (size, reply_size, alone) in enumerate(steps, 1):
+    for number, (size, reply_size, alone, forgotten) in enumerate(steps, 1):
+        if forgotten:
+            entry.forget()
         made = change(number, tensors=noise(size) if size else ())
         assert made.copy is not None
         stored = StoredReply(number, b"%16d" % number, noise(reply_size))
         kept = Kept(made.copy, made.state or (), kept_replies(entry.replies, stored))
         waiting.append(change_of(entry, kept, True))
         entry.copy, entry.state, entry.replies = kept
+        entry.read = True
         if alone or number == len(steps):
             volume.put(*waiting)
             waiting.clear()
