@@ -67,7 +67,7 @@ class Neighbour:
         self.store = MemoryStore(self.disk)
         self.stats = SessionStats()
         self.table = Table(self.store, 2**20, self.stats)
-        self.table._reader = AtOnce(1)
+        self.table._reader._thread = AtOnce(1)
         self.membership = Membership(self.table, self.ordinal)
         self.talk = Talk(Wire(self.site), self.membership)
         self.finding = Finding(self.membership, self.talk, self.stats)

@@ -11,6 +11,7 @@ import numpy as np
 
 from mooring_runtime.backends.base import Backend
 from mooring_runtime.dataplane import DataPlane
+from mooring_runtime.dataplane.check import check
 from mooring_runtime.dataplane.endings import Endings
 from mooring_runtime.dataplane.sessions import Sessions
 from mooring_runtime.errors import InferenceFailed, RequestError
@@ -100,6 +101,7 @@ class SessionPlane:
         self.repository = Repository()
         self.plane = DataPlane(self.repository, 100_000)
         self.sessions = self.plane.sessions = Sessions(self.plane, self.repository, self.holder)
+        self._asked = 0
         self.adder = self.load("1", schema())
 
     def load(self, version: str, kept: StateSchema, converter: StateConverter | None = None) -> Adder:
@@ -129,8 +131,17 @@ class SessionPlane:
     ) -> "Asked":
         """Ask for a step."""
         request = InferRequest((Tensor("x", "FP32", np.full((rows, 1), value, np.float32)),), session=call)
+        self._asked += 1
+        # As front ends give them: most requests are held against the model while they are read.
+        quick = self._asked % 2 and rows == 1
         asked = Asked()
-        asked.ticket = self.plane.infer(MODEL, version, lambda _: request, asked.reply, passed_on=passed_on)
+        asked.ticket = self.plane.infer(
+            MODEL,
+            version,
+            lambda metadata: check(metadata, request)._replace(session=call) if quick else request,
+            asked.reply,
+            passed_on=passed_on,
+        )
         return asked
 
     async def step(self, session: str, value: float = 1.0, **call: object) -> Outcome:

@@ -36,8 +36,10 @@ def binary(parameters: dict[str, Any]) -> tuple[bytes, dict[str, str | bytes]]:
 
 
 def headers(reply: Reply) -> dict[str, str]:
-    assert len(dict(reply.headers)) == len(reply.headers), "a header is told twice"
-    return {name.decode(): value.decode() for name, value in reply.headers}
+    lines = [line.partition(b": ") for line in reply.lines.split(b"\r\n")[:-1]]
+    told = [*reply.headers, *((name, value) for name, _, value in lines)]
+    assert len(dict(told)) == len(told), "a header is told twice"
+    return {name.decode(): value.decode() for name, value in told}
 
 
 def error(reply: Reply, status: int = 400) -> dict[str, Any]:

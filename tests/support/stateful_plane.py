@@ -10,6 +10,7 @@ from mooring_runtime.frontends.http.messages import Reply as HttpReply
 from mooring_runtime.frontends.http.services import Services
 from mooring_runtime.messages import (
     NONE,
+    Fitted,
     InferRequest,
     InferResponse,
     ModelMetadata,
@@ -64,7 +65,9 @@ class StatefulPlane:
         except RequestError as error:
             reply(error)
             return None
-        assert type(request) is InferRequest, "a model with state needs whole requests"
+        if type(request) is Fitted:
+            request = request.whole(self.told)
+        assert type(request) is InferRequest
         self.asked.append(request)
         reply(self.answer(request))
         return None

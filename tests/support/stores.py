@@ -10,7 +10,7 @@ import numpy as np
 
 from mooring_runtime.errors import FatalError
 from mooring_runtime.messages import Tensor
-from mooring_runtime.sessions.copies import Copy, Kept, Phase, State, StoredReply
+from mooring_runtime.sessions.copies import HERE_BYTES, Copy, Kept, Phase, State, StoredReply
 from mooring_runtime.sessions.keys import Key
 from mooring_runtime.sessions.lmdb_store import LmdbStore, StoreOptions, open_store
 from mooring_runtime.sessions.record import Record
@@ -89,6 +89,12 @@ def noise(nbytes: int) -> State:
 def reply(step: int) -> StoredReply:
     """The reply to a step, that tells which."""
     return StoredReply(step, b"%16d" % step, (Tensor("y", "INT64", np.array([[step]], "<i8")),))
+
+
+def large_replies(step: int) -> tuple[StoredReply, ...]:
+    """The replies of a session at `step`, each in a record of its own."""
+    outputs = noise(HERE_BYTES)
+    return tuple(StoredReply(each, b"%16d" % each, outputs) for each in range(max(1, step - 3), step + 1))
 
 
 def change(step: int, number: int | str = 1, *, tensors: State | None = None, incarnation: int = 7) -> Change:

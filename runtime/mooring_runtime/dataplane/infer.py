@@ -91,7 +91,8 @@ class DataPlane:
                 flight: _Flight | Step = _Flight(self, model, metadata, request, reply)
             else:
                 flight = self._step(metadata, request, reply)
-                flight.model, flight.version, flight.passed_on = model, version, passed_on
+                flight.model, flight.metadata, flight.version = model, metadata, version
+                flight.passed_on = passed_on
                 if away is not None and not flight.sessions.holder.answers(flight.key, flight.call):
                     raise away
         except RequestError as error:
@@ -136,14 +137,15 @@ class DataPlane:
 
     def _step(self, metadata: ModelMetadata, request: InferRequest | Fitted, reply: Reply) -> "Step":
         """The step that a request for a model with state is. Raises BadSession, Unavailable."""
-        if type(request) is not InferRequest or request.session is None:
+        session = request.session
+        if session is None:
             raise BadSession(
                 f"model '{metadata.name}' keeps state, so a request must name a session: by the parameter sequence_id "
                 "(with sequence_start in its first step), or by the header X-Mooring-Session, where `new` begins one"
             )
         if self.sessions is None:
             raise Unavailable("the volume of the sessions is not open yet")
-        return self.sessions.step(metadata.name, request, request.session, reply)
+        return self.sessions.step(metadata.name, request, session, reply)
 
     def metadata(self, name: str, version: str | None) -> ModelMetadata:
         """What a model takes and gives. Raises UnknownModel, ModelNotReady."""
@@ -186,7 +188,7 @@ class _Flight(Job):
         """Raises InvalidRequest when the model cannot take the request."""
         if type(request) is not Fitted:
             request = self._fit(metadata, request)  # type: ignore[arg-type]
-        self.feeds, self.outputs, self.size, self.rows, self.like, self.id = request
+        self.feeds, self.outputs, self.size, self.rows, self.like, self.id, _ = request
         if metadata.decoupled or self.parameters:
             self.streamed = True
             self.like = ALONE

@@ -5,13 +5,12 @@ alone.
 """
 
 import asyncio
-from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import Final
 
 from mooring_runtime.dataplane.steps import Step
 from mooring_runtime.errors import InferenceFailed
-from mooring_runtime.messages import Array
+from mooring_runtime.messages import Fitted, InferRequest
 from mooring_runtime.sessions import steps
 from mooring_runtime.sessions.entries import Entry
 
@@ -29,7 +28,7 @@ class LargeStep(Step):
             return
         self.entry = entry
         loop = asyncio.get_running_loop()
-        work = self.sessions.apart.submit(steps.digest_of, self.request.inputs)
+        work = self.sessions.apart.submit(steps.digest_of, self._asked().inputs)
         work.add_done_callback(lambda done: loop.call_soon_threadsafe(self._hashed, done))
 
     def _hashed(self, done: "Future[bytes]") -> None:
@@ -43,10 +42,11 @@ class LargeStep(Step):
         self.begin(entry)
 
 
-def is_large(inputs: Sequence[tuple[str, str, Array]]) -> bool:
-    """Whether these are."""
+def is_large(request: InferRequest | Fitted) -> bool:
+    """Whether its inputs are."""
+    arrays = request.feeds.values() if isinstance(request, Fitted) else [array for _, _, array in request.inputs]
     size = 0
-    for _, _, array in inputs:
+    for array in arrays:
         size += array.nbytes
         if array.dtype.hasobject:
             size += sum(map(len, array.ravel().tolist()))

@@ -1,13 +1,13 @@
 """The tensors of a state between a session and a run. What is found out about a model is kept in its `memo`."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from mooring_runtime.messages import DATATYPES, Array, Fitted, ModelMetadata, Tensor
 from mooring_runtime.sessions.copies import State
 
-_FIRST, _ASKED, _PLACES = "steps.first", "steps.asked", "steps.places"
+_FIRST, _ASKED, _PARTS = "steps.first", "steps.asked", "steps.parts"
 """Keys of `ModelMetadata.memo`."""
 _new = tuple.__new__
 """See `infer`."""
@@ -17,7 +17,7 @@ def joined(metadata: ModelMetadata, fitted: Fitted, state: State) -> tuple[dict[
     """What a run of one step is given, by input, and its bytes: the client's tensors, and the state; without one, that
     with which a session begins.
     """
-    feeds, size = fitted.feeds, fitted.size
+    feeds, size = dict(fitted.feeds), fitted.size
     if state:
         for name, _, array in state:
             feeds[name] = array
@@ -30,23 +30,40 @@ def joined(metadata: ModelMetadata, fitted: Fitted, state: State) -> tuple[dict[
 
 
 def parted(
-    metadata: ModelMetadata, outputs: tuple[str, ...], own: int, results: list[Array]
+    metadata: ModelMetadata, outputs: tuple[str, ...], own: int, results: Sequence[Array]
 ) -> tuple[tuple[Tensor, ...], State, int]:
     """What a run of one step gave for `outputs`: the first `own` of them, which are the client's; the next state; and
     the bytes of that.
     """
-    assert metadata.state is not None
+    usual = outputs is metadata.memo.get(_ASKED)
+    parts: _Parts | None = metadata.memo.get(_PARTS) if usual else None
+    if parts is None:
+        parts = _parts(metadata, outputs, own)
+        if usual:
+            metadata.memo[_PARTS] = parts
     answered: tuple[Tensor, ...] = ()
-    specs = metadata.askable
-    for name, array in zip(outputs[:own], results, strict=False):
-        answered += (_new(Tensor, (name, specs[name].datatype, owned(array))),)
+    for place, name, kind in parts[0]:
+        answered += (_new(Tensor, (name, kind, owned(results[place]))),)
     state: State = ()
     size = 0
-    for pair, place in zip(metadata.state.pairs, places(metadata, outputs), strict=True):
+    for place, name, kind in parts[1]:
         array = owned(results[place])
         size += array.nbytes
-        state += (_new(Tensor, (pair.name, pair.datatype, array)),)
+        state += (_new(Tensor, (name, kind, array)),)
     return answered, state, size
+
+
+_Parts = tuple[list[tuple[int, str, str]], list[tuple[int, str, str]]]
+"""Of what the client gets and of the state: the place in the results, and how the tensor is called and its datatype."""
+
+
+def _parts(metadata: ModelMetadata, outputs: tuple[str, ...], own: int) -> _Parts:
+    assert metadata.state is not None
+    pairs = metadata.state.pairs
+    return (
+        [(place, name, metadata.askable[name].datatype) for place, name in enumerate(outputs[:own])],
+        [(outputs.index(pair.output), pair.name, pair.datatype) for pair in pairs],
+    )
 
 
 def first(metadata: ModelMetadata) -> Mapping[str, Array]:
@@ -70,18 +87,6 @@ def asked(metadata: ModelMetadata, outputs: tuple[str, ...]) -> tuple[str, ...]:
     if outputs is metadata.output_names:
         metadata.memo[_ASKED] = asked
     return asked
-
-
-def places(metadata: ModelMetadata, asked: tuple[str, ...]) -> tuple[int, ...]:
-    """Where the next state stands in the results of a run, in the order of its pairs."""
-    usual = asked is metadata.memo.get(_ASKED)
-    found: tuple[int, ...] | None = metadata.memo.get(_PLACES) if usual else None
-    if found is None:
-        assert metadata.state is not None
-        found = tuple(asked.index(name) for name in metadata.state.outputs)
-        if usual:
-            metadata.memo[_PLACES] = found
-    return found
 
 
 def owned(array: Array) -> Array:

@@ -9,37 +9,34 @@ sessions share runs; two of one session never do, for the second has no turn bef
 import asyncio
 import logging
 import math
+from collections.abc import Sequence
 from concurrent.futures import Future
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from mooring_runtime.dataplane.carriers import carrier, fits
 from mooring_runtime.dataplane.check import check
-from mooring_runtime.dataplane.observer import Watch
-from mooring_runtime.dataplane.outcomes import Reply, count_failure, failure, tell
+from mooring_runtime.dataplane.outcomes import Reply, count_failure, failure
 from mooring_runtime.dataplane.states import asked, joined, parted
+from mooring_runtime.dataplane.telling import Telling
+from mooring_runtime.dataplane.together import land_together
 from mooring_runtime.errors import Cancelled, InferenceFailed, QueueTimeout, RequestError
 from mooring_runtime.errors.sessions import BadSession, SessionError
 from mooring_runtime.messages import (
-    NONE,
     Array,
     Fitted,
     InferRequest,
     InferResponse,
     ModelMetadata,
     SessionCall,
-    SessionInfo,
 )
-from mooring_runtime.repository import Model
 from mooring_runtime.repository.models import State as ModelState
 from mooring_runtime.scheduling import ALONE, Batcher, Job, Run
 from mooring_runtime.sessions import steps
-from mooring_runtime.sessions.copies import Copy, Kept, Phase, State, StoredReply, kept_replies
+from mooring_runtime.sessions.copies import Kept, Phase, State, StoredReply, kept_replies
 from mooring_runtime.sessions.elsewhere import Passed
-from mooring_runtime.sessions.encoding import state_digest
 from mooring_runtime.sessions.entries import Entry
 from mooring_runtime.sessions.keys import Key
-from mooring_runtime.sessions.trace import TracedStep
 
 if TYPE_CHECKING:
     from mooring_runtime.dataplane.sessions import Sessions
@@ -48,14 +45,12 @@ log = logging.getLogger(__name__)
 
 _new = tuple.__new__
 """See `infer`."""
-_RELEASED = InferRequest(())
-"""Of a step that has ended: its tensors are let go of at once, though its front end may hold it for longer."""
-_HANDED_ON = Kept(Copy(Phase.HELD, 0, 0))
-"""The same for what it has made."""
 _GONE = "the client hung up before its request ran"
+_PLAIN = (False, False, False, None, None)
+"""What a call says, beside the id, of the next step of a session that is there."""
 
 
-class Step(Job):
+class Step(Telling):
     """One request for a step; see `looking.Step` for what the holder knows of it."""
 
     answers_later = keeps_results = True
@@ -63,44 +58,35 @@ class Step(Job):
     passed_on = False
     proved = 0
     rows = 1
-    timeout: float | None = None
-    watch: Watch | None = None
-    version: str | None = None
-    """The one that the request names."""
-    entry: Entry | None = None
-    """Of its session, while it has its turn."""
-    life: steps.Life = steps.Life.GO_ON
     epoch = 0
     """Under which it creates its session; 0: it does not."""
-    before: Kept | None = None
-    """The life that ends by it."""
-    ran_by = ""
-    """The version that runs it."""
-    model: Model
     metadata: ModelMetadata
-    kept: Kept
-    """What it makes of its session."""
     own_outputs: int
     """How many of `outputs` are the client's."""
-    begun = ran = 0.0
-    """When its turn came, and when its run ended, by the data plane's clock."""
-    run: Run | None = None
-    waits: asyncio.TimerHandle | None = None
-    """Ends it when its timeout passes before its turn."""
-    last: State = ()
-    """The state with which it has ended its session."""
+    plain = fresh = False
+    """`plain`: the call names its session and nothing else. `fresh`: it has just come, and `model`, `metadata` and
+    `fitted` are what the data plane has found for it."""
     _digest: bytes | None = None
 
-    def __init__(self, sessions: "Sessions", name: str, request: InferRequest, call: SessionCall, reply: Reply) -> None:
+    def __init__(
+        self, sessions: "Sessions", name: str, request: InferRequest | Fitted, call: SessionCall, reply: Reply
+    ) -> None:
         """Raises BadSession for a call that cannot be meant."""
-        steps.check(call)
+        if call[1:] == _PLAIN:
+            self.plain = True
+        else:
+            steps.check(call)
         self.sessions = sessions
         self.name = name
-        self.request = request
         self.call = call
-        self.key = Key(name, call.id)
-        self.reply: Reply | None = reply
+        self.key = _new(Key, (name, call.id))
+        self.reply = reply
         self.id = request.id
+        if type(request) is Fitted:
+            self.fitted = request
+            return
+        assert type(request) is InferRequest
+        self.request = request
         if request.priority:
             self.level = request.priority
         if request.timeout:
@@ -112,7 +98,16 @@ class Step(Job):
             # The batcher watches over those that wait for a run alone, and the step before this one may take long.
             left = self.deadline - self.sessions.plane.clock()
             self.waits = asyncio.get_running_loop().call_later(max(0.0, left), self._late)
+        self.fresh = True
         self.sessions.holder.submit(self)
+        self.fresh = False
+
+    def _asked(self) -> InferRequest:
+        """The whole request."""
+        if self.request is None:
+            assert self.fitted is not None
+            self.request = self.fitted.whole(self.metadata)
+        return self.request
 
     def _late(self) -> None:
         """Its timeout has passed; one that has its turn is the batcher's to watch."""
@@ -128,7 +123,12 @@ class Step(Job):
     def digest(self) -> bytes:
         """See `steps.digest_of`."""
         if self._digest is None:
-            self._digest = steps.digest_of(self.request.inputs)
+            fitted = self.fitted
+            if fitted is not None and len(fitted.feeds) == 1:
+                [(name, array)] = fitted.feeds.items()
+                self._digest = steps.digest_of_one(name, self.metadata.inputs[name].datatype, array)
+            else:
+                self._digest = steps.digest_of(self._asked().inputs)
         return self._digest
 
     def passed(self) -> Passed:
@@ -136,7 +136,7 @@ class Step(Job):
         deadline = None
         if self.timeout is not None:
             deadline = asyncio.get_running_loop().time() + self.deadline - self.sessions.plane.clock()
-        return Passed(self.name, self.version, self.request, deadline)
+        return Passed(self.name, self.version, self._asked(), deadline)
 
     def answer(self, response: InferResponse) -> None:
         """Another replica has answered."""
@@ -154,8 +154,9 @@ class Step(Job):
             self._end(Cancelled(_GONE))
             return
         self.entry = entry
-        self.begun = self.sessions.plane.clock()
         try:
+            if self.fresh and self.plain and self._goes_on(entry):
+                return
             decided = holder.decide(entry, self)
             if decided is None:
                 self._look_again()
@@ -176,6 +177,20 @@ class Step(Job):
             log.exception("a step of model '%s' has failed before its run", self.name)
             self._end(InferenceFailed(f"model '{self.name}': {type(error).__name__}: {error}"))
 
+    def _goes_on(self, entry: Entry) -> bool:
+        """Launch the next step of a session that stands here, as nearly all are; false: there is more to decide."""
+        copy, fitted, metadata = entry.copy, self.fitted, self.metadata
+        schema = metadata.state
+        if copy is None or fitted is None or schema is None or not entry.state or entry.rewound:
+            return False
+        if copy.phase is not Phase.HELD or copy.end is not None or copy.fingerprint != schema.fingerprint:
+            return False
+        if fitted.rows != 1 and metadata.batched:
+            return False
+        self.ran_by = metadata.version
+        self._launch(self.model.batcher, fitted, entry.state)
+        return True
+
     def _look_again(self) -> None:
         entry, self.entry = self.entry, None
         assert entry is not None
@@ -193,7 +208,7 @@ class Step(Job):
             model, converter = carrier(repository, self.name, self.version, copy)
         batcher = model.batcher
         metadata = batcher.metadata
-        fitted = check(metadata, self.request)
+        fitted = check(metadata, self._asked())
         if metadata.batched and fitted.rows != 1:
             raise BadSession(
                 f"model '{self.name}' keeps state: a step takes one sample, and this request has {fitted.rows}",
@@ -231,7 +246,7 @@ class Step(Job):
         metadata = self.metadata
         schema = metadata.state
         assert schema is not None
-        self._digest = self.digest  # Now: a model may write into its inputs.
+        self.digest  # noqa: B018 - now: a model may write into its inputs
         self.model.stats.input_bytes += fitted.size
         self.feeds, self.size = feeds, _ = joined(metadata, fitted, state)
         outputs = fitted.outputs
@@ -241,8 +256,9 @@ class Step(Job):
         if like is not ALONE and schema.grows:
             like = (like, *[feeds[pair.name].shape for pair in schema.pairs])
         self.like = like
-        if self.request.parameters and metadata.takes_parameters:
-            self.parameters, self.streamed, self.like = self.request.parameters, True, ALONE
+        request = self.request
+        if request is not None and request.parameters and metadata.takes_parameters:
+            self.parameters, self.streamed, self.like = request.parameters, True, ALONE
         batcher.submit(self)
 
     def part(self, results: list[Array]) -> None:
@@ -256,18 +272,24 @@ class Step(Job):
         except Exception as error:
             self.fail(error)
 
-    def _landed(self, results: list[Array], run: Run) -> None:
+    def land_all(self, jobs: Sequence[Job], results: Sequence[list[Array]], run: Run) -> None:
+        """See `together`."""
+        land_together(self, cast("Sequence[Step]", jobs), results, run)
+
+    def _landed(self, results: Sequence[Array], run: Run) -> None:
         self.run = run
         sessions, entry, metadata = self.sessions, self.entry, self.metadata
         schema = metadata.state
         assert entry is not None and schema is not None
         holder, call = sessions.holder, self.call
-        self.ran = sessions.plane.clock()
+        now = sessions.ended(run)
+        self.ran = sessions.ran
         answered, state, size = parted(metadata, self.outputs, self.own_outputs, results)
+        self.answered = answered
         holder.room.check(self.key, size)
         goes_on = self.life is steps.Life.GO_ON
         there = entry.copy if not self.epoch else None
-        made = _new(steps.Made, (metadata.version, schema.fingerprint, size, holder.now(), call.end))
+        made = _new(steps.Made, (metadata.version, schema.fingerprint, size, now, call.end))
         copy = steps.advance(there, self.life, made, self.epoch)
         stored = StoredReply(copy.step, self.digest, answered)
         replies = kept_replies(entry.replies, stored) if goes_on else (stored,)
@@ -275,10 +297,10 @@ class Step(Job):
             self.before = Kept(there, entry.state, entry.replies)
         self.kept = _new(Kept, (copy, () if call.end else state, replies))
         self.last = state if call.end else ()
-        if not holder.write(entry, self.kept, self._written, creates=self.epoch):
+        if not holder.write(entry, self.kept, self.written, creates=self.epoch):
             self._look_again()
 
-    def _written(self, error: RequestError | None) -> None:
+    def written(self, error: RequestError | None) -> None:
         """What it has made is on disk, or is not to be."""
         stats, plane = self.model.stats, self.sessions.plane
         if error is not None:
@@ -287,59 +309,27 @@ class Step(Job):
             self._end(error)
             return
         assert self.entry is not None and self.run is not None
-        self.entry.rewound = False
+        if self.entry.rewound:
+            self.entry.rewound = False
         try:
             self._counted()
         except Exception:  # It is applied: whatever is wrong with the numbers, its client is told so.
             log.exception("cannot count a step of model '%s'", self.name)
-        if self._tell(self._response(self.kept.replies[-1], self.metadata.version, repeat=False)):
-            stats.observe_requests([self.arrived], self.run.started, plane.clock())
+        if self._tell(self._response(self.answered, self.kept.copy.step, self.metadata.version, repeat=False)):
+            self.sessions.answered(stats, self.run, self.arrived)
         else:
             stats.failures["OTHER"] += 1
         self._leave()
-
-    def _counted(self) -> None:
-        """Tell whom it concerns that it was applied."""
-        sessions, copy, key = self.sessions, self.kept.copy, self.key
-        holder, stats = sessions.holder, self.model.stats
-        holder.stats.steps[self.name] += 1
-        if self.life is not steps.Life.GO_ON:
-            holder.stats.created[self.name] += 1
-            if self.before is not None:
-                holder.restarted(key, self.before)
-        if copy.end is not None:
-            holder.ended(key, self.kept._replace(state=self.last))
-        stats.replies += 1
-        stats.output_bytes += self.kept.replies[-1].size
-        if key in sessions.traces.watched:
-            self._trace(copy.size, "applied", copy.step)
 
     def _repeat(self, entry: Entry, stored: StoredReply) -> None:
         """It was applied before."""
         assert entry.copy is not None
         self.kept = Kept(entry.copy)
+        self.begun = self.sessions.plane.clock()
         self.sessions.holder.stats.repeats[self.name] += 1
         if self.key in self.sessions.traces.watched:
             self._trace(entry.copy.size, "repeat", stored.step)
-        self._end(self._response(stored, entry.copy.version, repeat=True))
-
-    def _response(self, stored: StoredReply, version: str, *, repeat: bool) -> InferResponse:
-        holder, copy, entry = self.sessions.holder, self.kept.copy, self.entry
-        assert entry is not None
-        ended, limits = copy.end is not None and stored.step == copy.step, holder.limits
-        durable = entry.durable if limits.lazy else None
-        expires = copy.last_used + limits.ttl if limits.ttl and copy.end is None else None
-        info = _new(SessionInfo, (self.key.session, stored.step, copy.incarnation, repeat, durable, ended, expires))
-        return _new(InferResponse, (self.name, version, stored.outputs, self.id, NONE, True, info))
-
-    def _trace(self, size: int, outcome: str, number: int) -> None:
-        run, begun, ran, committed, digest = self.run, self.begun, 0.0, 0.0, b""
-        if run is not None:
-            begun, ran, committed = run.started, run.infer, self.sessions.plane.clock() - self.ran
-            digest = state_digest(self.kept.state)
-        now = self.sessions.holder.now()
-        traced = TracedStep(number, now, begun - self.arrived, ran, committed, size, digest, outcome)
-        self.sessions.traces.applied(self.key, traced)
+        self._end(self._response(stored.outputs, stored.step, entry.copy.version, repeat=True))
 
     # --- ending
 
@@ -357,40 +347,3 @@ class Step(Job):
             self.batcher.take_back(self)
         elif self.entry is None and self.sessions.holder.withdraw(self):
             self._end(Cancelled(_GONE))
-
-    def _end(self, outcome: InferResponse | RequestError) -> None:
-        """Tell the client, and give the turn back."""
-        self._tell(outcome)
-        self._leave()
-
-    def _tell(self, outcome: InferResponse | RequestError) -> bool:
-        """Whether the client was told what it is to be told."""
-        reply, self.reply = self.reply, None
-        plane = self.sessions.plane
-        if self.waits is not None:
-            self.waits.cancel()
-            self.waits = None
-        if reply is None:
-            return False
-        plane.pending -= 1
-        if self.watch is not None and plane.observer is not None:
-            plane.observer.ended(self.watch, self.ran_by or self.version or "", self.id, self.run)
-        if isinstance(outcome, RequestError):
-            self._count(outcome)
-        return tell(self.name, reply, outcome)
-
-    def _leave(self) -> None:
-        """Let go of everything, and give the turn back."""
-        entry, self.entry = self.entry, None
-        self.feeds, self.request = {}, _RELEASED
-        self.kept, self.before, self.last = _HANDED_ON, None, ()
-        if entry is not None:
-            self.sessions.holder.table.done(entry)
-
-    def _count(self, error: RequestError) -> None:
-        if error.applied is None:
-            error.applied = "no"
-        if isinstance(error, SessionError):
-            self.sessions.holder.stats.refused[self.name, error.cause] += 1
-        if self.key.session:
-            self.sessions.traces.failed(self.key, error, self.call.step)

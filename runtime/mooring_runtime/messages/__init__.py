@@ -109,6 +109,14 @@ class Fitted(NamedTuple):
     like: Hashable
     """Requests of the same value may share a run; of None, none."""
     id: str | None = None
+    session: SessionCall | None = None
+    """The session that the request is a step of; None: it names none."""
+
+    def whole(self, metadata: "ModelMetadata") -> InferRequest:
+        """The request that says the same; `metadata` are those of the model that it was held against."""
+        specs = metadata.inputs
+        tensors = tuple([Tensor(name, specs[name].datatype, array) for name, array in self.feeds.items()])
+        return InferRequest(tensors, self.outputs, self.id, session=self.session)
 
 
 class InferResponse(NamedTuple):

@@ -368,6 +368,10 @@ class Batcher:
             for job in jobs:
                 self._fail(job, batch.error)
             return
+        if jobs[0].answers_later:  # As all of them or none.
+            jobs[0].land_all(jobs, batch.results, measured)
+            self._stats.observe_run(batch.rows, len(jobs), *measured[1:])
+            return
         failed: list[Job] = []
         for job, results in zip(jobs, batch.results, strict=True):
             try:
@@ -379,7 +383,7 @@ class Batcher:
             jobs = [job for job in jobs if job not in failed]
         started, gather, infer, scatter = measured
         self._stats.observe_run(batch.rows, len(jobs), gather, infer, scatter)
-        if jobs and not jobs[0].answers_later:  # As all of them or none.
+        if jobs:
             # The loop sends the answers of a turn at its end, so that is when all of them leave.
             self._stats.observe_requests([job.arrived for job in jobs], started, self.clock())
 

@@ -1,7 +1,7 @@
 """What a batcher is given to run, how it is told to, and what it tells about a run."""
 
 import math
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from mooring_runtime.messages import NONE, Array, Parameter
@@ -75,6 +75,10 @@ class Job:
 
     def land(self, results: list[Array], run: Run) -> None:
         """The answer; after `part`s an empty one, which says that all have come. `fail` follows if this raises."""
+        raise NotImplementedError
+
+    def land_all(self, jobs: "Sequence[Job]", results: Sequence[list[Array]], run: Run) -> None:
+        """`land` for all jobs of a run, of which this is one, where their answers leave later. It raises nothing."""
         raise NotImplementedError
 
     def part(self, results: list[Array]) -> None:

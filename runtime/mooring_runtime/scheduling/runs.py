@@ -114,6 +114,9 @@ def _scatter(batch: Batch, results: list[Array]) -> list[list[Array]]:
     if len(results) == 1 and batch.rows == len(jobs) and not keeps:  # One sample each, as usual.
         [array] = results
         return [[array[index : index + 1]] for index in range(len(jobs))]
+    if batch.rows == len(jobs) and keeps:
+        columns = [[row.copy() for row in array[: batch.rows, None]] for array in results]
+        return [list(row) for row in zip(*columns, strict=True)]
     parts = []
     begin = 0
     for job in jobs:

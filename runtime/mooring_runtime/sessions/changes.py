@@ -4,7 +4,7 @@ import asyncio
 
 from mooring_runtime.errors import RequestError
 from mooring_runtime.errors.sessions import SessionConflict, SessionRefused, SessionUnavailable
-from mooring_runtime.sessions.copies import Copy, Kept, Phase
+from mooring_runtime.sessions.copies import Copy, Kept, Phase, apart
 from mooring_runtime.sessions.entries import Entry
 from mooring_runtime.sessions.keys import Key
 from mooring_runtime.sessions.store import Change, StoreFailed, StoreFull
@@ -35,8 +35,13 @@ def change_of(entry: Entry, kept: Kept | None, new_state: bool) -> Change:
     """What the store is to write so that the session is `kept`; what is there already is not named again."""
     if kept is None:
         return Change(entry.key, None)
-    replies = None if kept.replies is entry.replies and entry.copy is not None else kept.replies
-    return _new(Change, (entry.key, kept.copy, kept.state if new_state else None, replies))
+    copy, state, replies = kept
+    before = entry.copy
+    if not new_state or before is None or not entry.read:
+        same = replies is entry.replies and before is not None
+        return _new(Change, (entry.key, copy, state if new_state else None, None if same else replies, False))
+    stands = apart(copy, replies)
+    return _new(Change, (entry.key, copy, state, replies, not stands[1] and stands == apart(before, entry.replies)))
 
 
 _WORDS = {Phase.HELD: "active", Phase.MOVING: "moving", Phase.MOVED: "moved"}

@@ -14,14 +14,15 @@ class Frozen:
     """
 
     def __init__(self) -> None:
-        self._size = 0
+        self.enough = MANY
+        """What is more than this is worth a call of `grown`."""
 
     def grown(self, size: int) -> None:
         """There are so many sessions and states in memory. Only what is more than ever before is frozen, so that it
         comes to an end: what else is alive then, such as connections, stays in memory if it becomes garbage in cycles.
         """
-        if size > self._size + MANY:
-            self._size = size
+        if size > self.enough:
+            self.enough = size + MANY
             gc.freeze()
 
 

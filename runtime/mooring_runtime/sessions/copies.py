@@ -4,6 +4,7 @@ import enum
 from typing import NamedTuple
 
 from mooring_runtime.messages import Tensor
+from mooring_runtime.sessions.tensors import decode_tensors, encode_tensors
 
 State = tuple[Tensor, ...]
 """The tensors that the last step left, in the order of the model's state pairs."""
@@ -77,13 +78,19 @@ class Copy(NamedTuple):
         return self.phase is Phase.HELD and self.end is None
 
 
+HERE_BYTES = 1024
+"""Bytes of a state, and of all replies together, up to which they stand in one record with the copy: a step then writes
+one record. Larger ones would be written again with each step, though only one of them is new."""
+
+
 class _Reply(NamedTuple):
     step: int
     digest: bytes
     """Of the step's inputs, see `steps.digest_of`."""
-    outputs: tuple[Tensor, ...]
     size: int
     """Bytes of the arrays."""
+    kept: "bytes | tuple[Tensor, ...]"
+    """The outputs: of a small reply as they stand on disk, which takes less memory than arrays and is written often."""
 
 
 class StoredReply(_Reply):
@@ -93,7 +100,22 @@ class StoredReply(_Reply):
 
     def __new__(cls, step: int, digest: bytes, outputs: tuple[Tensor, ...]) -> "StoredReply":
         """Counts the bytes, which are asked for again and again while the reply is kept."""
-        return tuple.__new__(cls, (step, digest, outputs, sum([tensor.array.nbytes for tensor in outputs])))
+        size = 0
+        for _, _, array in outputs:
+            size += array.nbytes
+        return tuple.__new__(cls, (step, digest, size, outputs if size > HERE_BYTES else encode_tensors(outputs)))
+
+    @property
+    def outputs(self) -> tuple[Tensor, ...]:
+        """What the client was answered."""
+        kept = self.kept
+        return kept if type(kept) is tuple else decode_tensors(memoryview(kept))[0]  # type: ignore[arg-type]
+
+    @property
+    def encoded(self) -> bytes:
+        """The outputs as they stand on disk."""
+        kept = self.kept
+        return kept if type(kept) is bytes else encode_tensors(kept)  # type: ignore[arg-type]
 
 
 class Kept(NamedTuple):
@@ -115,3 +137,11 @@ def kept_replies(replies: tuple[StoredReply, ...], new: StoredReply) -> tuple[St
             break
         kept += 1
     return (*replies[len(replies) - kept :], new)
+
+
+def apart(copy: Copy, replies: tuple[StoredReply, ...]) -> tuple[bool, bool]:
+    """Whether the state of a session, and its replies, have records of their own beside the copy's."""
+    size = 0
+    for reply in replies:
+        size += reply.size
+    return copy.size > HERE_BYTES, size > HERE_BYTES

@@ -8,21 +8,18 @@ Versions of the format only ever grow; a reader refuses what it does not know in
 """
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from hashlib import blake2b
-from math import prod
 from typing import NamedTuple
 from zlib import crc32
 
-import numpy as np
-
-from mooring_runtime.messages import DATATYPES, Array, Tensor
 from mooring_runtime.sessions.copies import KEPT_REPLIES, Copy, End, Kept, Phase, State, StoredReply, Target
 from mooring_runtime.sessions.keys import Key
 from mooring_runtime.sessions.store import Corrupt
+from mooring_runtime.sessions.tensors import decode_tensors, encode_tensors
 
-FORMAT = 1
+FORMAT = 2
 """Of every record, and of the file of one session."""
 MAGIC = b"MOORSESS"
 """The first bytes of such a file."""
@@ -37,166 +34,82 @@ Slots = tuple[int, ...]
 NO_SLOTS: Slots = (0,) * KEPT_REPLIES
 
 
-# --- tensors
-
-
-@lru_cache(4096)
-def _head(name: str, datatype: str, shape: tuple[int, ...]) -> bytes:
-    """What goes before the elements; the same for every step of a model, so it is made once."""
-    text, kind = name.encode(), datatype.encode()
-    return struct.pack(f"<HBB{len(shape)}Q", len(text), len(kind), len(shape), *shape) + text + kind
-
-
-def _parts(tensors: Iterable[Tensor], parts: list[bytes | memoryview]) -> None:
-    for name, datatype, array in tensors:
-        parts.append(_head(name, datatype, array.shape))
-        if array.dtype == object:
-            for element in array.ravel().tolist():
-                parts += (_CRC.pack(len(element)), element)
-        else:
-            parts.append(array.data if array.flags.c_contiguous else np.ascontiguousarray(array).data)
-
-
-def encode_tensors(tensors: Sequence[Tensor]) -> bytes:
-    """Their names, datatypes, shapes and elements."""
-    parts: list[bytes | memoryview] = [_COUNT.pack(len(tensors))]
-    _parts(tensors, parts)
-    return b"".join(parts)
-
-
 def state_digest(state: State) -> bytes:
     """BLAKE2b of 16 bytes over a state as it is encoded; what people compare, see `Copy.digest`."""
     return blake2b(encode_tensors(state), digest_size=_DIGEST).digest()
 
 
-def decode_tensors(data: memoryview, start: int = 0) -> tuple[tuple[Tensor, ...], int]:
-    """The tensors that begin at `start`, with arrays of their own, and where they end.
-
-    Raises ValueError, struct.error or UnicodeDecodeError for bytes that `encode_tensors` has not made.
-    """
-    (count,) = _COUNT.unpack_from(data, start)
-    at = start + _COUNT.size
-    tensors = []
-    for _ in range(count):
-        tensor, at = _tensor(data, at)
-        tensors.append(tensor)
-    return tuple(tensors), at
-
-
-def _tensor(data: memoryview, at: int) -> tuple[Tensor, int]:
-    name_size, kind_size, rank = struct.unpack_from("<HBB", data, at)
-    shape = struct.unpack_from(f"<{rank}Q", data, at + 4)
-    at += 4 + 8 * rank
-    name = str(data[at : at + name_size], "utf-8")
-    at += name_size
-    kind = str(data[at : at + kind_size], "utf-8")
-    at += kind_size
-    row = DATATYPES.get(kind)
-    if row is None:
-        raise ValueError(f"tensor '{name}' has the unknown datatype '{kind}'")
-    elements = prod(shape)
-    if kind == "BYTES":
-        array: Array = np.empty(elements, dtype=object)
-        for index in range(elements):
-            (size,) = _CRC.unpack_from(data, at)
-            at += _CRC.size
-            if at + size > len(data):
-                raise ValueError(f"tensor '{name}' is cut")
-            array[index] = bytes(data[at : at + size])
-            at += size
-        return Tensor(name, kind, array.reshape(shape)), at
-    # Out of the store's memory map, which changes beneath us when the transaction has ended.
-    array = np.frombuffer(data, row.dtype, elements, at).reshape(shape).copy()
-    return Tensor(name, kind, array), at + array.nbytes
-
-
 # --- the copy
 
-_COPY = struct.Struct(f"<IBBBBIQQQqqQ{KEPT_REPLIES}Q")
-_ENDED, _MOVING_TO, _REWOUND, _STATE = 1, 2, 4, 8
+_COPY = struct.Struct("<BBBxIHxxIQQQqqQ")
+_AT = _CRC.size + _COPY.size
+"""Where the texts of a copy begin."""
+_ENDED, _MOVING_TO, _REWOUND, _STATE, _SLOTS = 1, 2, 4, 8, 16
 
 
 class CopyRecord(NamedTuple):
-    """What stands on disk about a session, beside its tensors, as the store keeps it."""
+    """What the record of a copy says: all of a small session, and of a larger one what its other records are."""
 
     copy: Copy
-    state: int | None
-    """The checksum of the state's record, here so that an old state cannot be taken for the present one; None: the
-    session has no state."""
-    slots: Slots
-    """Where its replies are."""
-    rest: bytes = b""
-    """The end of the state's record, see `split`."""
-
-
-class Ties(NamedTuple):
-    """What a change of a session must know of the record that it replaces."""
-
-    incarnation: int
-    state: int | None
-    slots: Slots
-    rest: bytes
+    state: int | None = None
+    """The checksum of the state's own record, here so that an old state cannot be taken for the present one; None: it
+    has none, the state stands here."""
+    tail: bytes = b""
+    """The state, as `encode_tensors` gives it; nothing where there is none. Or the end of its own record, see `split`.
+    """
+    replies: bytes = b""
+    """Those that stand here, one behind the other, see `encode_replies`."""
+    slots: Slots | None = None
+    """Where the replies are that have records of their own; None: all of them are here."""
 
 
 def encode_copy(name: bytes, record: CopyRecord) -> bytes:
     """The bytes of a copy that stands under `name`. Raises ValueError for a text that is too long."""
-    copy, state, slots, rest = record
-    flags = (
-        _ENDED * (copy.end is not None)
-        | _MOVING_TO * (copy.to is not None)
-        | _REWOUND * copy.rewound
-        | _STATE * (state is not None)
+    copy, state, tail, replies, slots = record
+    phase, since, incarnation, step, end, to, version, fingerprint, created, last_used, size, _, rewound = copy
+    texts = _made_by(version, fingerprint)
+    flags = 0 if state is None else _STATE
+    if rewound:
+        flags |= _REWOUND
+    if end is not None:
+        flags |= _ENDED
+        texts += struct.pack("<qQ", end.time, end.step) + _texts(end.cause)
+    if to is not None:
+        flags |= _MOVING_TO
+        texts += _CRC.pack(to.ordinal) + _texts(to.store)
+    if slots is not None:
+        flags |= _SLOTS
+        replies = _PLACES.pack(*slots)
+    at = _AT + len(texts)
+    head = _COPY.pack(
+        FORMAT, phase, flags, state or 0, at, len(replies), since, incarnation, step, created, last_used, size
     )
-    fixed = _COPY.pack(
-        0,
-        FORMAT,
-        copy.phase,
-        flags,
-        len(rest),
-        state or 0,
-        copy.since,
-        copy.incarnation,
-        copy.step,
-        copy.created,
-        copy.last_used,
-        copy.size,
-        *slots,
-    )
-    tail = _made_by(copy.version, copy.fingerprint)
-    if copy.end is not None:
-        tail += struct.pack("<qQ", copy.end.time, copy.end.step) + _texts(copy.end.cause)
-    if copy.to is not None:
-        tail += _CRC.pack(copy.to.ordinal) + _texts(copy.to.store)
-    body = fixed[_CRC.size :] + tail + rest
+    body = b"".join((head, texts, replies, tail))
     return _CRC.pack(crc32(body, crc32(name))) + body
+
+
+_PLACES = struct.Struct(f"<{KEPT_REPLIES}Q")
 
 
 def _copy_fields(name: bytes, data: bytes) -> tuple[int, ...]:
     """The fixed part, once it is known to be whole. Raises Corrupt."""
-    if len(data) < _COPY.size:
+    if len(data) < _AT:
         raise Corrupt(f"its copy has {len(data)} bytes, fewer than any")
-    fields: tuple[int, ...] = _COPY.unpack_from(data)
-    if fields[0] != crc32(memoryview(data)[_CRC.size :], crc32(name)):
+    if _CRC.unpack_from(data)[0] != crc32(memoryview(data)[_CRC.size :], crc32(name)):
         raise Corrupt("the checksum of its copy is wrong")
-    if fields[1] != FORMAT:
-        raise Corrupt(f"its copy has format {fields[1]}, and this server knows {FORMAT}: a newer one has written it")
+    fields: tuple[int, ...] = _COPY.unpack_from(data, _CRC.size)
+    if fields[0] != FORMAT:
+        raise Corrupt(f"its copy has format {fields[0]}, and this server knows {FORMAT}: another one has written it")
     return fields
-
-
-def ties_of(name: bytes, data: bytes) -> Ties:
-    """The ties of a copy as `encode_copy` has made it, at half the time of `decode_copy`. Raises Corrupt."""
-    fields = _copy_fields(name, data)
-    return Ties(fields[7], fields[5] if fields[3] & _STATE else None, fields[12:], data[len(data) - fields[4] :])
 
 
 def decode_copy(name: bytes, data: bytes) -> CopyRecord:
     """What `encode_copy` was given; `digest` of the copy is empty. Raises Corrupt."""
     fields = _copy_fields(name, data)
-    _, _, phase, flags, rest, state, since, incarnation, step, created, last_used, size, *slots = fields
-    rest_at = len(data) - rest
+    _, phase, flags, state, replies_at, replies_size, since, incarnation, step, created, last_used, size = fields
     end = to = None
     if flags & (_ENDED | _MOVING_TO):
-        (version, fingerprint), at = _texts_from(data, _COPY.size, 2)
+        (version, fingerprint), at = _texts_from(data, _AT, 2)
         if flags & _ENDED:
             time, last = struct.unpack_from("<qQ", data, at)
             (cause,), at = _texts_from(data, at + 16, 1)
@@ -206,7 +119,7 @@ def decode_copy(name: bytes, data: bytes) -> CopyRecord:
             (store,), at = _texts_from(data, at + _CRC.size, 1)
             to = Target(ordinal, store)
     else:
-        version, fingerprint = _maker(data[_COPY.size : rest_at])
+        version, fingerprint = _maker(data[_AT:replies_at])
     copy = Copy(
         _PHASES[phase],
         since,
@@ -222,7 +135,11 @@ def decode_copy(name: bytes, data: bytes) -> CopyRecord:
         b"",
         flags & _REWOUND != 0,
     )
-    return CopyRecord(copy, state if flags & _STATE else None, tuple(slots), data[rest_at:])
+    tail_at = replies_at + replies_size
+    replies, slots = data[replies_at:tail_at], None
+    if flags & _SLOTS:
+        replies, slots = b"", _PLACES.unpack(replies)
+    return CopyRecord(copy, state if flags & _STATE else None, data[tail_at:], replies, slots)
 
 
 @lru_cache(256)
@@ -289,32 +206,57 @@ def decode_state(name: bytes, data: memoryview, checksum: int) -> State:
     return decode_tensors(data)[0]
 
 
-_REPLY = struct.Struct("<IBBxxQ")
+_REPLY = struct.Struct("<QIB")
+
+
+def encode_replies(replies: Sequence[StoredReply]) -> bytes:
+    """The bytes of replies, one behind the other; what they stand in has a checksum.
+
+    Raises ValueError for more than KEPT_REPLIES.
+    """
+    if len(replies) > KEPT_REPLIES:
+        raise ValueError(f"a session keeps at most {KEPT_REPLIES} replies, not {len(replies)}")
+    parts: list[bytes] = []
+    for reply in replies:
+        step, digest, _, _ = reply
+        outputs = reply.encoded
+        parts += (_REPLY.pack(step, len(outputs), len(digest)), digest, outputs)
+    return b"".join(parts)
+
+
+def decode_replies(data: bytes | memoryview) -> tuple[StoredReply, ...]:
+    """What `encode_replies` was given."""
+    replies, at = [], 0
+    view = memoryview(data)
+    while at < len(view):
+        step, size, digest_size = _REPLY.unpack_from(view, at)
+        at += _REPLY.size
+        digest = bytes(view[at : at + digest_size])
+        at += digest_size
+        replies.append(StoredReply(step, digest, decode_tensors(view, at)[0]))
+        at += size
+    return tuple(replies)
+
+
+_REPLY_HEAD = struct.Struct("<IB")
 
 
 def encode_reply(name: bytes, reply: StoredReply) -> bytes:
-    """The bytes of a stored reply that stands under `name`."""
-    parts: list[bytes | memoryview] = [
-        _REPLY.pack(0, FORMAT, len(reply.digest), reply.step)[_CRC.size :],
-        reply.digest,
-        _COUNT.pack(len(reply.outputs)),
-    ]
-    _parts(reply.outputs, parts)
-    body = b"".join(parts)
+    """The bytes of a stored reply that has a record of its own, under `name`."""
+    body = b"%c%b" % (FORMAT, encode_replies((reply,)))
     return _CRC.pack(crc32(body, crc32(name))) + body
 
 
 def decode_reply(name: bytes, data: memoryview) -> StoredReply:
     """What `encode_reply` was given. Raises Corrupt."""
-    if len(data) < _REPLY.size:
+    if len(data) < _REPLY_HEAD.size + _REPLY.size:
         raise Corrupt(f"a reply has {len(data)} bytes, fewer than any")
-    crc, version, digest_size, step = _REPLY.unpack_from(data)
+    crc, version = _REPLY_HEAD.unpack_from(data)
     if crc != crc32(data[_CRC.size :], crc32(name)):
         raise Corrupt("the checksum of a reply is wrong")
     if version != FORMAT:
-        raise Corrupt(f"a reply has format {version}, and this server knows {FORMAT}: a newer one has written it")
-    digest = bytes(data[_REPLY.size : _REPLY.size + digest_size])
-    return StoredReply(step, digest, decode_tensors(data, _REPLY.size + digest_size)[0])
+        raise Corrupt(f"a reply has format {version}, and this server knows {FORMAT}: another one has written it")
+    return decode_replies(data[_REPLY_HEAD.size :])[0]
 
 
 # --- the file of one session
@@ -336,7 +278,7 @@ def pack(key: Key, kept: Kept, idle: int = 0) -> bytes:
     parts = [
         name,
         _SIZE.pack(idle),
-        encode_copy(b"", CopyRecord(kept.copy, crc32(state), NO_SLOTS)),
+        encode_copy(b"", CopyRecord(kept.copy)),
         state,
         *(encode_reply(b"", reply) for reply in kept.replies),
     ]

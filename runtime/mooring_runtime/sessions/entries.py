@@ -9,6 +9,9 @@ from mooring_runtime.errors import RequestError
 from mooring_runtime.sessions.copies import Copy, State, StoredReply
 from mooring_runtime.sessions.keys import Key
 
+Written = Callable[[RequestError | None], None]
+"""Called when a write is on disk, or with what the client of it is to be told."""
+
 
 class Turn(Protocol):
     """Something that is done to one session while nothing else is."""

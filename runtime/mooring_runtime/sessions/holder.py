@@ -25,14 +25,14 @@ from mooring_runtime.sessions.budget import Clock, Limits
 from mooring_runtime.sessions.copies import Copy, Kept, Phase, State, StoredReply
 from mooring_runtime.sessions.elsewhere import Elsewhere, NotHere
 from mooring_runtime.sessions.endings import Ending, Hook, tell
-from mooring_runtime.sessions.entries import Entry
+from mooring_runtime.sessions.entries import Entry, Written
 from mooring_runtime.sessions.eviction import Eviction
 from mooring_runtime.sessions.keys import Key, mint
 from mooring_runtime.sessions.looking import MOVE_WAIT, TRIES, Looking, Step, moving, nowhere
 from mooring_runtime.sessions.placement import place
 from mooring_runtime.sessions.record import Record
 from mooring_runtime.sessions.sweep import Sweep
-from mooring_runtime.sessions.table import Table, Written
+from mooring_runtime.sessions.table import Table
 
 
 class Birth(NamedTuple):
@@ -107,9 +107,12 @@ class Holder:
         key = step.key
         if not self._lanes or (key, step.passed_on) not in self._lanes:
             entry = self.table.get(key)
-            copy = None if entry is None else entry.copy
-            if self._at_home(key, record) if copy is None else copy.phase is Phase.HELD:
-                self.table.enqueue(key, step)
+            if entry is None or entry.copy is None:
+                if self._at_home(key, record):
+                    self.table.enqueue(key, step)
+                    return
+            elif entry.copy.phase is Phase.HELD:
+                self.table.enter(entry, step)
                 return
         self.seek(step)
 

@@ -92,8 +92,8 @@ class LmdbReader:
         found = json.loads(text)
         if found["format"] != FORMAT:
             raise StoreInvalid(
-                f"{self.path / FILE} has format {found['format']}, and this server knows {FORMAT}: a newer one has "
-                "written it; use its version"
+                f"{self.path / FILE} has format {found['format']}, and this server knows {FORMAT}: another version of "
+                "the server has written it; use that one"
             )
         return str(found["id"])
 

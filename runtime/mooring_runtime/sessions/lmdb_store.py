@@ -43,6 +43,8 @@ _BYTES_A_CHANGE = 2**17
 _FREE_AGE = 1.0
 """Seconds that the room on the file system is believed without asking again."""
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_new = tuple.__new__
+"""Makes a named tuple in half the time that its constructor takes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,7 +176,7 @@ class LmdbStore(LmdbReader):
 
     def commit(self, changes: Sequence[Change], done: Done, *, lazy: bool = False) -> None:
         """See `Store`."""
-        self._submit(Job(tuple(changes), done=done, lazy=lazy))
+        self._submit(_new(Job, (tuple(changes), None, (), False, done, lazy)))
 
     def adopt(self, record: Record, done: Done) -> None:
         """See `Store`."""
@@ -265,8 +267,7 @@ class LmdbStore(LmdbReader):
             self._fit(changes, spare)
             with self._environment.begin(write=True) as txn:
                 self._check_boot(txn)
-                for change in changes:
-                    records.apply(txn, self._databases, change)
+                records.put(txn, self._databases, changes)
                 for job in jobs:
                     self._put_others(txn, job)
                 used = self._pages(txn)

@@ -1,41 +1,54 @@
 """Where the records of a session stand in the database, and how a change is put there: within one transaction of LMDB.
 
-    sessions     MODEL 00 SESSION 00 c     the copy, see `encoding.CopyRecord`
-                 MODEL 00 SESSION 00 r0    a stored reply; up to r3, in the slot that the copy tells
-                 MODEL 00 SESSION 00 s     the state
+    sessions     MODEL 00 SESSION 00 c     the copy, and with it what is small of the rest, see `encoding.CopyRecord`
+                 MODEL 00 SESSION 00 r0    a stored reply of a session whose replies are large; up to r3, in the slot
+                                           that the copy tells
+                 MODEL 00 SESSION 00 s     a state that is large
     quarantine   the same names for what was set aside, and ... 00 ? for why
     meta         store  id and format as JSON, boot  8 bytes, clean  0 or 1, record  the membership record,
                  lazy   0 or 1, doubt  8 bytes, see `LmdbReader.doubt`
 
-The records of one session stand beside each other, so that a step changes one leaf of the tree and not three: a commit
-of 32 steps among 10,000 sessions writes 62 pages instead of 130 with states of 256 bytes, 89 instead of 147 with 4 KiB
-(measured, against databases of their own for copies, replies and states). A new reply takes the slot of the one that
-falls out, in place: nothing is inserted and nothing deleted by an ordinary step. To list all copies one jumps from `c`
-to `c` and never touches the pages of a large state.
+A step of a small session writes one record, and reads none: it says all that is to be there. The records of one session
+stand beside each other, so that a step changes one leaf of the tree and not three: a commit of 32 steps among 10,000
+sessions writes 62 pages instead of 130 with states of 256 bytes, 89 instead of 147 with 4 KiB (measured, against
+databases of their own for copies, replies and states). A new reply of its own takes the slot of the one that falls out,
+in place. To list all copies one jumps from `c` to `c` and never touches the pages of a large state.
 """
 
 import json
 import time
+from collections.abc import Sequence
+from operator import itemgetter
 from typing import TYPE_CHECKING, NamedTuple
 
-from mooring_runtime.sessions.copies import KEPT_REPLIES, Copy, Kept, Phase
+from mooring_runtime.sessions.copies import (
+    HERE_BYTES,
+    KEPT_REPLIES,
+    Copy,
+    Kept,
+    Phase,
+    State,
+    StoredReply,
+    apart,
+)
 from mooring_runtime.sessions.encoding import (
     NO_SLOTS,
     CopyRecord,
     Slots,
-    Ties,
     decode_copy,
+    decode_replies,
     decode_reply,
     decode_state,
     encode_copy,
+    encode_replies,
     encode_reply,
     encode_state,
     split,
     state_digest,
-    ties_of,
 )
 from mooring_runtime.sessions.keys import Key
 from mooring_runtime.sessions.store import Change, Corrupt
+from mooring_runtime.sessions.tensors import decode_tensors, encode_tensors
 
 if TYPE_CHECKING:
     import lmdb
@@ -48,6 +61,8 @@ _COPY, _REPLY, _STATE, _WHY = b"c", b"r", b"s", b"?"
 _REPLIES = [_REPLY + b"%d" % slot for slot in range(KEPT_REPLIES)]
 _AFTER = b"\xff"
 """Sorts behind every record of a session."""
+_new = tuple.__new__
+"""Makes a named tuple in half the time that its constructor takes."""
 
 
 class Databases(NamedTuple):
@@ -66,9 +81,59 @@ def prefix_of(key: Key) -> bytes:
 # --- writing
 
 
-def apply(txn: "Writing", databases: Databases, change: Change) -> None:
-    """Put a change into a transaction. Raises lmdb.Error, ValueError for what cannot be encoded, and Corrupt."""
-    key, copy, state, replies = change
+def put(txn: "Writing", databases: Databases, changes: Sequence[Change]) -> None:
+    """Put changes into a transaction, in their order. Raises lmdb.Error, ValueError for what cannot be encoded, and
+    Corrupt.
+    """
+    items: list[tuple[bytes, bytes]] = []
+    for change in changes:
+        if change.in_place:
+            _encode(change, items)
+        else:
+            _put_items(txn, databases.sessions, items)
+            _apply(txn, databases, change)
+    _put_items(txn, databases.sessions, items)
+
+
+def _encode(change: Change, items: list[tuple[bytes, bytes]]) -> None:
+    """The records of a change that says everything, and changes nothing about where it stands."""
+    (model, session), copy, state, replies, _ = change
+    assert copy is not None
+    assert state is not None
+    assert replies is not None
+    name = b"%b\x00%b\x00c" % (model.encode(), session.encode())
+    checksum, tail = None, b""
+    if copy.size > HERE_BYTES:
+        data, checksum, tail = _apart(name[:-1] + _STATE, state)
+        items.append((name[:-1] + _STATE, data))
+    elif state:
+        tail = encode_tensors(state)
+    items.append((name, encode_copy(name, _new(CopyRecord, (copy, checksum, tail, encode_replies(replies), None)))))
+
+
+def _put_items(txn: "Writing", sessions: "Database", items: list[tuple[bytes, bytes]]) -> None:
+    """One call for many: each call lets other threads have the interpreter, and waits until they give it back. In the
+    order of their names, for what stands beside each other is found at once.
+    """
+    if items:
+        items.sort(key=_FIRST)
+        with txn.cursor(db=sessions) as cursor:
+            cursor.putmulti(items)
+        items.clear()
+
+
+_FIRST = itemgetter(0)
+
+
+def _apart(name: bytes, state: State) -> tuple[bytes, int, bytes]:
+    """(the state's own record, its checksum, its end that goes into the copy)."""
+    data, checksum = encode_state(name, state)
+    data, rest = split(data)
+    return data, checksum, rest
+
+
+def _apply(txn: "Writing", databases: Databases, change: Change) -> None:
+    key, copy, state, replies, _ = change
     prefix = prefix_of(key)
     sessions = databases.sessions
     if copy is None:
@@ -77,46 +142,63 @@ def apply(txn: "Writing", databases: Databases, change: Change) -> None:
         return
     if copy.phase is Phase.MOVED:
         erase(txn, databases.quarantine, prefix)  # What was set aside was dropped, see `dropping`.
-    old = _ties(txn, sessions, prefix, change)
-    _, checksum, slots, rest = old
-    if state:
-        data, checksum = encode_state(prefix + _STATE, state)
-        data, rest = split(data)
-        txn.put(prefix + _STATE, data, db=sessions)
-    elif state is not None and checksum is not None:
-        checksum, rest = None, b""
-        txn.delete(prefix + _STATE, db=sessions)
+    old = _there(txn, sessions, prefix, change)
+    _, checksum, tail, stored, slots = old
+    if state is not None:
+        checksum, tail = None, b""
+        if copy.size > HERE_BYTES:
+            data, checksum, tail = _apart(prefix + _STATE, state)
+            txn.put(prefix + _STATE, data, db=sessions)
+        elif state:
+            tail = encode_tensors(state)
+        if checksum is None and old.state is not None:
+            txn.delete(prefix + _STATE, db=sessions)
     if replies is not None:
-        known = slots if old.incarnation == copy.incarnation else NO_SLOTS
-        slots = slots_for(known, [reply.step for reply in replies])
-        for reply in replies:
-            slot = slots.index(reply.step)
-            if known[slot] != reply.step:
-                name = prefix + _REPLIES[slot]
-                txn.put(name, encode_reply(name, reply), db=sessions)
+        stored, slots = b"", None
+        known = NO_SLOTS if old.slots is None else old.slots
+        if apart(copy, replies)[1]:
+            same = old.copy.incarnation == copy.incarnation
+            slots = _put_replies(txn, sessions, prefix, replies, known if same else NO_SLOTS)
+        else:
+            stored = encode_replies(replies)
         for slot in range(KEPT_REPLIES):
-            if old.slots[slot] and not slots[slot]:
+            if known[slot] and not (slots and slots[slot]):
                 txn.delete(prefix + _REPLIES[slot], db=sessions)
     name = prefix + _COPY
-    txn.put(name, encode_copy(name, CopyRecord(copy, checksum, slots, rest)), db=sessions)
+    txn.put(name, encode_copy(name, CopyRecord(copy, checksum, tail, stored, slots)), db=sessions)
 
 
-_NEW = Ties(0, None, NO_SLOTS, b"")
+def _put_replies(
+    txn: "Writing", sessions: "Database", prefix: bytes, replies: tuple[StoredReply, ...], known: Slots
+) -> Slots:
+    """Give each reply a record of its own; those in `known` are there."""
+    slots = slots_for(known, [reply.step for reply in replies])
+    for reply in replies:
+        slot = slots.index(reply.step)
+        if known[slot] != reply.step:
+            name = prefix + _REPLIES[slot]
+            txn.put(name, encode_reply(name, reply), db=sessions)
+    return slots
 
 
-def _ties(txn: "Writing", sessions: "Database", prefix: bytes, change: Change) -> Ties:
+_NONE = CopyRecord(Copy(Phase.HELD, 0))
+"""What stands where nothing does."""
+
+
+def _there(txn: "Writing", sessions: "Database", prefix: bytes, change: Change) -> CopyRecord:
+    """What a change replaces."""
     data = txn.get(prefix + _COPY, db=sessions)
     if data is None:
-        return _NEW
+        return _NONE
     try:
-        return ties_of(prefix + _COPY, data)
+        return decode_copy(prefix + _COPY, data)
     except Corrupt:
         # Whoever writes has read the session before, so it went bad since. What a change leaves as it is would be lost
         # without a word; one that says everything may take its place.
         if change.state is None or change.replies is None:
             raise
         erase(txn, sessions, prefix)
-        return _NEW
+        return _NONE
 
 
 def slots_for(known: Slots, steps: list[int]) -> Slots:
@@ -179,17 +261,29 @@ def read(txn: "Reading", databases: Databases, key: Key) -> Kept:
     data = txn.get(name, db=databases.sessions)
     if data is None:
         raise KeyError(key)
-    copy, checksum, slots, rest = decode_copy(name, bytes(data))
-    kept = Kept(copy)
+    record = decode_copy(name, bytes(data))
+    return Kept(*_state(txn, databases, prefix, record), _stored(txn, databases, prefix, record))
+
+
+def _state(txn: "Reading", databases: Databases, prefix: bytes, record: CopyRecord) -> tuple[Copy, State]:
+    """The copy with the digest of the state, and that."""
+    copy, checksum, tail, _, _ = record
     if checksum is not None:
         name = prefix + _STATE
         data = txn.get(name, db=databases.sessions)
         if data is None:
             raise Corrupt("its state is missing")
-        state = decode_state(name, memoryview(bytes(data) + rest) if rest else data, checksum)
-        kept = kept._replace(state=state, copy=copy._replace(digest=state_digest(state)))
+        state = decode_state(name, memoryview(bytes(data) + tail) if tail else data, checksum)
+    else:
+        state = decode_tensors(memoryview(tail))[0] if tail else ()
+    return (copy._replace(digest=state_digest(state)) if state else copy), state
+
+
+def _stored(txn: "Reading", databases: Databases, prefix: bytes, record: CopyRecord) -> tuple[StoredReply, ...]:
+    if record.slots is None:
+        return decode_replies(record.replies)
     replies = []
-    for slot, step in enumerate(slots):
+    for slot, step in enumerate(record.slots):
         if step:
             name = prefix + _REPLIES[slot]
             data = txn.get(name, db=databases.sessions)
@@ -199,7 +293,7 @@ def read(txn: "Reading", databases: Databases, key: Key) -> Kept:
             if reply.step != step:
                 raise Corrupt(f"its reply to step {step} is one to step {reply.step}")
             replies.append(reply)
-    return kept._replace(replies=tuple(sorted(replies, key=lambda reply: reply.step)))
+    return tuple(sorted(replies, key=lambda reply: reply.step))
 
 
 class Listed(NamedTuple):

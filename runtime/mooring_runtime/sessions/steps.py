@@ -219,26 +219,8 @@ class Made(NamedTuple):
 def advance(copy: Copy | None, life: Life, made: Made, since: int) -> Copy:
     """The copy after a step; `since` is the epoch under which one is created. An ended session has no state."""
     version, fingerprint, size, now, ends = made
-    if life is Life.GO_ON and copy is not None and not ends:  # As nearly all do; quicker than by its constructor.
-        _, since, incarnation, step, _, _, _, _, created, *_ = copy
-        return tuple.__new__(
-            Copy,
-            (
-                Phase.HELD,
-                since,
-                incarnation,
-                step + 1,
-                None,
-                None,
-                version,
-                fingerprint,
-                created,
-                now,
-                size,
-                b"",
-                False,
-            ),
-        )
+    if life is Life.GO_ON and copy is not None and not ends:
+        return following(copy, version, fingerprint, size, now)
     step, incarnation, created = 1, 0, now
     if copy is not None:
         since = copy.since
@@ -256,6 +238,15 @@ def advance(copy: Copy | None, life: Life, made: Made, since: int) -> Copy:
         created,
         now,
         0 if ends else size,
+    )
+
+
+def following(copy: Copy, version: str, fingerprint: str, size: int, now: int) -> Copy:
+    """The copy after a step by which its session goes on, as nearly all do; quicker than by its constructor."""
+    _, since, incarnation, step, _, _, _, _, created, *_ = copy
+    return tuple.__new__(
+        Copy,
+        (Phase.HELD, since, incarnation, step + 1, None, None, version, fingerprint, created, now, size, b"", False),
     )
 
 
@@ -280,13 +271,27 @@ def digest_of(inputs: Sequence[tuple[str, str, Array]]) -> bytes:
     """16 bytes that stand for the inputs of a step: their names, datatypes, shapes and bytes, in whatever order they
     came. Two requests with the same digest are taken for the same request.
     """
+    if len(inputs) == 1:
+        [(name, datatype, array)] = inputs
+        return digest_of_one(name, datatype, array)
     hashed = blake2b(digest_size=16)
-    for name, datatype, array in inputs if len(inputs) == 1 else sorted(inputs, key=_name):
+    for name, datatype, array in sorted(inputs, key=_name):
         # The lengths keep two tensors from being read as one, or their names as parts of their data.
         data = _bytes(array)
         hashed.update(_head(name, datatype, array.shape, len(data)))
         hashed.update(data)
     return hashed.digest()
+
+
+def digest_of_one(name: str, datatype: str, array: Array) -> bytes:
+    """`digest_of` for a step of one input."""
+    data = _bytes(array)
+    head = _head(name, datatype, array.shape, len(data))
+    if len(data) > _LARGE:
+        hashed = blake2b(head, digest_size=16)
+        hashed.update(data)
+        return hashed.digest()
+    return blake2b(b"".join((head, data)), digest_size=16).digest()
 
 
 @lru_cache(4096)

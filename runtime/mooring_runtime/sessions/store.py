@@ -31,6 +31,9 @@ class Change(NamedTuple):
     """None: as it is; empty: none any more."""
     replies: tuple[StoredReply, ...] | None = None
     """All that are kept from now on; None: as they are. Those that were there already cost nothing to name again."""
+    in_place: bool = False
+    """It says everything, and all of it stands where the session's records stand already, see `copies.apart`: the
+    store need not look at them. The replies are small."""
 
 
 class Usage(NamedTuple):

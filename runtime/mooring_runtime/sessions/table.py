@@ -11,23 +11,21 @@ write lets memory go ahead of the disk; when its commit fails, memory is thrown 
 import asyncio
 from collections import Counter, OrderedDict, deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import partial
 from time import perf_counter
 
-from mooring_runtime.errors import RequestError
 from mooring_runtime.errors.sessions import SessionUnavailable
 from mooring_runtime.metrics.sessions import SessionStats
 from mooring_runtime.sessions.changes import change_of, last_used, lost, nobody, refusal, until, word
 from mooring_runtime.sessions.collector import Frozen, no_collections
 from mooring_runtime.sessions.copies import Copy, Kept, Phase
-from mooring_runtime.sessions.entries import NO_TURNS, Entry, Turn, Waiting
+from mooring_runtime.sessions.entries import NO_TURNS, Entry, Turn, Waiting, Written
 from mooring_runtime.sessions.keys import Key
+from mooring_runtime.sessions.reader import Reader
 from mooring_runtime.sessions.store import Change, Corrupt, Store, StoreFailed
+from mooring_runtime.sessions.together import Together
 
-Written = Callable[[RequestError | None], None]
-"""Called when a write is on disk, or with what the client of it is to be told."""
 Changed = Callable[[Key, Copy | None, Copy | None], None]
 """Called with the copy before and after, where a session came, went, ended, or changed its phase."""
 
@@ -64,11 +62,15 @@ class Table:
         self._awaited: dict[Key, asyncio.Future[None]] = {}
         """Sessions whose next change of phase somebody waits for."""
         self._entries: dict[Key, Entry] = {}
+        self.get: Callable[[Key], Entry | None] = self._entries.get
+        """The entry of a session that is known here, or about which something is under way."""
         self._warm: OrderedDict[Key, Entry] = OrderedDict()
         """Those at rest whose states are in memory, the one that was used last at the end."""
+        self.follow = Together(store, self.write, self._on_disk).follow
+        """`write` for steps of many sessions, by each of which its session goes on."""
         self._frozen = Frozen()
         self._open(doubt)
-        self._reader = ThreadPoolExecutor(1, thread_name_prefix="session-reader")
+        self._reader = Reader(store.read)
 
     def _open(self, doubt: int) -> None:
         with no_collections():
@@ -87,10 +89,6 @@ class Table:
     def unsynced(self) -> float:
         """Seconds since the oldest step that was answered and is not on disk yet; 0 when all are."""
         return perf_counter() - self._ahead[0] if self._ahead else 0.0
-
-    def get(self, key: Key) -> Entry | None:
-        """The entry of a session that is known here, or about which something is under way."""
-        return self._entries.get(key)
 
     def __iter__(self) -> Iterator[Entry]:
         return iter(list(self._entries.values()))
@@ -114,6 +112,10 @@ class Table:
         entry = self._entries.get(key)
         if entry is None:
             entry = self._entries[key] = Entry(key, None)
+        self.enter(entry, turn)
+
+    def enter(self, entry: Entry, turn: Turn) -> None:
+        """`enqueue` for a session that is known here."""
         if entry.busy:
             if entry.queue is NO_TURNS:
                 entry.queue = deque()
@@ -166,7 +168,10 @@ class Table:
             entry.over = False
             entry.beginning = True
             try:
-                self._begin(entry, turn)
+                if entry.read and not (entry.lost or self._closed or self.quarantined):  # As nearly always.
+                    turn.begin(entry)
+                else:
+                    self._begin(entry, turn)
             finally:
                 entry.beginning = False
             if not entry.over:
@@ -203,7 +208,8 @@ class Table:
             entry.weight = weight
             self._warm[entry.key] = entry
             self.warm_bytes += weight
-            self._frozen.grown(len(self._entries) + len(self._warm))
+            if len(self._entries) + len(self._warm) > self._frozen.enough:
+                self._frozen.grown(len(self._entries) + len(self._warm))
             while self.warm_bytes > self._budget and len(self._warm) > 1:
                 _, coldest = self._warm.popitem(last=False)
                 self.warm_bytes -= coldest.weight
@@ -212,19 +218,15 @@ class Table:
     # --- reading
 
     def _read(self, entry: Entry, turn: Turn) -> None:
-        begun = perf_counter()
-        reading = asyncio.get_running_loop().run_in_executor(self._reader, self.store.read, entry.key)
-        reading.add_done_callback(lambda read: self._was_read(entry, turn, read, begun))
+        self._reader.read(entry.key, partial(self._was_read, entry, turn, perf_counter()))
 
-    def _was_read(self, entry: Entry, turn: Turn, read: "asyncio.Future[Kept]", begun: float) -> None:
-        try:
-            kept = read.result()
-        except Corrupt as error:
-            self._quarantine(entry, str(error))
-            self._refuse(entry, turn, "quarantined", f"it was set aside: {error}; see the server's log")
+    def _was_read(self, entry: Entry, turn: Turn, begun: float, kept: Kept | BaseException) -> None:
+        if isinstance(kept, Corrupt):
+            self._quarantine(entry, str(kept))
+            self._refuse(entry, turn, "quarantined", f"it was set aside: {kept}; see the server's log")
             return
-        except (Exception, asyncio.CancelledError) as error:
-            self._refuse(entry, turn, "quarantined", f"it cannot be read: {type(error).__name__}: {error}")
+        if isinstance(kept, BaseException):
+            self._refuse(entry, turn, "quarantined", f"it cannot be read: {type(kept).__name__}: {kept}")
             return
         self.stats.restore.observe(perf_counter() - begun)
         if entry.lost:
@@ -324,7 +326,8 @@ class Table:
             done(None)
         else:
             done(refusal(failed, entry.key.session))
-        self._read_again(entry)
+        if entry.reading is not None:
+            self._read_again(entry)
 
     def _lazy_on_disk(self, entry: Entry, kept: Kept | None, _: Written, failed: StoreFailed | None) -> None:
         entry.pending -= 1
@@ -353,14 +356,8 @@ class Table:
             after, entry.state, entry.replies = kept
             entry.copy = after
         entry.read = True
-        if (
-            before is None
-            or after is None
-            or before.phase is not after.phase
-            or before.end != after.end
-            or before.fingerprint != after.fingerprint
-            or before.version != after.version
-        ):
+        # The phase, and from the end on what is known of the state's maker.
+        if before is None or after is None or before.phase is not after.phase or before[4:8] != after[4:8]:
             self._recount(entry, before, after)
         elif entry.key in self.idle:
             self.idle.move_to_end(entry.key)
@@ -391,5 +388,5 @@ class Table:
     def close(self) -> None:
         """Let no turn begin any more, commit what waits, and close the store; blocks."""
         self._closed = True
-        self._reader.shutdown()
+        self._reader.close()
         self.store.close()

@@ -208,12 +208,13 @@ def merged(changes: Sequence[Change]) -> list[Change]:
             last[change.key] = change
         elif earlier.copy is None:
             # Deleted, then made anew: what the new one does not say is empty, not what was there before.
-            last[change.key] = change._replace(state=change.state or (), replies=change.replies or ())
+            last[change.key] = change._replace(state=change.state or (), replies=change.replies or (), in_place=False)
         else:
             last[change.key] = Change(
                 change.key,
                 change.copy,
                 earlier.state if change.state is None else change.state,
                 earlier.replies if change.replies is None else change.replies,
+                earlier.in_place and change.in_place,
             )
     return list(last.values())

@@ -58,7 +58,7 @@ def test_outputs_come_as_asked_or_all() -> None:
 
 def test_a_model_without_inputs() -> None:
     metadata = ModelMetadata("m", "1", "p", (), (TensorSpec("y", "FP32", (1,)),))
-    assert check(metadata, InferRequest(())) == ({}, ("y",), 0, 1, ALONE, None)
+    assert check(metadata, InferRequest(())) == ({}, ("y",), 0, 1, ALONE, None, None)
     assert not metadata.batched
 
 
@@ -74,7 +74,7 @@ def asking(*shapes: tuple[int, ...], outputs: tuple[str, ...] = ()) -> InferRequ
 
 def test_requests_that_differ_in_their_samples_only_are_alike() -> None:
     model = batching((-1, 2))
-    assert check(model, asking((1, 2)))[3:] == (1, check(model, asking((3, 2))).like, None)
+    assert check(model, asking((1, 2)))[3:6] == (1, check(model, asking((3, 2))).like, None)
     assert check(model, asking((3, 2))).rows == 3
     assert check(model, asking((1, 2))).like is not ALONE
 

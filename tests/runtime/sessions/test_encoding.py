@@ -8,22 +8,22 @@ from hypothesis import strategies as st
 from mooring_runtime.messages import DATATYPES, Tensor
 from mooring_runtime.sessions.copies import Copy, End, Kept, Phase, State, StoredReply, Target
 from mooring_runtime.sessions.encoding import (
-    NO_SLOTS,
     CopyRecord,
     decode_copy,
     decode_reply,
     decode_state,
     encode_copy,
+    encode_replies,
     encode_reply,
     encode_state,
     pack,
     split,
     state_digest,
-    ties_of,
     unpack,
 )
 from mooring_runtime.sessions.keys import Key
 from mooring_runtime.sessions.store import Corrupt
+from mooring_runtime.sessions.tensors import encode_tensors
 from tests.support.tensors import sample
 
 _NAME = b"echo\x00a\x00"
@@ -61,16 +61,23 @@ _ALL: State = tuple(
 )
 
 
-@given(_COPIES, st.none() | st.integers(0, 2**32 - 1), st.tuples(_U64, _U64, _U64, _U64), st.binary(max_size=255))
-def test_a_copy_comes_back_as_it_was(copy: Copy, state: int | None, slots: tuple[int, ...], rest: bytes) -> None:
-    data = encode_copy(_NAME, CopyRecord(copy, state, slots, rest))
-    assert decode_copy(_NAME, data) == (copy, state, slots, rest)
-    assert ties_of(_NAME, data) == (copy.incarnation, state, slots, rest)
+@given(
+    _COPIES,
+    st.none() | st.integers(0, 2**32 - 1),
+    st.binary(max_size=5000),
+    st.binary(max_size=2000),
+    st.none() | st.tuples(_U64, _U64, _U64, _U64),
+)
+def test_a_copy_comes_back_as_it_was(
+    copy: Copy, state: int | None, tail: bytes, replies: bytes, slots: tuple[int, ...] | None
+) -> None:
+    record = CopyRecord(copy, state, tail, b"" if slots else replies, slots)
+    assert decode_copy(_NAME, encode_copy(_NAME, record)) == record
 
 
 @given(_COPIES, st.data())
 def test_a_copy_of_which_one_bit_has_turned_is_refused(copy: Copy, data: st.DataObject) -> None:
-    whole = encode_copy(_NAME, CopyRecord(copy, None, NO_SLOTS))
+    whole = encode_copy(_NAME, CopyRecord(copy, None, b"a state", b"replies"))
     bit = data.draw(st.integers(0, len(whole) * 8 - 1))
     torn = bytearray(whole)
     torn[bit // 8] ^= 1 << bit % 8
@@ -79,7 +86,7 @@ def test_a_copy_of_which_one_bit_has_turned_is_refused(copy: Copy, data: st.Data
 
 
 def test_a_copy_is_refused_under_another_name_cut_or_of_a_newer_format() -> None:
-    data = encode_copy(_NAME, CopyRecord(Copy(Phase.HELD, 1), None, NO_SLOTS))
+    data = encode_copy(_NAME, CopyRecord(Copy(Phase.HELD, 1)))
     for name, found in ((b"echo\x00b\x00", data), (_NAME, data[:-1]), (_NAME, b"")):
         with pytest.raises(Corrupt):
             decode_copy(name, found)
@@ -87,22 +94,31 @@ def test_a_copy_is_refused_under_another_name_cut_or_of_a_newer_format() -> None
 
 def test_a_copy_with_too_long_a_text_is_refused() -> None:
     with pytest.raises(ValueError, match="more than 255 bytes"):
-        encode_copy(_NAME, CopyRecord(Copy(Phase.HELD, 1, version="v" * 256), None, NO_SLOTS))
+        encode_copy(_NAME, CopyRecord(Copy(Phase.HELD, 1, version="v" * 256)))
 
 
 def test_the_format_on_disk_stays() -> None:
     copy = Copy(Phase.MOVING, 3, 4, 5, End("ended", 6, 5), Target(7, "ab"), "1", "f0", 8, 9, 10)
-    assert encode_copy(b"m\x00s\x00c", CopyRecord(copy, 11, (5, 0, 3, 4))).hex() == (
-        "c19bea6301020b000b000000030000000000000004000000000000000500000000000000080000000000000009000000"
-        "000000000a00000000000000050000000000000000000000000000000300000000000000040000000000000001310266"
-        "300600000000000000050000000000000005656e64656407000000026162"
-    )
     state = (Tensor("h", "FP32", np.array([[1.5]], "<f4")),)
+    reply = StoredReply(5, b"dd", state)
+    apart = CopyRecord(copy, 11, b"rest", b"", (5, 0, 3, 4))
+    assert encode_copy(b"m\x00s\x00c", apart).hex() == (
+        "4a1b449802021b000b000000660000002000000003000000000000000400000000000000050000000000000008000000"
+        "0000000009000000000000000a0000000000000001310266300600000000000000050000000000000005656e64656407"
+        "000000026162050000000000000000000000000000000300000000000000040000000000000072657374"
+    )
+    here = CopyRecord(copy, None, encode_tensors(state), encode_replies((reply,)))
+    assert encode_copy(b"m\x00s\x00c", here).hex() == (
+        "0777890b0202030000000000660000002e00000003000000000000000400000000000000050000000000000008000000"
+        "0000000009000000000000000a0000000000000001310266300600000000000000050000000000000005656e64656407"
+        "00000002616205000000000000001f000000026464010001000402010000000000000001000000000000006846503332"
+        "0000c03f0100010004020100000000000000010000000000000068465033320000c03f"
+    )
     assert (
         encode_state(b"m\x00s\x00s", state)[0].hex() == "0100010004020100000000000000010000000000000068465033320000c03f"
     )
-    assert encode_reply(b"m\x00s\x00r0", StoredReply(5, b"dd", state)).hex() == (
-        "84b78cec01020000050000000000000064640100010004020100000000000000010000000000000068465033320000c03f"
+    assert encode_reply(b"m\x00s\x00r0", reply).hex() == (
+        "4a7970ee0205000000000000001f0000000264640100010004020100000000000000010000000000000068465033320000c03f"
     )
 
 

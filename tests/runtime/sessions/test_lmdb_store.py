@@ -10,12 +10,24 @@ import lmdb
 import pytest
 
 from mooring_runtime.errors import StoreBroken, StoreInvalid, StoreLocked, VolumeRefused
-from mooring_runtime.sessions.copies import End, Phase, Target
-from mooring_runtime.sessions.encoding import state_digest
+from mooring_runtime.sessions.copies import HERE_BYTES, End, Phase, Target
+from mooring_runtime.sessions.encoding import FORMAT, state_digest
 from mooring_runtime.sessions.lmdb_store import StoreOptions, open_store, read_only
 from mooring_runtime.sessions.record import Record
 from mooring_runtime.sessions.store import Change, Corrupt, Done, StoreFailed, StoreFull
-from tests.support.stores import Commits, Deadly, change, kept, key, noise, opened, reply, shown, state
+from tests.support.stores import (
+    Commits,
+    Deadly,
+    change,
+    kept,
+    key,
+    large_replies,
+    noise,
+    opened,
+    reply,
+    shown,
+    state,
+)
 
 
 async def test_a_session_is_read_as_it_was_committed(tmp_path: Path) -> None:
@@ -218,18 +230,6 @@ async def test_the_clients_of_lazy_changes_that_failed_are_to_be_told_and_no_oth
             assert store.read(key("lost")).copy.step == 1
 
 
-async def test_usage_tells_what_is_taken(tmp_path: Path) -> None:
-    with opened(tmp_path) as store:
-        before = store.usage()
-        await Commits(store).commit(change(1, tensors=noise(2**20)))
-        after = store.usage()
-        assert 2**20 <= after.used - before.used < 2**20 + 2**16
-        assert after.limit == 2**26
-        assert after.free > 0
-        await Commits(store).commit(Change(key(), None))
-        assert store.usage().used - before.used < 2**16
-
-
 # --- what is torn
 
 
@@ -247,7 +247,8 @@ def _tear(path: Path, end: bytes, at: int) -> None:
 @pytest.mark.parametrize(("end", "why"), [(b"s", "state"), (b"r1", "reply")])
 async def test_a_torn_record_is_found_when_it_is_read_and_never_served(tmp_path: Path, end: bytes, why: str) -> None:
     with opened(tmp_path) as store:
-        await Commits(store).all([change(4), change(4, 2)])
+        large = change(4, tensors=noise(HERE_BYTES + 1))
+        await Commits(store).all([large._replace(replies=large_replies(4)), change(4, 2)])
     _tear(tmp_path, b"session-1\x00" + end, -1)
     with opened(tmp_path) as store:
         assert len(list(store.copies())) == 2
@@ -374,14 +375,15 @@ async def test_a_database_of_something_else_is_refused(tmp_path: Path) -> None:
         open_store(tmp_path, asyncio.get_running_loop(), fatal=Deadly())
 
 
-async def test_a_store_of_a_newer_version_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("written", [FORMAT - 1, FORMAT + 1])
+async def test_a_store_of_another_format_is_refused(tmp_path: Path, written: int) -> None:
     with opened(tmp_path):
         pass
     with lmdb.open(str(tmp_path), max_dbs=4) as environment:
         meta = environment.open_db(b"meta")
         with environment.begin(write=True, db=meta) as txn:
-            txn.put(b"store", json.dumps({"format": 2, "id": "ab"}).encode())
-    with pytest.raises(StoreInvalid, match=r"format 2.*newer"):
+            txn.put(b"store", json.dumps({"format": written, "id": "ab"}).encode())
+    with pytest.raises(StoreInvalid, match=rf"format {written}.*another version"):
         open_store(tmp_path, asyncio.get_running_loop(), fatal=Deadly())
 
 

@@ -117,3 +117,15 @@ async def test_sessions_go_on_when_there_is_room_again(volume: tuple[Path, Store
             made = change(step, fit - 1, tensors=noise(_MIB // 2))
             assert await commits.commit(made) is None
         assert shown(store.read(key(fit - 1))) == shown(kept(made))
+
+
+async def test_usage_tells_what_is_taken(tmp_path: Path) -> None:
+    with opened(tmp_path) as store:
+        before = store.usage()
+        await Commits(store).commit(change(1, tensors=noise(2**20)))
+        after = store.usage()
+        assert 2**20 <= after.used - before.used < 2**20 + 2**16
+        assert after.limit == 2**26
+        assert after.free > 0
+        await Commits(store).commit(Change(key(), None))
+        assert store.usage().used - before.used < 2**16

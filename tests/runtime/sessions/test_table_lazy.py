@@ -95,7 +95,7 @@ class AtOnce(ThreadPoolExecutor):
 async def test_a_later_write_that_is_on_disk_makes_up_for_a_lazy_one_that_is_not() -> None:
     store = MemoryStore(filled(KEY))
     table = Table(store, 2**20)
-    table._reader = AtOnce()
+    table._reader._thread = AtOnce()
     async with table.turn(KEY) as entry:
         table.write(entry, kept(2), lambda _: None, lazy=True)
         store.hold()

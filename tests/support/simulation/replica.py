@@ -120,7 +120,7 @@ class Process:
         self.store = Volume(replica.disk, lambda change: self.world.judge.written(replica.ordinal, change))
         self.stats = SessionStats()
         self.table = Table(self.store, 2**30, self.stats)
-        self.table._reader = AtOnce(1)
+        self.table._reader._thread = AtOnce(1)
         self.membership = Membership(self.table, replica.ordinal)
         self.talk = Talk(SimulatedPeers(self.world, self), self.membership)
         self.finding = Finding(self.membership, self.talk, self.stats)

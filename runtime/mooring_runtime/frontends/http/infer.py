@@ -8,10 +8,21 @@ from mooring_runtime.frontends.http import quick, tensors, texts
 from mooring_runtime.frontends.http.answers import require_single
 from mooring_runtime.frontends.http.messages import JSON, OCTETS, Headers, Part, Reply, Request, Respond, answer
 from mooring_runtime.frontends.http.naming import Naming
+from mooring_runtime.frontends.http.naming import of as naming_of
 from mooring_runtime.frontends.shown import cut, shown
 from mooring_runtime.frontends.v2 import classification, sessions
 from mooring_runtime.frontends.v2.parameters import Requested, requested
-from mooring_runtime.messages import DATATYPES, Fitted, InferRequest, InferResponse, ModelMetadata, Tensor, TensorSpec
+from mooring_runtime.messages import (
+    DATATYPES,
+    Fitted,
+    InferRequest,
+    InferResponse,
+    ModelMetadata,
+    SessionCall,
+    SessionInfo,
+    Tensor,
+    TensorSpec,
+)
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +48,8 @@ class InferCall:
     _metadata: ModelMetadata
     _naming: Naming | None = None
     """Of a request that may be a step of a session."""
+    _call: SessionCall | None = None
+    """What its head says of that, where it says all, and the data plane has it."""
 
     def __init__(self, request: Request, respond: Respond, naming: Naming | None = None) -> None:
         """`naming`: what names the session in the protocol that the request came by, where that is another one."""
@@ -51,7 +64,21 @@ class InferCall:
         """The request in the body. Raises InvalidRequest with what is wrong with it, BadSession."""
         if metadata.state is None and self._request.head.session is None:
             return self.read(metadata)
-        self._naming = naming = Naming(self._request.head)
+        head = self._request.head
+        if metadata.state is not None and head.session is not None:
+            try:
+                request = self.read(metadata)
+            except RequestError as error:
+                error.applied = error.applied or "no"
+                raise
+            named = naming_of(head) if type(request) is Fitted else None
+            if named is not None and named.alone:  # As nearly all steps are.
+                self._call = named.call
+                feeds, outputs, size, rows, like, name, _ = request
+                return _new(Fitted, (feeds, outputs, size, rows, like, name, named.call))
+            self._naming = naming = Naming(head)
+            return naming.settled(metadata, request)
+        self._naming = naming = Naming(head)
         return naming.decode(metadata, self.read)
 
     def read(self, metadata: ModelMetadata) -> InferRequest | Fitted:
@@ -198,7 +225,10 @@ class InferCall:
         self._respond(reply)
 
     def _refusal(self, error: RequestError) -> Reply:
-        return (self._naming or Naming(self._request.head)).refuse(error)
+        naming = self._naming or Naming(self._request.head)
+        if self._call is not None:
+            naming.begin(self._call)
+        return naming.refuse(error)
 
     def _encode(self, response: InferResponse) -> Reply:
         if self._classes is not None:
@@ -211,6 +241,10 @@ class InferCall:
             response = response._replace(outputs=tuple(found))
         model, version, outputs, request_id, parameters, _, session = response
         extra: Headers = ()
+        if session is not None and len(outputs) == 1 and request_id is None and not parameters:
+            step = self._step(model, version, outputs[0], session)
+            if step is not None:
+                return step
         if session is not None:
             told = sessions.parameters(session)
             parameters = {**parameters, **told} if parameters else told
@@ -237,6 +271,19 @@ class InferCall:
                 entries.append(b'%b,"data":%b}' % (entry, tensors.to_json(name, datatype, array)))
         text = texts.answer((model, version), request_id, parameters, entries)
         return _binary_answer(text, blobs, extra) if blobs else answer((text,), JSON, extra)
+
+    def _step(self, model: str, version: str, tensor: Tensor, session: SessionInfo) -> Reply | None:
+        """The answer to a step as nearly all are; None for another one."""
+        naming = self._naming
+        if self._binary_default or self._binary is not None or (naming is not None and not naming.usual):
+            return None
+        told = sessions.usual(session)
+        if told is None:
+            return None
+        name, datatype, array = tensor
+        data = tensors.to_json(name, datatype, array)
+        text = texts.step(told[0], (model, version), (name, datatype, array.shape), data)
+        return answer((text,), JSON, (), told[1])
 
 
 def _binary_answer(text: bytes, blobs: list[Part], extra: Headers = ()) -> Reply:

@@ -104,6 +104,8 @@ class Reply(NamedTuple):
     `body` and `more` count. The client gets each piece at once."""
     as_is: bool = False
     """Never compressed, whatever the client accepts."""
+    lines: bytes = b""
+    """More headers, as whole lines: quicker for those that each answer has."""
 
     def coded(self, coding: bytes, body: bytes) -> "Reply":
         """The same with its body as `coding` makes it."""
@@ -111,12 +113,9 @@ class Reply(NamedTuple):
         return self._replace(body=(body,), headers=self.headers + headers)
 
 
-_REST = tuple(Reply._field_defaults.values())[3:]
-
-
-def answer(body: tuple[Part, ...], content_type: bytes = JSON, headers: Headers = ()) -> Reply:
+def answer(body: tuple[Part, ...], content_type: bytes = JSON, headers: Headers = (), lines: bytes = b"") -> Reply:
     """A reply of status 200, made in half the time that the constructor takes."""
-    return tuple.__new__(Reply, (200, body, content_type, headers, *_REST))
+    return tuple.__new__(Reply, (200, body, content_type, headers, False, False, lines))
 
 
 Respond = Callable[[Reply], None]
@@ -174,9 +173,10 @@ _OK = _Starts()
 
 def render(reply: Reply, connection: bytes, date: bytes, *, head_only: bool) -> list[Part]:
     """The reply as parts to write, small ones joined. `connection` and `date` are whole header lines, or empty."""
-    status, body, content_type, headers, _, _ = reply
+    status, body, content_type, headers, _, _, lines = reply
     if status == 200 and not headers and len(body) == 1 and not head_only and len(body[0]) < _JOIN_BELOW:
-        return [b"".join((b"%b%d\r\n%b%b\r\n" % (_OK[content_type], len(body[0]), connection, date), body[0]))]
+        head = b"%b%d\r\n%b%b%b\r\n" % (_OK[content_type], len(body[0]), lines, connection, date)
+        return [b"".join((head, body[0]))]
     start = _heads.get((status, content_type))
     if start is None:
         start = b"HTTP/1.1 %d %s\r\nContent-Type: %s\r\nContent-Length: " % (
@@ -185,7 +185,7 @@ def render(reply: Reply, connection: bytes, date: bytes, *, head_only: bool) -> 
             content_type,
         )
         _heads[status, content_type] = start
-    extra = b"".join([b"%s: %s\r\n" % header for header in headers]) if headers else b""
+    extra = b"".join([*[b"%s: %s\r\n" % header for header in headers], lines])
     length = sum([len(part) for part in body])
     head = b"%s%d\r\n%s%s%s\r\n" % (start, length, extra, connection, date)
     if head_only:
@@ -197,7 +197,7 @@ def render_head(reply: Reply, connection: bytes, date: bytes, *, chunked: bool) 
     """The head of a reply that comes in pieces; not `chunked`, its end is that of the connection."""
     line = b"HTTP/1.1 %d %s\r\n" % (reply.status, _PHRASES.get(reply.status, b"Unknown"))
     framing = b"Transfer-Encoding: chunked\r\n" if chunked else b""
-    extra = b"".join([b"%s: %s\r\n" % header for header in reply.headers])
+    extra = b"".join([*[b"%s: %s\r\n" % header for header in reply.headers], reply.lines])
     return b"%sContent-Type: %s\r\n%s%s%s%s\r\n" % (line, reply.content_type, framing, extra, connection, date)
 
 

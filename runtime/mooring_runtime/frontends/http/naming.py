@@ -4,6 +4,7 @@ The cookie `mooring-session` is for browsers, which send it unasked: a model wit
 a `new` session is no step of the one in the cookie.
 """
 
+import re
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -11,12 +12,16 @@ from mooring_runtime.errors import RequestError
 from mooring_runtime.errors.sessions import BadSession
 from mooring_runtime.frontends.http.messages import Head, Headers, Reply, error_reply
 from mooring_runtime.frontends.v2 import sessions
-from mooring_runtime.messages import NONE, Fitted, InferRequest, ModelMetadata, SessionCall, SessionInfo, Tensor
+from mooring_runtime.messages import Fitted, InferRequest, ModelMetadata, SessionCall, SessionInfo
 
 COOKIE = b"mooring-session"
 Decode = Callable[[ModelMetadata], InferRequest | Fitted]
 """Reads a body; raises InvalidRequest. A part of the session may stand in `InferRequest.session`."""
 _new = tuple.__new__
+_USUAL = re.compile(rb"(?!0$|new$)[0-9A-Za-z._-]{1,100}")
+_OTHERS = frozenset(sessions.HEADERS) - {b"x-mooring-session"} | {b"cookie"}
+_NEXT = (False, False, False, None, None)
+"""What a call says, beside the id, of the next step."""
 
 
 class Named(NamedTuple):
@@ -26,16 +31,24 @@ class Named(NamedTuple):
     """In its headers."""
     cookie: bytes = b""
     """The value of its cookie."""
+    alone: bool = False
+    """`call` is all that its requests say of their session, unless their bodies say more; it is not a new one."""
 
 
 def of(head: Head) -> Named | None:
     """What a head says, found out once for all requests that share it. Raises BadSession."""
     found = head.session
     if found is False:
+        name = head.headers.get(b"x-mooring-session")
+        if name is not None and _USUAL.fullmatch(name) and _OTHERS.isdisjoint(head.headers):
+            # As nearly all are; with many sessions there is a head for each.
+            found = head.session = _new(Named, (_new(SessionCall, (name.decode(), *_NEXT)), b"", True))
+            return found
         call = sessions.from_headers(head.headers)
         cookies = head.headers.get(b"cookie")
         cookie = b"" if cookies is None else _cookie(cookies)
-        found = head.session = Named(call, cookie) if call is not None or cookie else None
+        alone = call is not None and call.id != "" and not cookie
+        found = head.session = Named(call, cookie, alone) if call is not None or cookie else None
     return found
 
 
@@ -81,9 +94,14 @@ class Naming:
             if metadata.state is not None and error.applied is None:
                 error.applied = "no"
             raise
-        return self._settled(metadata, request)
+        return self.settled(metadata, request)
 
-    def _settled(self, metadata: ModelMetadata, request: InferRequest | Fitted) -> InferRequest | Fitted:
+    def begin(self, call: SessionCall) -> None:
+        """The data plane has the request, of whose session `call` is all that it says."""
+        self.call, self._head, self._begun = call, None, True
+
+    def settled(self, metadata: ModelMetadata, request: InferRequest | Fitted) -> InferRequest | Fitted:
+        """The request, which was read, as a step of its session. Raises BadSession."""
         assert self._head is not None
         named = of(self._head)
         call = self._foreign if named is None else sessions.joined(named.call, self._foreign)
@@ -105,6 +123,11 @@ class Naming:
     def tell(self, reply: Reply, info: SessionInfo | None) -> Reply:
         """The reply with what its headers say of the session."""
         return reply if info is None else reply._replace(headers=reply.headers + self.headers(info))
+
+    @property
+    def usual(self) -> bool:
+        """Whether a reply tells nothing but what `sessions.usual` does."""
+        return not self._cookie and type(self) is Naming
 
     def headers(self, info: SessionInfo) -> Headers:
         """What the headers of a reply say; the cookie is set for who uses it, and for who has asked for a new id."""
@@ -141,6 +164,4 @@ def _with(metadata: ModelMetadata, request: InferRequest | Fitted, call: Session
         found: InferRequest = _new(InferRequest, (*request[:6], call))
         return found
     assert type(request) is Fitted
-    specs = metadata.inputs
-    tensors = tuple([_new(Tensor, (name, specs[name].datatype, array)) for name, array in request.feeds.items()])
-    return InferRequest(tensors, request.outputs, request.id, NONE, session=call)
+    return request.whole(metadata)._replace(session=call)

@@ -6,6 +6,7 @@ A client sends the same head again and again. The heads of plain requests (no ch
 therefore kept with what they said, and a request that comes in one piece under a known head is not parsed at all.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -24,9 +25,12 @@ from mooring_runtime.frontends.http.messages import Head, Request
 
 _HEAD_END = b"\r\n\r\n"
 _RARE = frozenset({b"transfer-encoding", b"content-encoding", b"expect"})
-_UNLIKE = _RARE | {b"x-mooring-step"}
-"""Headers of heads that are not kept: a client that numbers its steps never sends the same one again, and would have
-those of the others forgotten."""
+_SESSION = b"\r\nX-Mooring-S"
+_LINES = re.compile(rb"\r\n(X-Mooring-Session|X-Mooring-Step|X-Mooring-Incarnation): ([!-+\--~]{1,200})(?=\r\n[^ \t])")
+"""Lines in which heads of one client differ: what is kept of those is also the rest. A client that numbers its steps
+never sends the same head again, and would have those of the others forgotten."""
+_LOWER = {name: name.lower() for name in (b"X-Mooring-Session", b"X-Mooring-Step", b"X-Mooring-Incarnation")}
+_VARY = frozenset(_LOWER.values())
 _KEPT = 1024
 """Heads that are known at once, of all connections; those of clients that never send the same one must not fill the
 memory, so when there are more all are forgotten."""
@@ -137,6 +141,8 @@ class RequestParser:
             return True
         size = data.find(_HEAD_END) + 4
         known = self._known.get(data[:size])
+        if known is None and _SESSION in data:
+            known = self._varied(data, size)
         if known is None or known.total != len(data):
             return False
         self._last, self._last_raw = known, data[:size]
@@ -146,14 +152,51 @@ class RequestParser:
     def _keep(self, head: Head, data: bytes) -> None:
         """Remember the head of a request that is just these bytes."""
         size = data.find(_HEAD_END) + 4
-        if not head.keep_alive or size > _KEPT_BYTES or not _UNLIKE.isdisjoint(head.headers):
+        if not head.keep_alive or size > _KEPT_BYTES or not _RARE.isdisjoint(head.headers):
             return
         if size + int(head.headers.get(b"content-length", b"0")) != len(data):  # Empty lines before it, say.
             return
+        if _SESSION in data:
+            said = {name.lower(): value for name, value in _LINES.findall(data[:size])}
+            # Else one of them is there twice, or in another form too, and stays in what is left.
+            if said and said == {name: value for name, value in head.headers.items() if name in _VARY}:
+                bare = _LINES.sub(b"", data[:size])
+                headers = {name: value for name, value in head.headers.items() if name not in _VARY}
+                rest = Head(head.method, head.target, headers, modern=head.modern)
+                rest.route = head.route
+                self._remember(bare, rest, len(data) - size)
+        if b"x-mooring-step" not in head.headers:
+            self._remember(data[:size], head, len(data) - size)
+
+    def _remember(self, raw: bytes, head: Head, body: int) -> None:
         if len(self._known) >= _KEPT:
             self._known.clear()
-        head.total = len(data)
-        self._known[data[:size]] = head
+        head.total = len(raw) + body
+        self._known[raw] = head
+
+    def _varied(self, data: bytes, size: int) -> Head | None:
+        """The head of a request that differs from one that was seen in the lines of its session only: each session has
+        other ones, and each numbered step.
+        """
+        raw = data[:size]
+        bare = _LINES.sub(b"", raw) if size <= _KEPT_BYTES else raw
+        known = self._known.get(bare)
+        if known is None or known.total - len(bare) != len(data) - size:
+            return None
+        headers = known.headers.copy()
+        for line, value in _LINES.findall(raw):
+            name = _LOWER[line]
+            if name in headers:
+                return None
+            headers[name] = value
+        head = Head(known.method, known.target, headers, modern=known.modern)
+        head.route = known.route
+        if b"x-mooring-step" in headers:
+            head.total = len(data)
+        else:
+            self._remember(raw, head, len(data) - size)
+            self._known[bare] = known  # It must not be forgotten with those that are like it.
+        return head
 
     def broken_request(self) -> Request:
         """What is known of the request under way, to answer an error with."""

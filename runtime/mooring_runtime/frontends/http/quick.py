@@ -68,7 +68,7 @@ def _layout(metadata: ModelMetadata, name: str, shape: tuple[int, ...]) -> _Layo
     size, rows, like = 0, 0, None
     if len(metadata.inputs) == 1:
         sample: Array = np.broadcast_to(np.zeros((), datatype.dtype), shape)
-        _, _, size, rows, like, _ = check(metadata, InferRequest((Tensor(name, datatype.name, sample),)))
+        _, _, size, rows, like, *_ = check(metadata, InferRequest((Tensor(name, datatype.name, sample),)))
     layout = _Layout(count, datatype.dtype, pack, size, rows, like)
     _keep(metadata, (name, shape), layout)
     return layout
@@ -172,7 +172,7 @@ def repeated_request(metadata: ModelMetadata, body: bytes) -> Fitted | None:
         array: Array = np.ndarray(shape, dtype, pack(*data))
     except _ODD:
         return None
-    return tuple.__new__(Fitted, ({name: array}, metadata.output_names, size, rows, like, None))
+    return tuple.__new__(Fitted, ({name: array}, metadata.output_names, size, rows, like, None, None))
 
 
 class Plan(NamedTuple):
@@ -207,7 +207,7 @@ def planned_request(plan: Plan, body: bytes) -> Fitted:
     feeds: dict[str, Array] = {}
     for name, shape, dtype, begin, end, usable in plan.inputs:
         feeds[name] = np.ndarray(shape, dtype, body, begin) if usable else np.ndarray(shape, dtype, body[begin:end])
-    return tuple.__new__(Fitted, (feeds, *plan[2:7]))
+    return tuple.__new__(Fitted, (feeds, *plan[2:7], None))
 
 
 def keep_plan(
@@ -240,4 +240,4 @@ def keep_plan(
         fitted = check(metadata, request)
     except InvalidRequest:
         return
-    _keep(metadata, (_PLAN, text), Plan(total, tuple(inputs), *fitted[1:], choice))
+    _keep(metadata, (_PLAN, text), Plan(total, tuple(inputs), *fitted[1:6], choice))

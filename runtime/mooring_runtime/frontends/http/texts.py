@@ -20,6 +20,13 @@ def start(model: str, version: str, name: str, datatype: str, shape: tuple[int, 
     return b'%b,"outputs":[%b,"data":' % (_start(model, version), output(name, datatype, shape))
 
 
+def step(told: bytes, model: tuple[str, str], tensor: tuple[str, str, tuple[int, ...]], data: bytes) -> bytes:
+    """The JSON of an answer without an id to a step of a session: `told` are its parameters, `data` the elements of its
+    only output.
+    """
+    return b'%b,"parameters":%b,"outputs":[%b,"data":%b}]}' % (_start(*model), told, output(*tensor), data)
+
+
 @lru_cache(_KEPT)
 def binary(model: str, version: str, name: str, datatype: str, shape: tuple[int, ...], size: int) -> bytes:
     """The JSON of an answer without an id whose only output is `size` bytes behind it."""

@@ -17,8 +17,11 @@ What one place of a request says is a `SessionCall` too, in which the id may be 
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 from urllib.parse import quote_from_bytes, unquote_to_bytes
+
+import orjson
 
 from mooring_runtime.errors import Applied, Cancelled, InvalidRequest, RequestError, Unavailable, UnknownModel
 from mooring_runtime.errors.sessions import BadSession, SessionError
@@ -33,14 +36,14 @@ STEP, INCARNATION = "sequence_step", "sequence_incarnation"
 PARAMETERS = frozenset({ID, START, END, STEP, INCARNATION})
 """The parameters of a request that are about its session."""
 
-_HEADERS = {
+HEADERS = {
     b"x-mooring-session": ID,
     b"x-mooring-session-start": START,
     b"x-mooring-session-end": END,
     b"x-mooring-step": STEP,
     b"x-mooring-incarnation": INCARNATION,
 }
-_AS_HEADERS = {name: header.decode() for header, name in _HEADERS.items()}
+_AS_HEADERS = {name: header.decode() for header, name in HEADERS.items()}
 _AS_THEY_ARE = {name: name for name in PARAMETERS}
 _NOTHING = SessionCall("")
 _FLAGS: Mapping[object, bool] = {"true": True, "false": False, "1": True, "0": False, "": False}
@@ -68,7 +71,7 @@ def from_parameters(found: Mapping[str, object]) -> SessionCall | None:
 
 def from_headers(headers: Mapping[bytes, bytes]) -> SessionCall | None:
     """What the headers of Mooring say; None where they say nothing. Raises BadSession."""
-    found = {name: headers[header].decode("latin-1") for header, name in _HEADERS.items() if header in headers}
+    found = {name: headers[header].decode("latin-1") for header, name in HEADERS.items() if header in headers}
     if not found:
         return None
     given = id_in_header("X-Mooring-Session", headers[b"x-mooring-session"]) if ID in found else None
@@ -185,6 +188,35 @@ def _shown(call: SessionCall) -> str:
 def in_header(session: str) -> bytes:
     """An id as it stands in a header."""
     return (session if _PLAIN.fullmatch(session) else quote_from_bytes(session.encode(), _VISIBLE)).encode()
+
+
+class Texts(NamedTuple):
+    """An id as answers tell it."""
+
+    json: bytes
+    header: bytes
+
+
+@lru_cache(4096)
+def texts_of(session: str) -> Texts:
+    """The texts of an id, which are the same for each step of it."""
+    return Texts(orjson.dumps(session), in_header(session))
+
+
+def usual(info: SessionInfo) -> tuple[bytes, bytes] | None:
+    """(the parameters of an answer as JSON, its headers as lines); None for one that has more to tell than most."""
+    session, step, incarnation, repeat, durable, ended, _ = info
+    if repeat or ended or durable is not None:
+        return None
+    if session.isascii() and session.replace(".", "").isalnum():
+        header = session.encode()
+        text = b'"%b"' % header
+    else:
+        text, header = texts_of(session)
+    return (
+        b'{"sequence_id":%b,"sequence_step":%d,"sequence_incarnation":"%d"}' % (text, step, incarnation),
+        b"X-Mooring-Session: %b\r\nX-Mooring-Step: %d\r\nX-Mooring-Incarnation: %d\r\n" % (header, step, incarnation),
+    )
 
 
 def headers(info: SessionInfo) -> Pairs:
