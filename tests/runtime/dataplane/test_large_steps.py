@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mooring_runtime.dataplane import large_steps
-from mooring_runtime.messages import Array, SessionCall
+from mooring_runtime.messages import Array, Fitted, InferRequest, SessionCall, Tensor
 from mooring_runtime.sessions import steps
 from tests.support.session_plane import SessionPlane, cause, settle, summed, told
 
@@ -94,4 +94,7 @@ async def test_inputs_without_a_digest_are_refused_and_the_session_goes_on(monke
     ],
 )
 def test_which_inputs_are_large(arrays: list[Array], expected: bool) -> None:
-    assert large_steps.is_large([("x", "FP32", array) for array in arrays]) is expected
+    feeds = {str(at): array for at, array in enumerate(arrays)}
+    request = InferRequest(tuple([Tensor(name, "X", array) for name, array in feeds.items()]))
+    assert large_steps.is_large(request) is expected
+    assert large_steps.is_large(Fitted(feeds, (), 0, 1, None)) is expected

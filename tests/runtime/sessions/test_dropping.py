@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mooring_runtime.errors.sessions import SessionRefused, SessionUnavailable
-from mooring_runtime.sessions.copies import Copy, Phase
+from mooring_runtime.sessions.copies import HERE_BYTES, Copy, Phase
 from mooring_runtime.sessions.dropping import drop
 from mooring_runtime.sessions.keys import Key
 from mooring_runtime.sessions.record import Record
@@ -16,7 +16,7 @@ from mooring_runtime.sessions.store import StoreFull
 from mooring_runtime.sessions.table import Table
 from tests.support import clock
 from tests.support.neighbours import Neighbour, Site
-from tests.support.stores import Commits, change, key, opened
+from tests.support.stores import Commits, change, key, noise, opened
 
 GROWN, SHRUNK = Record(2, 2, (1,)), Record(2, 1, (2,))
 
@@ -167,7 +167,7 @@ def test_what_was_handed_on_before_it_was_torn_is_not_brought_back() -> None:
 @pytest.mark.parametrize("settled", [True, False])
 async def test_on_disk_nothing_of_it_is_left(tmp_path: Path, settled: bool) -> None:
     with opened(tmp_path) as store:
-        await Commits(store).commit(change(3))
+        await Commits(store).commit(change(3, tensors=noise(2 * HERE_BYTES)))
         with store._environment.begin(write=True, db=store._databases.sessions) as txn:
             txn.put(prefix_of(key()) + b"s", b"torn")
         table = Table(store, 2**20)
