@@ -5,12 +5,13 @@ import io
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from mooring_runtime.errors import FatalError
 from mooring_runtime.session_cli import main
 from mooring_runtime.session_cli.commands import Streams
-from mooring_runtime.sessions.copies import Copy, End, Phase, Target
+from mooring_runtime.sessions.copies import HERE_BYTES, Copy, End, Phase, Target
 from mooring_runtime.sessions.encoding import state_digest, unpack
 from mooring_runtime.sessions.keys import Key
 from mooring_runtime.sessions.lmdb_store import LmdbStore, open_store
@@ -100,10 +101,12 @@ async def test_a_model_must_be_named_where_two_have_the_id(tmp_path: Path) -> No
 
 
 async def test_what_is_torn_is_named(tmp_path: Path) -> None:
-    await left(tmp_path, change(A), Change(Key("m", "b"), COPY, (tensor(7.25),), ()))
+    state = (tensor(7.25, HERE_BYTES),)  # Too large to stand in the copy's record.
+    await left(tmp_path, change(A), Change(Key("m", "b"), COPY._replace(size=4 * HERE_BYTES), state, ()))
     data = (tmp_path / "data.mdb").read_bytes()
-    assert tensor(7.25).array.tobytes() in data
-    (tmp_path / "data.mdb").write_bytes(data.replace(tensor(7.25).array.tobytes(), tensor(7.5).array.tobytes()))
+    good, torn = (np.full(64, value, "<f4").tobytes() for value in (7.25, 7.5))
+    assert good in data
+    (tmp_path / "data.mdb").write_bytes(data.replace(good, torn))
     code, _, error, _ = run(tmp_path, "export", "b", "--output", "-")
     assert code == 1
     assert "session 'b' cannot be read: the checksum of its state is wrong" in error

@@ -270,6 +270,7 @@ async def test_after_an_unclean_start_live_sessions_are_unsure() -> None:
     assert {entry.key.session: entry.rewound for entry in table} == {"s": True, "t": False}
 
 
+@pytest.mark.timeout(10)  # Each count walks through every object of the process, and other tests leave many.
 async def test_many_sessions_are_no_work_for_the_collector_of_garbage() -> None:
     frozen = gc.get_freeze_count()
     Table(MemoryStore(filled(KEY)), 0)
