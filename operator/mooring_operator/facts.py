@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any, NamedTuple, Self
 
 from .api import names
+from .api.membership import Record, Report
 from .api.v1alpha1 import InferenceServiceSpec, Variant
 
 Manifest = dict[str, Any]
@@ -115,6 +116,37 @@ class Pod:
     unschedulable: str = ""
     """The scheduler's message, when it found no node."""
     failure: Failure | None = None
+    uid: str = ""
+    node: str = ""
+    """Where it runs; empty: nowhere yet."""
+    ordinal: int | None = None
+    """Its number; None: it is not of a StatefulSet."""
+
+
+@dataclass(frozen=True)
+class Members:
+    """The replicas of a stateful service, beyond their pods."""
+
+    record: Record | None = None
+    """The membership record that is kept; None: there is none yet."""
+    version: str = ""
+    """resourceVersion of the ConfigMap that keeps it: writing another one compares it. Empty: there is no ConfigMap."""
+    resized: datetime | None = None
+    """When a record last gave another size; the drain's time runs from then."""
+    reports: Mapping[int, Report] = field(default_factory=dict)
+    """What each replica that answers says of itself in this round."""
+    silent: Mapping[int, str] = field(default_factory=dict)
+    """Ordinals that have a pod and gave no report, and why."""
+    claims: Mapping[int, Manifest] = field(default_factory=dict)
+    """PersistentVolumeClaims by ordinal, also those of ordinals that have no pod."""
+    revisions: tuple[Manifest, ...] = ()
+    """ControllerRevisions of the StatefulSet: its earlier pod templates. Looked up only while one may be needed."""
+    lost_nodes: Mapping[str, str] = field(default_factory=dict)
+    """Nodes that run a pod of the service and are not ready or gone, and what is known of them."""
+    scaled_by: str = ""
+    """Field manager that last wrote `spec.replicas` through `/scale`; empty: it was written otherwise."""
+    abandon: str = ""
+    """Id of the store that a person has given up, by annotation."""
 
 
 @dataclass(frozen=True)
@@ -145,6 +177,8 @@ class Observed:
     nodes: tuple[Node, ...] = ()
     """All nodes; filled only for services with an accelerator."""
     missing: tuple[MissingClass, ...] = ()
+    members: Members | None = None
+    """Of a stateful service."""
 
 
 @dataclass(frozen=True)
@@ -164,6 +198,25 @@ class Problem:
             "delete or rename it, or make this service under another name",
             "NameTaken",
         )
+
+
+@dataclass(frozen=True)
+class Moves:
+    """What this round does for the sessions of a stateful service. Each part may be repeated without harm."""
+
+    record: Record | None = None
+    """Keep this record in place of the one that was observed, before anything else; others do not hear of it before it
+    is kept."""
+    tell: tuple[int, ...] = ()
+    """Ordinals that are to be sent the record that is kept."""
+    evict: Pod | None = None
+    """The one pod to evict, so that it comes back with the StatefulSet's template."""
+    grow: Mapping[str, str] = field(default_factory=dict)
+    """Claims to expand, and to what size."""
+    recreate: bool = False
+    """Delete the StatefulSet and leave its pods, then apply it: its claim template cannot be changed otherwise."""
+    abandon_done: bool = False
+    """The annotation that gave a store up has been acted upon."""
 
 
 @dataclass(frozen=True)
@@ -187,3 +240,5 @@ class Step:
     reason: str = ""
     """Reason for the status; empty when there is nothing to say."""
     message: str = ""
+    moves: Moves | None = None
+    """Of a stateful service."""
