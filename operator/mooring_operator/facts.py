@@ -143,6 +143,8 @@ class Members:
     """ControllerRevisions of the StatefulSet: its earlier pod templates. Looked up only while one may be needed."""
     lost_nodes: Mapping[str, str] = field(default_factory=dict)
     """Nodes that run a pod of the service and are not ready or gone, and what is known of them."""
+    ending: tuple[Pod, ...] = ()
+    """Its pods that are being deleted and still exist. On a lost node one stays so until somebody acts."""
     scaled_by: str = ""
     """Field manager that last wrote `spec.replicas` through `/scale`; empty: it was written otherwise."""
     abandon: str = ""
