@@ -166,8 +166,12 @@ class Cache:
         return self.service(key) is not None
 
     def service(self, key: Key) -> Manifest | None:
-        """Return a service as last seen, with its status and without annotations and managed fields."""
+        """Return a service as last seen, with its status, and without managed fields and annotations but our own."""
         return self.get(kinds.INFERENCE_SERVICE, key.namespace, key.name)
+
+    def node(self, name: str) -> Manifest | None:
+        """Return a node as last seen."""
+        return self.get(kinds.NODE, "", name)
 
     def confirmed(self, uid: str, within: float) -> bool:
         """Tell whether the API server named this service in the last `within` seconds."""
@@ -230,7 +234,8 @@ def _says_the_same(kind: Kind, before: Entry, now: Entry) -> bool:
     was, meta = before.manifest["metadata"], now.manifest["metadata"]
     if kind is kinds.INFERENCE_SERVICE:
         # Its status is ours.
-        return all(was.get(field) == meta.get(field) for field in ("uid", "generation", "deletionTimestamp"))
+        fields = ("uid", "generation", "deletionTimestamp", "annotations")
+        return all(was.get(field) == meta.get(field) for field in fields)
     manifest = {**now.manifest, "metadata": {**meta, "resourceVersion": was["resourceVersion"]}}
     return before == now._replace(manifest=manifest, version=before.version)
 

@@ -13,7 +13,7 @@ from .kinds import Kind
 from .kube import Kube
 from .nodes import Accelerators
 from .ownership import controller_of, whose
-from .pods import pod_of
+from .pods import is_router, lives, pod_of
 
 REMEMBER = 30.0
 """Seconds for which a class that was there is taken to be there."""
@@ -57,8 +57,10 @@ class Observer:
         jobs = {job["metadata"]["uid"]: job for key, job in children.items() if key.kind == kinds.JOB.kind}
         pods = []
         for entry in self._cache.pods(Key(service.namespace, service.name)):
+            if is_router(entry.manifest):
+                continue
             if entry.owner not in jobs:
-                pods += [pod_of(entry.manifest)] if _lives(entry.manifest) else []
+                pods += [pod_of(entry.manifest)] if lives(entry.manifest) else []
             elif "deletionTimestamp" not in entry.manifest["metadata"]:
                 check = pod_of(entry.manifest, permanent=_has_failed(jobs[entry.owner]))
                 # Without a failure it must not be taken for one that serves: it has no probe, so it counts as ready.
@@ -71,7 +73,10 @@ class Observer:
         return {
             entry.uid: entry.manifest["spec"]["nodeName"]
             for entry in self._cache.pods(Key(service.namespace, service.name))
-            if entry.owner not in jobs and _lives(entry.manifest) and "nodeName" in entry.manifest["spec"]
+            if entry.owner not in jobs
+            and lives(entry.manifest)
+            and "nodeName" in entry.manifest["spec"]
+            and not is_router(entry.manifest)
         }
 
     async def _replica_sets(self, service: Service, children: Mapping[ObjectKey, Manifest]) -> tuple[Manifest, ...]:
@@ -131,11 +136,6 @@ class Observer:
             exists = True  # an installation may withhold the right to look: then the pod itself will tell
         self._classes[kind, name] = (time.monotonic() + (REMEMBER if exists else REMEMBER_MISSING), exists)
         return exists
-
-
-def _lives(pod: Manifest) -> bool:
-    """A pod that is being deleted, or that kubelet has ended for good (evicted), serves no more and is replaced."""
-    return "deletionTimestamp" not in pod["metadata"] and pod["status"].get("phase") not in {"Failed", "Succeeded"}
 
 
 def _has_failed(job: Manifest) -> bool:

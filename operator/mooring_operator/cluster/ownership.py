@@ -39,6 +39,19 @@ def managers_of(manifest: Manifest, path: Iterable[str]) -> frozenset[str]:
     return frozenset(found)
 
 
+def scaled_by(service: Manifest) -> str:
+    """Return the manager that last wrote `spec.replicas` of a service through /scale; empty when it was not so written.
+
+    A write in another way takes the field from that manager, unless it brings the value that stands there.
+    """
+    entries = [
+        entry
+        for entry in service["metadata"].get("managedFields") or ()
+        if entry.get("subresource") == "scale" and "f:replicas" in (entry.get("fieldsV1") or {}).get("f:spec", {})
+    ]
+    return max(entries, key=lambda entry: str(entry.get("time", "")))["manager"] if entries else ""
+
+
 def owns(manifest: Manifest, fields: dict[str, Any]) -> bool:
     """Tell whether `fields` hold every field that the manifest sets."""
     meta = {key: value for key, value in manifest["metadata"].items() if key not in _NOT_OWNED}
