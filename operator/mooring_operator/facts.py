@@ -133,6 +133,8 @@ class Members:
     """resourceVersion of the ConfigMap that keeps it: writing another one compares it. Empty: there is no ConfigMap."""
     resized: datetime | None = None
     """When a record last gave another size; the drain's time runs from then."""
+    notes: Mapping[str, str] = field(default_factory=dict)
+    """Annotations of the ConfigMap by which the plan remembers: those of `names.MEMBERSHIP_NOTES`."""
     reports: Mapping[int, Report] = field(default_factory=dict)
     """What each replica that answers says of itself in this round."""
     silent: Mapping[int, str] = field(default_factory=dict)
@@ -145,6 +147,8 @@ class Members:
     """Nodes that run a pod of the service and are not ready or gone, and what is known of them."""
     ending: tuple[Pod, ...] = ()
     """Its pods that are being deleted and still exist. On a lost node one stays so until somebody acts."""
+    router: tuple[Pod, ...] = ()
+    """Pods of the router that are not being deleted."""
     scaled_by: str = ""
     """Field manager that last wrote `spec.replicas` through `/scale`; empty: it was written otherwise."""
     abandon: str = ""
@@ -209,6 +213,9 @@ class Moves:
     record: Record | None = None
     """Keep this record in place of the one that was observed, before anything else; others do not hear of it before it
     is kept."""
+    notes: Mapping[str, str] = field(default_factory=dict)
+    """Annotations that the ConfigMap must carry, of those in `names.MEMBERSHIP_NOTES`; written with the record, or
+    alone where only they differ. Nothing to write where there is no record at all."""
     tell: tuple[int, ...] = ()
     """Ordinals that are to be sent the record that is kept."""
     evict: Pod | None = None
@@ -236,11 +243,15 @@ class Step:
     check: bool = False
     """Run the Job that tries the new model on a CPU before the only pod is swapped."""
     marks: Mapping[str, str] = field(default_factory=dict)
-    """Annotations that the Deployment must carry: what was found good, what failed and why."""
+    """Annotations that the Deployment or StatefulSet must carry: what was found good, what failed and why. A StatefulSet
+    that is made anew gets them, too, in the same round."""
     stalled: bool = False
     """Nothing goes on until the spec or the cluster changes."""
     reason: str = ""
     """Reason for the status; empty when there is nothing to say."""
     message: str = ""
+    volume_size: str | None = None
+    """Size in the claim template in place of the spec's: that of a live StatefulSet cannot be changed, and this round
+    does not make it anew."""
     moves: Moves | None = None
     """Of a stateful service."""

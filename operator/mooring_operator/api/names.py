@@ -21,6 +21,8 @@ REPLICAS_FIELD_MANAGER: Final = "mooring-replicas"
 ROLLOUT_FIELD_MANAGER: Final = "mooring-rollout"
 """Holds the marks of the rollout on the Deployment, so that applying its spec never drops them."""
 STATUS_FIELD_MANAGER: Final = "mooring-status"
+AUTOSCALER_FIELD_MANAGER: Final = "kube-controller-manager"
+"""Of the HorizontalPodAutoscaler, when it writes our /scale."""
 
 # Labels of every child; the selector of pods is the service and the component.
 LABEL_NAME: Final = "app.kubernetes.io/name"
@@ -48,10 +50,28 @@ ANNOTATION_FAILED_TEMPLATE: Final = f"{GROUP}/failed-template"
 """On the Deployment: the template hash that was tried, failed and was rolled back."""
 ANNOTATION_FAILED_MESSAGE: Final = f"{GROUP}/failed-message"
 """On the Deployment: why that template failed, in words for the status."""
+ANNOTATION_WAITS_SINCE: Final = f"{GROUP}/waits-since"
+"""On the StatefulSet: the ordinal whose pod a rollout waits for, and since when. It outlives the operator, so that the
+deadline does, too."""
+ROLLOUT_MARKS: Final = (
+    ANNOTATION_GOOD_TEMPLATE,
+    ANNOTATION_FAILED_TEMPLATE,
+    ANNOTATION_FAILED_MESSAGE,
+    ANNOTATION_WAITS_SINCE,
+)
+"""Annotations of the Deployment or StatefulSet that only a rollout writes: exactly those of `Step.marks`."""
 ANNOTATION_ABANDON_STORE: Final = f"{GROUP}/abandon-store"
 """On the service, by a person: the id of the store whose volume is lost for good."""
 ANNOTATION_RESIZED: Final = f"{GROUP}/resized"
 """On the membership ConfigMap: when a record last gave another size."""
+ANNOTATION_BOOTS: Final = f"{GROUP}/boots"
+"""On the membership ConfigMap: how often each store was opened, as JSON. A store that was opened less often than it says
+is an older copy of its volume."""
+ANNOTATION_STRANDED: Final = f"{GROUP}/stranded"
+"""On the membership ConfigMap: how many sessions each replica had that was taken away before it had handed them over,
+as JSON."""
+MEMBERSHIP_NOTES: Final = (ANNOTATION_BOOTS, ANNOTATION_STRANDED)
+"""Annotations of the membership ConfigMap that only the plan writes: exactly those of `Moves.notes`."""
 
 CONTAINER_ROUTER: Final = "router"
 CONTAINER_SERVER: Final = "server"
@@ -117,6 +137,8 @@ MEMBERSHIP_DIR: Final = "/etc/mooring/membership"
 PEER_TOKEN_DIR: Final = "/var/run/secrets/mooring.dev/peers"
 PEER_PATH_MEMBERSHIP: Final = "/membership"
 """`PUT` a record to the peer port; the answer is the replica's report."""
+HEADER_PEER_TO: Final = "x-mooring-to"
+"""On a message to the peer port: the ordinal that is meant. Another one does nothing."""
 HEADER_SESSION: Final = "x-mooring-session"
 COOKIE_SESSION: Final = "mooring-session"
 

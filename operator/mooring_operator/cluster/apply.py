@@ -30,7 +30,7 @@ NO_VERSION = "1"
 FRESH = 30.0
 """Seconds for which a service is taken to exist after the API server named it."""
 
-_MARKS = (names.ANNOTATION_GOOD_TEMPLATE, names.ANNOTATION_FAILED_TEMPLATE, names.ANNOTATION_FAILED_MESSAGE)
+_MARKS = names.ROLLOUT_MARKS
 
 
 class Applier:
