@@ -59,6 +59,8 @@ class Images:
 
     by_variant: Mapping[Variant, str]
     pull_policy: str = "IfNotPresent"
+    router: str = "envoyproxy/envoy:v1.40.2"
+    """Envoy, of the routers in front of stateful services."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,10 @@ class Cluster:
 
     images: Images
     monitoring_namespace: str = "monitoring"
+    operator_namespace: str = "default"
+    """Where the operator's own pods are, which talk to the peer port of replicas."""
+    domain: str = ""
+    """Domain of the cluster's Services, such as cluster.local; empty: not known."""
     hpa_tolerance: bool = True
     """`behavior.*.tolerance` exists (GA in Kubernetes 1.37)."""
     dra: bool = True
@@ -139,6 +145,9 @@ class Members:
     """What each replica that answers says of itself in this round."""
     silent: Mapping[int, str] = field(default_factory=dict)
     """Ordinals that have a pod and gave no report, and why."""
+    access_mode: str = "ReadWriteOnce"
+    """What new volumes are asked for: that of the live StatefulSet, or else ReadWriteOncePod, where a CSI driver makes
+    them."""
     claims: Mapping[int, Manifest] = field(default_factory=dict)
     """PersistentVolumeClaims by ordinal, also those of ordinals that have no pod."""
     revisions: tuple[Manifest, ...] = ()
@@ -253,5 +262,7 @@ class Step:
     volume_size: str | None = None
     """Size in the claim template in place of the spec's: that of a live StatefulSet cannot be changed, and this round
     does not make it anew."""
+    access_mode: str = "ReadWriteOnce"
+    """Access mode in the claim template: that of `Members`. It cannot be changed either."""
     moves: Moves | None = None
     """Of a stateful service."""
