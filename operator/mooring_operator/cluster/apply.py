@@ -72,15 +72,16 @@ class Applier:
                 metrics.CHILDREN_WRITTEN.labels(key.kind, "deleted").inc()
 
     async def apply_marks(self, service: Service, marks: Mapping[str, str]) -> bool:
-        """Make the marks of the rollout on the Deployment exactly these; return whether anything was written."""
-        live = self._cache.get(kinds.DEPLOYMENT, service.namespace, service.name)
+        """Make the marks of the rollout on the workload exactly these; return whether anything was written."""
+        kind = kinds.workload_of(service)
+        live = self._cache.get(kind, service.namespace, service.name)
         if live is None:
             return False
         annotations = live["metadata"].get("annotations") or {}
         if {key: annotations[key] for key in _MARKS if key in annotations} == dict(marks):
             return False
-        body = _head(kinds.DEPLOYMENT, live, annotations=dict(marks))
-        self._cache.keep(kinds.DEPLOYMENT, await self._kube.apply(kinds.DEPLOYMENT, body, names.ROLLOUT_FIELD_MANAGER))
+        body = _head(kind, live, annotations=dict(marks))
+        self._cache.keep(kind, await self._kube.apply(kind, body, names.ROLLOUT_FIELD_MANAGER))
         return True
 
     async def write_status(self, live: Manifest, status: Manifest) -> bool:

@@ -4,6 +4,7 @@ from typing import Final, NamedTuple
 from urllib.parse import quote
 
 from ..api import names
+from ..facts import Service
 
 
 class Kind(NamedTuple):
@@ -82,3 +83,8 @@ OPTIONAL: Final = frozenset({RESOURCE_CLAIM_TEMPLATE})
 """Kinds that an API server may not serve (DRA before 1.34): looked up at the start."""
 UNLABELLED: Final = frozenset({INFERENCE_SERVICE, NODE})
 """Kinds watched whole; of all others only what carries our label."""
+
+
+def workload_of(service: Service) -> Kind:
+    """Return the kind that runs the replicas of a service."""
+    return DEPLOYMENT if service.spec.state is None else STATEFUL_SET

@@ -14,6 +14,7 @@ import aiohttp
 
 from .. import metrics
 from ..facts import Manifest
+from . import kinds
 from .connection import Connection
 from .errors import KubeError, NotFoundError, UnauthorizedError, UnavailableError, from_answer
 from .kinds import Kind
@@ -115,16 +116,25 @@ class Kube:
         meta = manifest["metadata"]
         return await self.call(Call("update", "PUT", kind.path(meta.get("namespace"), meta["name"]), (), manifest))
 
-    async def delete(self, kind: Kind, namespace: str | None, name: str, uid: str) -> None:
-        """Delete an object and, in the background, what it owns; nothing happens when it is gone.
+    async def delete(self, kind: Kind, namespace: str | None, name: str, uid: str, orphan: bool = False) -> None:
+        """Delete an object and, in the background, what it owns, or leave that; nothing happens when it is gone.
 
         Raises `ConflictError` when another object, with another uid, has the name now.
         """
-        options = {"propagationPolicy": "Background", "preconditions": {"uid": uid}}
+        options = {"propagationPolicy": "Orphan" if orphan else "Background", "preconditions": {"uid": uid}}
         try:
             await self.call(Call("delete", "DELETE", kind.path(namespace, name), (), options))
         except NotFoundError:
             return
+
+    async def evict(self, namespace: str, name: str, uid: str) -> None:
+        """Evict a pod. Raises `NotFoundError`, `ConflictError` when another pod has the name now, and
+        `UnavailableError` with status 429 when a disruption budget allows it later.
+        """
+        meta = {"name": name, "namespace": namespace}
+        options = {"preconditions": {"uid": uid}}
+        body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": meta, "deleteOptions": options}
+        await self.call(Call("create", "POST", kinds.POD.path(namespace, name, "eviction"), (), body))
 
     async def read(self, path: str) -> Manifest:
         """Return what stands at a path of the API: discovery, versions."""

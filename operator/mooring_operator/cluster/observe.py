@@ -11,8 +11,10 @@ from .cache import Cache
 from .errors import ForbiddenError, NotFoundError
 from .kinds import Kind
 from .kube import Kube
+from .members import MembersObserver
 from .nodes import Accelerators
 from .ownership import controller_of, whose
+from .peers import Peers
 from .pods import is_router, lives, pod_of
 
 REMEMBER = 30.0
@@ -24,16 +26,17 @@ REMEMBER_MISSING = 2.0
 class Observer:
     """Gathers the frozen input of a round. It decides nothing."""
 
-    def __init__(self, kube: Kube, cache: Cache) -> None:
+    def __init__(self, kube: Kube, cache: Cache, peers: Peers | None) -> None:
         self._kube = kube
         self._cache = cache
+        self._members = MembersObserver(kube, cache, peers)
         self._accelerators = Accelerators(kube, cache)
         self._classes: dict[tuple[Kind, str], tuple[float, bool]] = {}
 
     async def observe(self, service: Service, live: Manifest) -> Observed:
         """Return what is seen of a service, where `live` is the object that it was parsed from.
 
-        Sends no request in the common case. Raises `KubeError` when a look that is needed fails.
+        Sends no request in the common case, but to the replicas of a stateful service. Raises `KubeError` when a look that is needed fails.
         """
         await self._look_at_foreign(service)
         children = self._cache.children(service.uid)
@@ -47,6 +50,7 @@ class Observer:
             replica_sets=await self._replica_sets(service, children),
             nodes=await self._accelerators.nodes(accelerator, self._bound(service, children)) if accelerator else (),
             missing=await self._missing(service),
+            members=None if service.spec.state is None else await self._members.observe(service, live, children),
         )
 
     def _pods(self, service: Service, children: Mapping[ObjectKey, Manifest]) -> tuple[Pod, ...]:
@@ -110,11 +114,16 @@ class Observer:
                 standing.pop(key, None)
 
     async def _missing(self, service: Service) -> tuple[MissingClass, ...]:
-        pod, accelerator = service.spec.pod, service.spec.accelerator
+        pod, accelerator, state = service.spec.pod, service.spec.accelerator, service.spec.state
         wanted = (
             ("spec.pod.priorityClassName", kinds.PRIORITY_CLASS, pod.priority_class_name),
             ("spec.pod.runtimeClassName", kinds.RUNTIME_CLASS, pod.runtime_class_name),
             ("spec.accelerator.deviceClass", kinds.DEVICE_CLASS, accelerator.device_class if accelerator else None),
+            (
+                "spec.state.volume.storageClassName",
+                kinds.STORAGE_CLASS,
+                state.volume.storage_class_name if state else None,
+            ),
         )
         missing = [
             MissingClass(field, kind.kind, name)

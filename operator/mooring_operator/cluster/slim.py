@@ -108,8 +108,9 @@ def _config_map(obj: Manifest) -> Manifest:
     """With the membership record, when it is that which keeps one, and whose it is: nobody controls it."""
     slim = _child(obj)
     owners = _only(obj["metadata"], "ownerReferences")
+    labels = _only(obj["metadata"].get("labels") or {}, names.LABEL_SERVICE, names.LABEL_MANAGED_BY)
     data = _only(obj.get("data") or {}, names.MEMBERSHIP_KEY)
-    return {**slim, "metadata": {**slim["metadata"], **owners}, "data": data}
+    return {**slim, "metadata": {**slim["metadata"], **owners, "labels": labels}, "data": data}
 
 
 def _service(obj: Manifest) -> Manifest:
