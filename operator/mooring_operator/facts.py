@@ -73,6 +73,8 @@ class Cluster:
     """Where the operator's own pods are, which talk to the peer port of replicas."""
     domain: str = ""
     """Domain of the cluster's Services, such as cluster.local; empty: not known."""
+    peer_key: bool = True
+    """The operator has a key for the peer tokens of stateful services."""
     hpa_tolerance: bool = True
     """`behavior.*.tolerance` exists (GA in Kubernetes 1.37)."""
     dra: bool = True

@@ -25,6 +25,9 @@ class Settings(BaseSettings):
     monitoring_namespace: str = "monitoring"
     """Namespace that may scrape the metrics of models."""
 
+    peer_key_file: Path | None = None
+    """File with the key from which the peer tokens of stateful services are derived; left out: they cannot run."""
+
     namespace: str = "default"
     """The operator's own namespace; its Lease stands there."""
     pod_name: str = Field(default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}")

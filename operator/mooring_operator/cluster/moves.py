@@ -5,16 +5,17 @@ before it is kept: another operator could give the same epoch to another one. Af
 StatefulSet that must be made anew, and last the one pod whose place a rollout takes.
 """
 
+import asyncio
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from .. import metrics
 from ..api import names
 from ..api.membership import Record
-from ..facts import Key, Manifest, Members, Moves, ObjectKey, Pod, Problem, Service
+from ..facts import Key, Manifest, Members, Moves, ObjectKey, Observed, Pod, Problem, Service
 from . import kinds
 from .cache import Cache
-from .errors import ConflictError, ForbiddenError, InvalidError, NotFoundError, UnavailableError
+from .errors import ConflictError, ForbiddenError, InvalidError, LeftoverError, NotFoundError, UnavailableError
 from .kube import Kube
 from .members import peer_pod
 from .membership import Keeper, Kept
@@ -23,6 +24,8 @@ from .pods import has_ended, is_router, ordinal_of
 
 logger = logging.getLogger(__name__)
 
+LOOKS, BETWEEN_LOOKS = 50, 0.1
+"""How often, and how many seconds apart, a StatefulSet that was deleted is looked for: its pods are first let go."""
 TOO_MANY = 429
 """Of an eviction: the disruption budget allows none now."""
 
@@ -99,13 +102,29 @@ class Mover:
         return None
 
     async def _orphan(self, service: Service) -> None:
-        """Delete the StatefulSet and leave its pods and claims: applied again, it takes them over as they are."""
+        """Delete the StatefulSet and leave its pods and claims: applied again, it takes them over as they are.
+
+        Returns when it is gone. Raises `LeftoverError` when that takes long.
+        """
         kind = kinds.STATEFUL_SET
         live = self._cache.get(kind, service.namespace, service.name)
-        if live is None or "deletionTimestamp" in live["metadata"]:
+        if live is None:
             return
-        await self._kube.delete(kind, service.namespace, service.name, live["metadata"]["uid"], orphan=True)
+        uid = live["metadata"]["uid"]
+        await self._kube.delete(kind, service.namespace, service.name, uid, orphan=True)
         metrics.CHILDREN_WRITTEN.labels(kind.kind, "deleted").inc()
+        for _ in range(LOOKS):
+            try:
+                found = await self._kube.get(kind, service.namespace, service.name, metadata_only=True)
+            except NotFoundError:
+                return
+            if found["metadata"]["uid"] != uid:
+                return
+            await asyncio.sleep(BETWEEN_LOOKS)
+        # Not yet applied again: its pods go on, and the next round finds no StatefulSet.
+        raise LeftoverError(
+            409, "Conflict", f"StatefulSet {service.name} is being taken from its pods, and still there"
+        )
 
     async def _evict(self, service: Service, pod: Pod) -> None:
         try:
@@ -120,19 +139,17 @@ class Mover:
             logger.info("%s/%s: %s", service.namespace, service.name, error)
 
 
-def without_stale_set(
-    service: Service, children: Iterable[Manifest], moves: Moves | None, live: Mapping[ObjectKey, Manifest]
-) -> list[Manifest]:
+def without_stale_set(service: Service, children: list[Manifest], moves: Moves, observed: Observed) -> list[Manifest]:
     """Return the children to apply: not the StatefulSet while it is to go, or goes, to be made anew.
 
     Its claim template cannot be changed in place, so that applying it would be refused.
     """
     key = ObjectKey(kinds.STATEFUL_SET.kind, service.name)
-    standing = live.get(key)
-    goes = standing is not None and "deletionTimestamp" in standing["metadata"]
-    if not goes and not (moves is not None and moves.recreate):
-        return list(children)
-    return [child for child in children if (child["kind"], child["metadata"]["name"]) != key]
+    live = observed.children.get(key)
+    goes = live is not None and "deletionTimestamp" in live["metadata"]
+    if not goes and not moves.recreate:
+        return children
+    return [child for child in children if ObjectKey(child["kind"], child["metadata"]["name"]) != key]
 
 
 def _cannot_grow(claim: Manifest, said: str) -> str:

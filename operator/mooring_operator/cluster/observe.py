@@ -36,7 +36,8 @@ class Observer:
     async def observe(self, service: Service, live: Manifest) -> Observed:
         """Return what is seen of a service, where `live` is the object that it was parsed from.
 
-        Sends no request in the common case, but to the replicas of a stateful service. Raises `KubeError` when a look that is needed fails.
+        Sends no request in the common case, but for what replicas of a stateful service are asked. Raises `KubeError`
+        when a look that is needed fails.
         """
         await self._look_at_foreign(service)
         children = self._cache.children(service.uid)

@@ -22,13 +22,14 @@ from ..cluster.events import EventRecorder
 from ..cluster.kinds import WATCHED
 from ..cluster.kube import Kube
 from ..cluster.lease import DEADLINE, DURATION, Elector
+from ..cluster.peers import Peers
 from ..facts import Cluster
 from ..reconcile import Reconciler
 from ..settings import Settings
 from ..work import GRACE, Queue, Workers
 from .events import register
 from .health import Health, serve
-from .installation import discover
+from .installation import discover, peer_key
 from .lifecycle import kopf_settings, register_login
 from .sweep import Sweeper
 
@@ -51,27 +52,33 @@ async def run(settings: Settings) -> int:
     disable_created_metrics()  # type: ignore[no-untyped-call]  # else each counter comes twice
     connection = await Connection.load(settings.kubeconfig)
     health = Health()
+    key = peer_key(settings)
     # The lease has a client of its own: renewals never wait behind a burst of applies.
     async with (
         Kube(connection, settings.concurrency) as kube,
         Kube(connection, 1) as lease_kube,
+        Peers(key) as peers,
         serve(settings, health),
     ):
         elector = Elector(lease_kube, settings.namespace, settings.lease_name, settings.pod_name)
         if not await _unless(stop, elector.acquire()):
             return 0
         metrics.LEADER.set(1)
-        return 0 if await Leader(settings, connection, kube, health).lead(elector, stop) else 1
+        leader = Leader(settings, connection, kube, health, peers if key else None)
+        return 0 if await leader.lead(elector, stop) else 1
 
 
 class Leader:
     """Everything that only the leader does."""
 
-    def __init__(self, settings: Settings, connection: Connection, kube: Kube, health: Health) -> None:
+    def __init__(
+        self, settings: Settings, connection: Connection, kube: Kube, health: Health, peers: Peers | None
+    ) -> None:
         self._settings = settings
         self._connection = connection
         self._kube = kube
         self._health = health
+        self._peers = peers
         self._cache = Cache()
         self._queue = Queue()
         self._stop_watching = asyncio.Event()
@@ -107,7 +114,7 @@ class Leader:
         """List everything, as often as it takes; nothing is reconciled on half a picture."""
         while True:
             try:
-                cluster = await discover(self._settings, self._kube)
+                cluster = await discover(self._settings, self._kube, has_peer_key=self._peers is not None)
                 await self._cache.fill(self._kube, WATCHED)
                 return cluster
             except KubeError as error:
@@ -118,7 +125,7 @@ class Leader:
         """Start what never ends by itself, in the order in which it is stopped."""
         settings, cache, queue = self._settings, self._cache, self._queue
         recorder = EventRecorder(self._kube, settings.pod_name)
-        reconciler = Reconciler(self._kube, cache, cluster, recorder)
+        reconciler = Reconciler(self._kube, cache, cluster, recorder, self._peers)
         workers = Workers(queue, reconciler.reconcile, cache.known, settings.workers, settings.resync_seconds)
         sweeper = Sweeper(self._kube, cache, queue, settings.resync_seconds)
         for key in cache.services():
