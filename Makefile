@@ -93,10 +93,10 @@ bench-sessions: $(STAMP) ## Sessions beside the same model without state, and be
 .PHONY: install lock format golden crds images cluster
 install: $(STAMP) $(CLIENTS_STAMP) ## Make the environments in .venv and .venv-clients from the locked requirements
 
-$(STAMP): requirements/dev.txt requirements/tools.txt operator/pyproject.toml runtime/pyproject.toml
+$(STAMP): requirements/dev.txt requirements/models.txt requirements/tools.txt operator/pyproject.toml runtime/pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/tools.txt
-	$(BIN)/uv pip sync --quiet --require-hashes --python $(BIN)/python requirements/dev.txt
+	$(BIN)/uv pip sync --quiet --require-hashes --python $(BIN)/python requirements/dev.txt requirements/models.txt
 	$(BIN)/uv pip install --quiet --no-deps --no-build-isolation --python $(BIN)/python -e operator -e runtime
 	touch $@
 
@@ -125,6 +125,8 @@ lock: ## Write the locks anew from requirements/*.in
 	for name in dev dev-torch clients operator runtime-onnx runtime-onnx-gpu runtime-torch tools; do \
 	  $(BIN)/uv pip compile --quiet --generate-hashes --no-header --no-emit-index-url --no-annotate \
 	    --python-version 3.11 --python-platform linux requirements/$$name.in -o requirements/$$name.txt || exit 1; done
+	$(BIN)/uv pip compile --quiet --no-deps --generate-hashes --no-header --no-emit-index-url --no-annotate \
+	  --python-version 3.11 --python-platform linux requirements/models.in -o requirements/models.txt
 	for name in triton torchserve mlserver kserve; do \
 	  $(BIN)/uv pip compile --quiet --generate-hashes --no-header --no-emit-index-url --no-annotate \
 	    --python-version 3.11 --python-platform x86_64-manylinux_2_35 requirements/bench-$$name.in \
