@@ -78,7 +78,9 @@ def _deployment(obj: Manifest) -> Manifest:
 
 
 def _stateful_set(obj: Manifest) -> Manifest:
-    """As a Deployment, and with the claim templates: they cannot be changed in place."""
+    """As a Deployment, and with its templates whole: the claims' cannot be changed in place, and the pods' is applied as
+    it stands while a new one has to wait.
+    """
     claims = [
         {
             "metadata": _only(claim["metadata"], "name"),
@@ -87,7 +89,8 @@ def _stateful_set(obj: Manifest) -> Manifest:
         for claim in obj["spec"].get("volumeClaimTemplates") or ()
     ]
     slim = _deployment(obj)
-    return {**slim, "spec": {**slim["spec"], "volumeClaimTemplates": claims}}
+    template = obj["spec"]["template"]
+    return {**slim, "spec": {**slim["spec"], "template": template, "volumeClaimTemplates": claims}}
 
 
 def _claim(obj: Manifest) -> Manifest:
