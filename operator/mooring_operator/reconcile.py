@@ -64,7 +64,7 @@ class Reconciler:
         step = Step(hold=True)
         if not (unbuilt or obstacles or service.spec.suspend):
             step = plan.plan(service, observed, rendered.template_hash)
-            obstacles = await self._act(service, observed, step)
+            obstacles = await self._act(live, service, observed, step)
             if not observed.children and not obstacles:
                 return NEW  # what was made this moment has nothing to tell yet
         unscaled = validation.check_scaling(service.spec.scaling, self._cluster)
@@ -83,7 +83,7 @@ class Reconciler:
         template_hash = "" if problems else desired.template_hash(service, self._cluster)
         return Rendered(template_hash, desired.pod_selector(service), desired.url(service))
 
-    async def _act(self, service: Service, observed: Observed, step: Step) -> list[Problem]:
+    async def _act(self, live: Manifest, service: Service, observed: Observed, step: Step) -> list[Problem]:
         """Write what the step asks for; return what the API server will not take, which trying again cannot mend."""
         members, moves = observed.members, step.moves or Moves()
         mover = None if members is None else self._mover
@@ -91,6 +91,8 @@ class Reconciler:
             found = await mover.before_children(service, members, moves)
             if found:
                 return found
+            if lost := status.given_up(members, moves):
+                self._recorder.record(live, "Warning", "SessionsLost", lost)
         children = desired.children(service, self._cluster, step)
         # Marks first: a rollback whose mark was lost would try the failed version again, and take the pod again.
         await self._applier.apply_marks(service, step.marks)

@@ -35,7 +35,7 @@ class Pace:
             return CALM
         record = members.record
         live = observed.children.get(ObjectKey("StatefulSet", key.name))
-        resizes = live is None or live["spec"].get("replicas") != step.replicas
+        resizes = step.replicas is not None and (live is None or live["spec"].get("replicas") != step.replicas)
         acts = bool(moves.tell or moves.evict or moves.grow or moves.recreate)
         unready = sum(not pod.ready for pod in observed.pods)
         if record is not None and record.settled and not (members.silent or unready or resizes or acts or step.reason):
