@@ -122,14 +122,20 @@ def clean(members: Members, ordinal: int) -> bool:
     return report is not None and report.clean and report.record == record
 
 
+def drained(service: Service, observed: Observed) -> bool:
+    """Tell whether replicas that leave have had their time to hand over what they have."""
+    members, state = observed.members, service.spec.state
+    if members is None or state is None or members.resized is None:
+        return False
+    return observed.now - members.resized >= timedelta(seconds=seconds(state.drain_timeout))
+
+
 def timed_out(service: Service, observed: Observed) -> bool:
-    """Tell whether replicas that leave have had their time, and may go with what they have: their volumes are kept."""
+    """Tell whether replicas that leave may go with what they have: they have had their time, and volumes are kept."""
     members, state = observed.members, service.spec.state
     if members is None or state is None or members.record is None or members.record.settled:
         return False
-    if state.retention.when_scaled != "Retain" or members.resized is None:
-        return False
-    return observed.now - members.resized >= timedelta(seconds=seconds(state.drain_timeout))
+    return state.retention.when_scaled == "Retain" and drained(service, observed)
 
 
 def replaced(members: Members) -> tuple[Replaced, ...]:
