@@ -4,6 +4,7 @@ It is level-triggered: nothing here asks what happened, only what is. An error g
 same service again later; a round that was cut off anywhere is simply the next round's starting point.
 """
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -33,15 +34,14 @@ LATER = 15.0
 class Reconciler:
     """Brings one service at a time to what its spec asks, and its status to what is."""
 
-    def __init__(
-        self, kube: Kube, cache: Cache, cluster: Cluster, recorder: EventRecorder, peers: Peers | None = None
-    ) -> None:
+    def __init__(self, kube: Kube, cache: Cache, cluster: Cluster, recorder: EventRecorder, peers: Peers) -> None:
         self._cache = cache
         self._cluster = cluster
         self._recorder = recorder
         self._observer = Observer(kube, cache, peers)
         self._applier = Applier(kube, cache)
-        self._mover = None if peers is None else Mover(kube, cache, peers)
+        self._mover = Mover(kube, cache, peers)
+        self._peers = peers
         self._pace = Pace()
 
     async def reconcile(self, key: Key) -> float | None:
@@ -49,8 +49,7 @@ class Reconciler:
         live = self._cache.service(key)
         if live is None or "deletionTimestamp" in live["metadata"]:
             self._pace.forget(key)
-            if self._mover is not None:
-                self._mover.forget(key)
+            self._peers.forget(key)
             return None  # the children go by their owner references
         service = validation.parse_service(live)
         if isinstance(service, list):
@@ -59,7 +58,7 @@ class Reconciler:
             return None
         observed = await self._observer.observe(service, live)
         unbuilt = validation.not_built(service.spec)
-        obstacles = validation.check(service, observed, self._cluster)
+        obstacles = validation.check(service, observed, replace(self._cluster, peer_key=bool(self._peers.key)))
         rendered = self._render(service, [*unbuilt, *obstacles])
         step = Step(hold=True)
         if not (unbuilt or obstacles or service.spec.suspend):
@@ -86,9 +85,8 @@ class Reconciler:
     async def _act(self, live: Manifest, service: Service, observed: Observed, step: Step) -> list[Problem]:
         """Write what the step asks for; return what the API server will not take, which trying again cannot mend."""
         members, moves = observed.members, step.moves or Moves()
-        mover = None if members is None else self._mover
-        if mover is not None and members is not None:
-            found = await mover.before_children(service, members, moves)
+        if members is not None:
+            found = await self._mover.before_children(service, members, moves)
             if found:
                 return found
             if lost := status.given_up(members, moves):
@@ -98,9 +96,9 @@ class Reconciler:
         await self._applier.apply_marks(service, step.marks)
         refused = await self._applier.apply_children(service, without_stale_set(service, children, moves, observed))
         await self._applier.prune(service, children, desired.held(service, step), desired.KEPT_KINDS)
-        if mover is None or refused:
+        if members is None or refused:
             return refused
-        refused = await mover.after_children(service, moves)
+        refused = await self._mover.after_children(service, moves)
         if moves.recreate and not refused:
             refused = await self._applier.apply_children(service, children)
         await self._applier.apply_marks(service, step.marks)  # of a StatefulSet that was made in this round

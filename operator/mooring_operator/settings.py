@@ -27,6 +27,8 @@ class Settings(BaseSettings):
 
     peer_key_file: Path | None = None
     """File with the key from which the peer tokens of stateful services are derived; left out: they cannot run."""
+    peer_key_secret: str = "mooring-operator-peer-key"
+    """Secret of the operator's namespace that is mounted as that file; the operator makes it when it is not there."""
 
     namespace: str = "default"
     """The operator's own namespace; its Lease stands there."""

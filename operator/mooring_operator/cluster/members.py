@@ -18,7 +18,7 @@ from .storage import Storage
 class MembersObserver:
     """Gathers what `Members` holds. It decides nothing."""
 
-    def __init__(self, kube: Kube, cache: Cache, peers: Peers | None) -> None:
+    def __init__(self, kube: Kube, cache: Cache, peers: Peers) -> None:
         self._kube = kube
         self._cache = cache
         self._peers = peers
@@ -57,8 +57,6 @@ class MembersObserver:
 
     async def _hear(self, key: Key, replicas: Mapping[int, Manifest], kept: Record | None) -> Heard:
         running = {ordinal: pod for ordinal, pod in replicas.items() if not has_ended(pod)}
-        if self._peers is None:
-            return Heard({}, dict.fromkeys(running, "the operator has no key for the peers' token"))
         pods = [peer_pod(ordinal, pod) for ordinal, pod in running.items()]
         return await self._peers.hear(key, pods, kept)
 

@@ -64,10 +64,6 @@ class Mover:
             await self._evict(service, moves.evict)
         return []
 
-    def forget(self, service: Key) -> None:
-        """Forget a service that is gone."""
-        self._peers.forget(service)
-
     async def _tell(self, service: Service, ordinals: Iterable[int], record: Record) -> None:
         key = Key(service.namespace, service.name)
         pods = {

@@ -26,7 +26,7 @@ REMEMBER_MISSING = 2.0
 class Observer:
     """Gathers the frozen input of a round. It decides nothing."""
 
-    def __init__(self, kube: Kube, cache: Cache, peers: Peers | None) -> None:
+    def __init__(self, kube: Kube, cache: Cache, peers: Peers) -> None:
         self._kube = kube
         self._cache = cache
         self._members = MembersObserver(kube, cache, peers)

@@ -64,10 +64,10 @@ class SilentError(Exception):
 
 
 class Peers:
-    """Asks and tells replicas. `key` is the installation's; `port` is theirs."""
+    """Asks and tells replicas. `key` is the installation's; empty: it is not known yet, and nobody is asked."""
 
-    def __init__(self, key: bytes, port: int = names.PEER_PORT) -> None:
-        self._key = key
+    def __init__(self, key: bytes = b"", port: int = names.PEER_PORT) -> None:
+        self.key = key
         self._port = port
         self._known: dict[Key, _Known] = {}
         self._slots = asyncio.Semaphore(AT_ONCE)
@@ -88,7 +88,7 @@ class Peers:
     def token(self, service: Key) -> str:
         """Return the peer token of a service."""
         text = f"{service.namespace}/{service.name}"
-        return hmac.new(self._key, text.encode(), hashlib.sha256).hexdigest()
+        return hmac.new(self.key, text.encode(), hashlib.sha256).hexdigest()
 
     async def hear(self, service: Key, pods: Iterable[PeerPod], record: Record | None) -> Heard:
         """Ask all pods at once for their reports, where `record` is the one that is kept."""
@@ -133,6 +133,8 @@ class Peers:
         return "" if adopted >= record.epoch else f"has epoch {adopted} after it was sent epoch {record.epoch}"
 
     async def _exchange(self, method: str, service: Key, pod: PeerPod, body: str | None = None) -> Report:
+        if not self.key:
+            raise SilentError("the operator has no key yet for the peers' token")
         if not pod.address:
             raise SilentError("its pod has no address yet")
         headers = {

@@ -78,8 +78,8 @@ def _deployment(obj: Manifest) -> Manifest:
 
 
 def _stateful_set(obj: Manifest) -> Manifest:
-    """As a Deployment, and with its templates whole: the claims' cannot be changed in place, and the pods' is applied as
-    it stands while a new one has to wait.
+    """As a Deployment, and with its templates whole: the claims' cannot be changed in place, and the pods' is applied
+    as it stands while a new one has to wait.
     """
     claims = [
         {

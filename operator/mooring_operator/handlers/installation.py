@@ -1,7 +1,5 @@
 """What stands for every service, from the settings of the installation and from what the API server has."""
 
-from dataclasses import replace
-
 from ..api.v1alpha1 import Variant
 from ..cluster.errors import NotFoundError
 from ..cluster.kube import Kube
@@ -27,15 +25,7 @@ def installation(settings: Settings, hpa_tolerance: bool = True, dra: bool = Tru
     )
 
 
-def peer_key(settings: Settings) -> bytes:
-    """Return the key from which the tokens of stateful services are derived; empty: this installation has none.
-
-    Raises `OSError` when there should be one and it cannot be read.
-    """
-    return b"" if settings.peer_key_file is None else settings.peer_key_file.read_bytes().strip()
-
-
-async def discover(settings: Settings, kube: Kube, has_peer_key: bool = True) -> Cluster:
+async def discover(settings: Settings, kube: Kube) -> Cluster:
     """Return the same with what this API server has. Raises `KubeError`."""
     version = await kube.read("/version")
     release = (int(version["major"]), int(version["minor"].rstrip("+")))
@@ -44,4 +34,4 @@ async def discover(settings: Settings, kube: Kube, has_peer_key: bool = True) ->
         dra = True
     except NotFoundError:
         dra = False
-    return replace(installation(settings, release >= TOLERANCE_SINCE, dra), peer_key=has_peer_key)
+    return installation(settings, release >= TOLERANCE_SINCE, dra)

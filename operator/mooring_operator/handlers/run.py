@@ -22,6 +22,7 @@ from ..cluster.events import EventRecorder
 from ..cluster.kinds import WATCHED
 from ..cluster.kube import Kube
 from ..cluster.lease import DEADLINE, DURATION, Elector
+from ..cluster.peer_key import PeerKey
 from ..cluster.peers import Peers
 from ..facts import Cluster
 from ..reconcile import Reconciler
@@ -29,7 +30,7 @@ from ..settings import Settings
 from ..work import GRACE, Queue, Workers
 from .events import register
 from .health import Health, serve
-from .installation import discover, peer_key
+from .installation import discover
 from .lifecycle import kopf_settings, register_login
 from .sweep import Sweeper
 
@@ -52,28 +53,25 @@ async def run(settings: Settings) -> int:
     disable_created_metrics()  # type: ignore[no-untyped-call]  # else each counter comes twice
     connection = await Connection.load(settings.kubeconfig)
     health = Health()
-    key = peer_key(settings)
     # The lease has a client of its own: renewals never wait behind a burst of applies.
     async with (
         Kube(connection, settings.concurrency) as kube,
         Kube(connection, 1) as lease_kube,
-        Peers(key) as peers,
+        Peers() as peers,
         serve(settings, health),
     ):
         elector = Elector(lease_kube, settings.namespace, settings.lease_name, settings.pod_name)
         if not await _unless(stop, elector.acquire()):
             return 0
         metrics.LEADER.set(1)
-        leader = Leader(settings, connection, kube, health, peers if key else None)
+        leader = Leader(settings, connection, kube, health, peers)
         return 0 if await leader.lead(elector, stop) else 1
 
 
 class Leader:
     """Everything that only the leader does."""
 
-    def __init__(
-        self, settings: Settings, connection: Connection, kube: Kube, health: Health, peers: Peers | None
-    ) -> None:
+    def __init__(self, settings: Settings, connection: Connection, kube: Kube, health: Health, peers: Peers) -> None:
         self._settings = settings
         self._connection = connection
         self._kube = kube
@@ -114,7 +112,7 @@ class Leader:
         """List everything, as often as it takes; nothing is reconciled on half a picture."""
         while True:
             try:
-                cluster = await discover(self._settings, self._kube, has_peer_key=self._peers is not None)
+                cluster = await discover(self._settings, self._kube)
                 await self._cache.fill(self._kube, WATCHED)
                 return cluster
             except KubeError as error:
@@ -135,8 +133,19 @@ class Leader:
             asyncio.create_task(workers.run(), name="workers"),
             asyncio.create_task(recorder.run(), name="events"),
             asyncio.create_task(sweeper.run(), name="sweeper"),
+            asyncio.create_task(self._find_peer_key(), name="peer key"),
             asyncio.create_task(self._watch(sweeper), name="watches"),
         ]
+
+    async def _find_peer_key(self) -> None:
+        """Find the key of the peer tokens, then let the services that waited for it be looked at."""
+        settings = self._settings
+        if settings.peer_key_file is not None:
+            finder = PeerKey(self._kube, settings.namespace, settings.peer_key_secret, settings.peer_key_file)
+            self._peers.key = await finder.find()
+            for key in self._cache.services():
+                self._queue.add(key)
+        await asyncio.Event().wait()  # what the leader runs ends only with it
 
     async def _watch(self, sweeper: Sweeper) -> None:
         """Run kopf. When it ends it cancels every task that is younger than itself: it is started and stopped last."""
