@@ -63,6 +63,8 @@ class Reconciler:
         step = Step(hold=True)
         if not (unbuilt or obstacles or service.spec.suspend):
             step = plan.plan(service, observed, rendered.template_hash)
+            if observed.members is not None:
+                step = replace(step, access_mode=observed.members.access_mode)
             obstacles = await self._act(live, service, observed, step)
             if not observed.children and not obstacles:
                 return NEW  # what was made this moment has nothing to tell yet
