@@ -126,7 +126,7 @@ class Kubelet:
             return
         template = meta["annotations"][names.ANNOTATION_TEMPLATE_HASH]
         replica.can_read = template not in self.cannot_read
-        await self._report(pod, replica.address, ready=replica.serves and template not in self.broken)
+        await self._report(pod, replica.address, ready=template not in self.broken)
 
     async def _start(self, pod: Manifest, ordinal: int) -> Replica | None:
         meta = pod["metadata"]

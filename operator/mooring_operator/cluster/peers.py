@@ -71,19 +71,27 @@ class Peers:
         self._port = port
         self._known: dict[Key, _Known] = {}
         self._slots = asyncio.Semaphore(AT_ONCE)
-        self._session = aiohttp.ClientSession(
+        self._open: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        self._open = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=TIMEOUT,
         )
-
-    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self._session.close()
+        self._open = None
+
+    @property
+    def _session(self) -> aiohttp.ClientSession:
+        if self._open is None:
+            raise AssertionError("replicas are asked within `async with`")
+        return self._open
 
     def token(self, service: Key) -> str:
         """Return the peer token of a service."""
