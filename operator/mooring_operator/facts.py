@@ -73,6 +73,8 @@ class Cluster:
     """Where the operator's own pods are, which talk to the peer port of replicas."""
     domain: str = ""
     """Domain of the cluster's Services, such as cluster.local; empty: not known."""
+    ipv6: bool = False
+    """Services have IPv6 addresses first."""
     peer_key: bool = True
     """The operator has a key for the peer tokens of stateful services."""
     hpa_tolerance: bool = True

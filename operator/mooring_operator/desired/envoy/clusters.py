@@ -1,0 +1,133 @@
+"""The clusters: the replicas by HTTP/1.1, and by HTTP/2 for gRPC.
+
+Each replica is there twice. First by its own name, in a subset of one: that is where a request of its sessions goes.
+Then, in the next priority, as one of all, in every subset: that is where such a request goes when the replica is not in
+DNS, and where it is tried again when no connection can be made. This needs no health checks, and no change at a resize.
+"""
+
+from .model import Address, Document, Router, discovery, typed
+
+KEY = "replica"
+"""Key of the metadata by which requests and endpoints meet."""
+HTTP, GRPC = "http", "grpc"
+CONNECT_SECONDS = 0.25
+"""A replica whose node is gone answers nothing, not even no: the next one is tried after this."""
+DEAD_SECONDS = 5
+"""What was sent and is not even acknowledged by the other side's kernel for so long, never will be."""
+_FASTEST, _SLOWEST = 2, 5
+"""Seconds between two looks at DNS, for few and for many replicas."""
+_NAMES_A_SECOND = 16
+_LIMIT = 16384
+_BALANCING = "envoy.extensions.load_balancing_policies"
+_TCP, _TCP_USER_TIMEOUT = 6, 18
+
+
+def cds(router: Router) -> Document:
+    """Return the file of CDS."""
+    return discovery("envoy.config.cluster.v3.Cluster", [_http(router), _grpc(router)])
+
+
+def _http(router: Router) -> Document:
+    return _cluster(router, HTTP, router.http_port, {"explicit_http_config": {"http_protocol_options": {}}})
+
+
+def _grpc(router: Router) -> Document:
+    options = {
+        "initial_stream_window_size": 2**20,
+        "initial_connection_window_size": 2**24,
+        "connection_keepalive": {"interval": f"{DEAD_SECONDS}s", "timeout": f"{DEAD_SECONDS}s"},
+    }
+    return _cluster(router, GRPC, router.grpc_port, {"explicit_http_config": {"http2_protocol_options": options}})
+
+
+def _cluster(router: Router, name: str, port: int, protocol: Document) -> Document:
+    return {
+        "name": name,
+        "cluster_type": _dns(router),
+        "connect_timeout": f"{CONNECT_SECONDS}s",
+        "load_assignment": {"cluster_name": name, "endpoints": _endpoints(router, port)},
+        "load_balancing_policy": {"policies": [{"typed_extension_config": _subsets()}]},
+        # Rather one that is dead in DNS than none: the request is then tried with the others.
+        "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
+        "ignore_health_on_host_removal": True,
+        "circuit_breakers": {
+            "thresholds": [
+                {
+                    "max_connections": _LIMIT,
+                    "max_pending_requests": _LIMIT,
+                    "max_requests": _LIMIT,
+                    # When a replica dies, all requests to it are tried again at once.
+                    "max_retries": _LIMIT,
+                }
+            ]
+        },
+        "upstream_connection_options": {
+            "tcp_keepalive": {"keepalive_probes": 2, "keepalive_time": DEAD_SECONDS, "keepalive_interval": 2}
+        },
+        # Else a request on a connection that is open waits a quarter of an hour for a node that is gone.
+        "upstream_bind_config": {
+            "socket_options": [
+                {
+                    "description": "TCP_USER_TIMEOUT, in milliseconds",
+                    "level": _TCP,
+                    "name": _TCP_USER_TIMEOUT,
+                    "int_value": DEAD_SECONDS * 1000,
+                    "state": "STATE_PREBIND",
+                }
+            ]
+        },
+        "typed_extension_protocol_options": {
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+                **protocol,
+            }
+        },
+    }
+
+
+def _endpoints(router: Router, port: int) -> list[Document]:
+    every = [router.replica(ordinal) for ordinal in range(len(router.replicas))]
+    own = [_endpoint(Address(host, port), every[ordinal]) for ordinal, host in enumerate(router.replicas)]
+    return [
+        {"priority": 0, "lb_endpoints": own},
+        # One name for all of them, whose endpoints are in the subset of each.
+        {"priority": 1, "lb_endpoints": [_endpoint(Address(router.everyone, port), every)]},
+    ]
+
+
+def _endpoint(address: Address, value: str | list[str]) -> Document:
+    return {
+        "endpoint": {"address": address.document()},
+        "metadata": {"filter_metadata": {"envoy.lb": {KEY: value}}},
+    }
+
+
+def _subsets() -> Document:
+    even = typed("envoy.load_balancing_policies.round_robin", f"{_BALANCING}.round_robin.v3.RoundRobin")
+    return typed(
+        "envoy.load_balancing_policies.subset",
+        f"{_BALANCING}.subset.v3.Subset",
+        fallback_policy="ANY_ENDPOINT",
+        list_as_any=True,
+        subset_selectors=[{"keys": [KEY], "fallback_policy": "ANY_ENDPOINT"}],
+        # Not the one with the fewest requests: a replica that refuses connections always has none.
+        subset_lb_policy={"policies": [{"typed_extension_config": even}]},
+    )
+
+
+def _dns(router: Router) -> Document:
+    resolver = {"resolvers": [address.document() for address in router.resolvers]} if router.resolvers else {}
+    seconds = min(max(len(router.replicas) // _NAMES_A_SECOND, _FASTEST), _SLOWEST)
+    return typed(
+        "envoy.cluster.dns",
+        "envoy.extensions.clusters.dns.v3.DnsCluster",
+        dns_refresh_rate=f"{seconds}s",
+        dns_failure_refresh_rate={"base_interval": f"{seconds}s", "max_interval": f"{seconds}s"},
+        respect_dns_ttl=False,
+        dns_lookup_family="V4_PREFERRED",
+        typed_dns_resolver_config=typed(
+            "envoy.network.dns_resolver.cares",
+            "envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig",
+            **resolver,
+        ),
+    )
