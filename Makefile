@@ -24,11 +24,14 @@ help: ## Show this list
 	@awk -F ':.*## ' '/^## /{printf "\n%s\n", substr($$0, 4)} /^[a-z0-9-]+:.*## /{printf "  %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 ## Use it
-.PHONY: demo demo-down
+.PHONY: demo demo-stateful demo-down
 demo: $(STAMP) ## Serve a real model on a real cluster, from nothing (CONTEXT= and REGISTRY= use yours)
 	$(BIN)/python -m tests.demo up $(if $(CONTEXT),--context $(CONTEXT)) $(if $(REGISTRY),--registry $(REGISTRY))
 
-demo-down: $(STAMP) ## Take the demo down and leave nothing
+demo-stateful: $(STAMP) ## Stream speech to a model with state, kill its pod meanwhile, lose nothing (CONTEXT=, REGISTRY=)
+	$(BIN)/python -m tests.demo stateful $(if $(CONTEXT),--context $(CONTEXT)) $(if $(REGISTRY),--registry $(REGISTRY))
+
+demo-down: $(STAMP) ## Take the demos down and leave nothing
 	$(BIN)/python -m tests.demo down $(if $(CONTEXT),--context $(CONTEXT))
 
 ## Check it

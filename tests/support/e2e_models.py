@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping
-from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from tests.cluster import images
+from tests.demo import speech as demo
 from tests.faults import ledger
 
 VERSIONS = (1, 2)
@@ -69,14 +69,9 @@ def ledger_unreadable() -> dict[str, bytes]:
 def speech() -> dict[str, bytes]:
     """silero-vad as `examples/speech` serves it."""
     return {
-        "model.onnx": silero().read_bytes(),
+        "model.onnx": demo.model().read_bytes(),
         **{name: (_EXAMPLE / name).read_bytes() for name in ("mooring.json", "warmup.json")},
     }
-
-
-def silero() -> Path:
-    """The model's file in its own package, whose code wants torch and is not imported."""
-    return Path(str(distribution("silero-vad").locate_file("silero_vad/data/silero_vad.onnx")))
 
 
 def build() -> dict[str, images.Image]:

@@ -82,11 +82,11 @@ def make(cluster: Cluster) -> Site:
     cluster.load()  # nothing yet: a cluster that takes no images is found out before they are built
     if reason := host.unable_to_build_images():
         raise unittest.SkipTest(reason)
-    names, archives = build.local()
+    built = build.local()
     models = e2e_models.build()
-    cluster.load(*(image.archive for image in (*archives, *models.values())))
-    install.install(cluster, names)
-    return Site(cluster, names, {name: image.reference for name, image in models.items()})
+    cluster.load(*(image.archive for image in (built.operator, built.runtime, built.router, *models.values())))
+    install.install(cluster, built.names)
+    return Site(cluster, built.names, {name: image.reference for name, image in models.items()})
 
 
 def make_namespace(cluster: Cluster, name: str) -> None:
