@@ -1,7 +1,7 @@
 """When the replicas of a stateful service are looked at next. Nothing tells us what happens inside them."""
 
-import time
 from collections.abc import Hashable
+from datetime import datetime
 from typing import Final
 
 from ..facts import Key, Moves, ObjectKey, Observed, Step
@@ -24,7 +24,7 @@ class Pace:
     """When the replicas of a stateful service are looked at next, beside what events ask for."""
 
     def __init__(self) -> None:
-        self._changed: dict[Key, tuple[Hashable, float]] = {}
+        self._changed: dict[Key, tuple[Hashable, datetime]] = {}
 
     def next(self, key: Key, observed: Observed, step: Step) -> float:
         """Return the seconds until then."""
@@ -42,11 +42,10 @@ class Pace:
             self._changed.pop(key, None)
             return CALM
         stands = (record and record.epoch, tuple(members.silent), tuple(members.reports), unready, step.reason)
-        now = time.monotonic()
-        before, since = self._changed.get(key, (None, now))
+        before, since = self._changed.get(key, (None, observed.now))
         if before != stands:
-            self._changed[key] = stands, (since := now)
-        return QUICK if now - since < QUICK_FOR else SLOW
+            self._changed[key] = stands, (since := observed.now)
+        return QUICK if (observed.now - since).total_seconds() < QUICK_FOR else SLOW
 
     def forget(self, key: Key) -> None:
         """Forget a service that is gone."""
