@@ -22,6 +22,10 @@ class Settings(BaseSettings):
     """Image of the variant torch; empty: not installed."""
     model_pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
     """How nodes pull the runtime's images and oci:// models."""
+    router_image: str = "envoyproxy/envoy:v1.40.2"
+    """Image of Envoy, the router of stateful services; it needs bash, for its end."""
+    cluster_domain: str = ""
+    """Domain of the cluster's Services, such as cluster.local; empty: the pod's own search domains tell."""
     monitoring_namespace: str = "monitoring"
     """Namespace that may scrape the metrics of models."""
 
