@@ -48,6 +48,14 @@ class Site:
         for pid in running:
             os.kill(pid, signal.SIGKILL)
 
+    def scale_operator(self, pods: int) -> None:
+        """Returns when so many pods of the operator run, and no other."""
+        self.cluster.kubectl(
+            "scale", "--namespace", OPERATOR_NAMESPACE, "deployment/mooring-operator", f"--replicas={pods}"
+        )
+        argv = ["get", "pods", "--namespace", OPERATOR_NAMESPACE, "-l", _OPERATOR_PODS, "-o", "name"]
+        wait_until(lambda: len(self.cluster.kubectl(*argv).split()) == pods, 60, f"{pods} pods of the operator")
+
     def renew_operator(self) -> None:
         """Replaces the operator's pods; returns when the new ones are ready."""
         deployment = ["--namespace", OPERATOR_NAMESPACE, "deployment/mooring-operator"]

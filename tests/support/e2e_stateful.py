@@ -56,21 +56,30 @@ class Stateful(Served):
             told.update(record_in(live))
             return bool(told["size"] == size and not told["past"])
 
-        def is_whole(live: Manifest) -> bool:
-            status = live.get("status", {})
-            return {size} == {status.get("replicas"), status.get("readyReplicas"), live["spec"]["replicas"]}
-
         try:
             with Watch(self.cluster, "configmap", self.namespace, f"{self.name}-membership") as watch:
                 watch.until(is_settled, seconds, f"to settle at {size} members")
                 moment = time.monotonic()
-            with Watch(self.cluster, "statefulset", self.namespace, self.name) as watch:
-                watch.until(is_whole, seconds, f"to have {size} ready pods and no other")
+            self.settled_pods(size, seconds)
             with self.watch() as watch:
                 watch.until(is_true("Ready"), seconds, "to be ready")
         except AssertionError as error:
             raise AssertionError(f"{error}\nrecord: {told}\n{self.account()}") from None
         return moment
+
+    def settled_pods(self, size: int, seconds: float = 90) -> None:
+        """Waits until so many pods are ready, and there are no others."""
+
+        def is_whole(live: Manifest) -> bool:
+            status = live.get("status", {})
+            return {size} == {status.get("replicas"), status.get("readyReplicas"), live["spec"]["replicas"]}
+
+        with Watch(self.cluster, "statefulset", self.namespace, self.name) as watch:
+            watch.until(is_whole, seconds, f"to have {size} ready pods and no other")
+
+    def stateful_set(self) -> Manifest:
+        """Its StatefulSet."""
+        return self.cluster.get("statefulset", self.name, "--namespace", self.namespace)
 
     def scale(self, size: int) -> None:
         """As a person does it."""

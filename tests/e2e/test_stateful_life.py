@@ -1,0 +1,60 @@
+"""The volumes outlive the service, and grow under it."""
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from tests.cluster.controlplane import STORAGE_CLASS
+from tests.cluster.processes import wait_until
+from tests.support.e2e_site import Site
+from tests.support.e2e_stateful import Stateful, made, spec, uids
+from tests.support.e2e_watch import Manifest
+
+SIZE = 2
+GROWING = "growing"
+
+
+@pytest.fixture
+def ledger(site: Site) -> Iterator[Stateful]:
+    site.cluster.apply({**STORAGE_CLASS, "metadata": {"name": GROWING}, "allowVolumeExpansion": True})
+    with made(site, SIZE, state=state("64Mi")) as service:
+        yield service
+
+
+def state(size: str) -> Manifest:
+    """On a class whose volumes can grow."""
+    return {"volume": {"size": size, "storageClassName": GROWING}}
+
+
+def test_volumes_outlive_the_service_and_grow(site: Site, ledger: Stateful) -> None:
+    claims, epoch = claims_of(ledger), ledger.record()["epoch"]
+    with ledger.asked("delete and re-apply, then larger volumes", pulses=8):
+        ledger.delete()
+        wait_until(lambda: not ledger.pods() and not ledger.pods("router"), 60, "the pods to go")
+        ledger.apply(**spec(site, "ledger", replicas=SIZE, state=state("64Mi")))
+        ledger.settled(SIZE)
+        assert {name: claim["metadata"]["uid"] for name, claim in claims_of(ledger).items()} == {
+            name: claim["metadata"]["uid"] for name, claim in claims.items()
+        }
+        assert ledger.record()["epoch"] >= epoch
+        pods, whole = uids(ledger.replicas()), ledger.stateful_set()["metadata"]["uid"]
+        ledger.apply(**spec(site, "ledger", replicas=SIZE, state=state("128Mi")))
+        wait_until(lambda: set(map(asked_for, claims_of(ledger).values())) == {"128Mi"}, 30, "the claims to grow")
+        for name in claims_of(ledger):  # No driver is here that would do it.
+            grown = json.dumps({"status": {"capacity": {"storage": "128Mi"}}})
+            ledger.kubectl("patch", "pvc", name, "--subresource=status", "--type=merge", "-p", grown)
+        wait_until(lambda: ledger.stateful_set()["metadata"]["uid"] != whole, 30, "another StatefulSet")
+        ledger.settled(SIZE)
+        [template] = ledger.stateful_set()["spec"]["volumeClaimTemplates"]
+        assert asked_for(template) == "128Mi"
+        assert uids(ledger.replicas()) == pods, "a pod was touched"
+
+
+def claims_of(service: Stateful) -> dict[str, Manifest]:
+    found = service.cluster.get("pvc", "--namespace", service.namespace)["items"]
+    return {claim["metadata"]["name"]: claim for claim in found}
+
+
+def asked_for(claim: Manifest) -> str:
+    return str(claim["spec"]["resources"]["requests"]["storage"])
