@@ -52,6 +52,7 @@ def service_from(path: Path, namespace: str = NAMESPACE) -> Service:
 
 def cluster(images: Mapping[Variant, str] | None = None, **facts: Any) -> Cluster:
     """Return a cluster that has everything; `images` replaces the installed variants."""
+    facts = {"domain": "cluster.local", "operator_namespace": "mooring", **facts}
     return Cluster(images=Images(IMAGES if images is None else images), **facts)
 
 

@@ -8,7 +8,7 @@ from ...api import names
 Document = dict[str, Any]
 """A message of Envoy's API as plain JSON."""
 
-BOOTSTRAP, LDS, CDS = "bootstrap.yaml", "lds.yaml", "cds.yaml"
+BOOTSTRAP, LDS, CDS = "bootstrap.json", "lds.json", "cds.json"
 
 
 class Address(NamedTuple):
