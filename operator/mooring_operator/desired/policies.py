@@ -34,16 +34,14 @@ def network_policy(service: Service, cluster: Cluster, step: Step) -> Manifest:
     # To any address: a cache on the node answers from a link-local one, which no selector matches.
     egress = [_dns(), *_stores(service, step)]
     if service.spec.state is not None:
-        replicas = {"podSelector": {"matchLabels": pod_selector(service)}}
         operator = {**_namespace(cluster.operator_namespace), "podSelector": {"matchLabels": dict(OPERATOR_LABELS)}}
-        ingress.append({"from": [replicas, operator], "ports": [_port(names.PEER_PORT)]})
-        egress.append({"to": [replicas], "ports": [_port(names.PEER_PORT)]})
+        ingress.append({"from": [_replicas(service), operator], "ports": [_port(names.PEER_PORT)]})
+        egress.append({"to": [_replicas(service)], "ports": [_port(names.PEER_PORT)]})
     return _policy(metadata(service), _pods(service), ingress, egress)
 
 
 def router_policy(service: Service, cluster: Cluster) -> Manifest:
     """Return the policy of the router. In: what the clients of a service send. Out: DNS, and the replicas."""
-    replicas = {"podSelector": {"matchLabels": pod_selector(service)}}
     return _policy(
         metadata(service, router_name(service), component=names.COMPONENT_ROUTER),
         {"matchLabels": router_selector(service)},
@@ -51,7 +49,7 @@ def router_policy(service: Service, cluster: Cluster) -> Manifest:
             {"from": [_anywhere()], "ports": [_port(names.HTTP_PORT)]},
             {"from": [_monitoring(cluster)], "ports": [_port(names.METRICS_PORT)]},
         ],
-        [_dns(), {"to": [replicas], "ports": [_port(names.HTTP_PORT), _port(names.GRPC_PORT)]}],
+        [_dns(), {"to": [_replicas(service)], "ports": [_port(names.HTTP_PORT), _port(names.GRPC_PORT)]}],
     )
 
 
@@ -131,6 +129,10 @@ def _is_address(host: str) -> bool:
 def _anywhere() -> Manifest:
     """Return the peer that every pod of the cluster is."""
     return {"namespaceSelector": {}}
+
+
+def _replicas(service: Service) -> Manifest:
+    return {"podSelector": {"matchLabels": pod_selector(service)}}
 
 
 def _monitoring(cluster: Cluster) -> Manifest:

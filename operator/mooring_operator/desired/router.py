@@ -159,4 +159,3 @@ def _apart(service: Service) -> Manifest:
 
 def _metadata(service: Service) -> Manifest:
     return metadata(service, router_name(service), component=names.COMPONENT_ROUTER)
-
