@@ -55,11 +55,6 @@ class NotBuilt(NamedTuple):
 
 _NOT_BUILT: Final = (
     NotBuilt(
-        "spec.state",
-        lambda spec: spec.state is not None,
-        "stateful services cannot run yet. Make a service without it under another name",
-    ),
-    NotBuilt(
         "spec.model.uri",
         lambda spec: spec.model.uri.startswith(("s3://", "gs://", "hf://")),
         "models cannot be fetched from s3://, gs:// or hf:// yet. Use oci://, pvc:// or https://",

@@ -204,7 +204,6 @@ def test_device_classes_need_their_api() -> None:
 @pytest.mark.parametrize(
     ("fields", "field"),
     [
-        ({"state": STATE}, "spec.state"),
         ({"model": {"uri": "s3://bucket/m.onnx"}}, "spec.model.uri"),
         ({"model": {"uri": "gs://bucket/m.onnx"}}, "spec.model.uri"),
         ({"model": {"uri": "hf://me/m"}}, "spec.model.uri"),

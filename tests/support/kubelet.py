@@ -39,12 +39,13 @@ class Kubelet:
         """Leaving replicas get rid of their sessions."""
         self.broken: set[str] = set()
         """Template hashes whose pods never become ready."""
-        self.cannot_read: set[str] = set()
-        """Template hashes whose model cannot read the sessions that there are."""
+        self.reads_only: set[str] = set()
+        """Template hashes whose model can read the sessions that there are; empty: any can."""
         self.silent: set[int] = set()
         """Ordinals whose peer port is closed."""
         self._ready: dict[str, bool] = {}
         self._addresses = _addresses()
+        self._over = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -54,10 +55,10 @@ class Kubelet:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        # Not cancelled: a request that is cut off leaves its connection to be closed by nobody.
+        self._over.set()
         if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            await self._task
         for replica in self.replicas.values():
             await replica.stop()
 
@@ -71,8 +72,14 @@ class Kubelet:
         """The numbers of the replicas that run."""
         return sorted(replica.ordinal for replica in self.replicas.values())
 
+    async def lose_volume(self, ordinal: int, service: str) -> None:
+        """Put an empty volume in place of a replica's, as when a disk is lost, and let its pod start anew."""
+        lost = self.replica(ordinal).volume
+        self.volumes = {uid: Volume() if volume is lost else volume for uid, volume in self.volumes.items()}
+        await self.world.delete(kinds.POD, f"{service}-{ordinal}")
+
     async def _run(self) -> None:
-        while True:
+        while not self._over.is_set():
             for claim in await self._list(kinds.PERSISTENT_VOLUME_CLAIM):
                 await self._bind(claim)
             pods = await self._list(kinds.POD)
@@ -125,7 +132,7 @@ class Kubelet:
         if replica is None:
             return
         template = meta["annotations"][names.ANNOTATION_TEMPLATE_HASH]
-        replica.can_read = template not in self.cannot_read
+        replica.can_read = not self.reads_only or template in self.reads_only
         await self._report(pod, replica.address, ready=template not in self.broken)
 
     async def _start(self, pod: Manifest, ordinal: int) -> Replica | None:
