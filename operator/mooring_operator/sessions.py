@@ -122,12 +122,12 @@ def clean(members: Members, ordinal: int) -> bool:
     return report is not None and report.clean and report.record == record
 
 
-def drained(service: Service, observed: Observed) -> bool:
-    """Tell whether replicas that leave have had their time to hand over what they have."""
+def drained(service: Service, observed: Observed, part: float = 1.0) -> bool:
+    """Tell whether replicas that leave have had their time, or a part of it, to hand over what they have."""
     members, state = observed.members, service.spec.state
     if members is None or state is None or members.resized is None:
         return False
-    return observed.now - members.resized >= timedelta(seconds=seconds(state.drain_timeout))
+    return observed.now - members.resized >= part * timedelta(seconds=seconds(state.drain_timeout))
 
 
 def timed_out(service: Service, observed: Observed) -> bool:

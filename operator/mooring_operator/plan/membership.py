@@ -32,9 +32,9 @@ def next_record(service: Service, observed: Observed, wanted: int) -> Record | N
     members = observed.members or Members()
     return (
         taken_over(members)
-        or _first(members, wanted)
+        or _first(members, _arrived(service, observed, wanted))
         or _abandoned(service, observed, members)
-        or _resized(members, wanted)
+        or _resized(members, wanted, _arrived(service, observed, wanted))
         or _settled(members)
         or _named(members)
         or _reached(members)
@@ -115,12 +115,9 @@ def _merged(members: Members, found: list[Record]) -> Record:
     return Record(found[0].epoch + 1, size, tuple(sorted(past)), stores, lost)
 
 
-def _first(members: Members, wanted: int) -> Record | None:
+def _first(members: Members, size: int) -> Record | None:
     """The first record of all: nobody has one, and no volume is left that might."""
-    if members.record is not None or unheard_claims(members):
-        return None
-    size = _run(members, wanted)
-    if not size:
+    if members.record is not None or unheard_claims(members) or not size:
         return None
     return Record(1, size, (), {ordinal: heard(members)[ordinal].store for ordinal in range(size)})
 
@@ -137,26 +134,29 @@ def _abandoned(service: Service, observed: Observed, members: Members) -> Record
     return replace(record, epoch=record.epoch + 1, stores=stores, lost=(*record.lost, members.abandon))
 
 
-def _resized(members: Members, wanted: int) -> Record | None:
+def _resized(members: Members, wanted: int, arrived: int) -> Record | None:
     """Another count is wanted. Down at once; up only as far as replicas are there, since new sessions go to them."""
     record = members.record
-    if record is None or wanted == record.size:
-        return None
-    size = wanted if wanted < record.size else _run(members, wanted)
-    if wanted > record.size and size <= record.size:
+    size = min(wanted, arrived)
+    if record is None or size == record.size:
         return None
     past = tuple(sorted({*record.past, record.size}))
     return Record(record.epoch + 1, size, past, _stores(members, max(size, *past)), record.lost)
 
 
-def _run(members: Members, wanted: int) -> int:
-    """Return k where each of the ordinals 0 to k-1 is a member, or has reported a store that it may have."""
-    record, reports = members.record, heard(members)
+def _arrived(service: Service, observed: Observed, wanted: int) -> int:
+    """Return k where each of the ordinals 0 to k-1 is a member, or has reported a store that it may have, and stays.
+
+    One whose pod is being deleted, since fewer were wanted a moment ago, may report still; its volume may go with it.
+    """
+    members = observed.members or Members()
+    record, reports, live = members.record, heard(members), live_replicas(service, observed)
+    staying = {pod.ordinal for pod in observed.pods}
     for ordinal in range(wanted):
         if record is not None and ordinal < record.size:
             continue
         report = reports.get(ordinal)
-        if report is None:
+        if report is None or ordinal not in staying or ordinal >= live:
             return ordinal
         if record is None:
             continue

@@ -64,9 +64,10 @@ def replicas(service: Service, observed: Observed, wanted: int, record: Record |
         reach = max((each.reach for each in (kept, record) if each is not None), default=0)
         volumes = 1 + max(unheard_claims(members), default=-1)
         return max(wanted, live, reach, volumes)
-    if record is None and timed_out(service, observed):
-        return max(wanted, kept.size)
-    if record is None and kept.settled:
+    # Settled, and a member knows it: were the ConfigMap lost now, the replicas would bring the record before it back,
+    # which names stores on claims that go with their pods.
+    known = any(report.record == kept for ordinal, report in heard(members).items() if ordinal < kept.size)
+    if record is None and (timed_out(service, observed) or (kept.settled and known)):
         return max(wanted, kept.size)
     return max(wanted, live, kept.reach, record.reach if record is not None else 0)
 

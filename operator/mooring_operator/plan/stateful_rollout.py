@@ -17,6 +17,9 @@ from ..facts import Manifest, Members, ObjectKey, Observed, Pod, Service
 from ..sessions import drained, heard
 from .templates import Marks, find, hash_of, marks_of, of_revisions, seen
 
+PATIENCE: Final = 0.5
+"""Part of the drain's time for which a rollout waits for a resize: a version that can take the sessions of those that
+leave must come while they are still there."""
 _TIME: Final = "%Y-%m-%dT%H:%M:%SZ"
 
 
@@ -73,6 +76,13 @@ class _View:
         pod = self.pods.get(ordinal)
         return pod is None or not pod.ready or pod.node in self.members.lost_nodes
 
+    def trying(self, target: str) -> list[int]:
+        """Return the replicas that are to run a template, and do not yet."""
+        missing = [ordinal for ordinal in self.serving if ordinal not in self.pods]
+        # A pod that no node takes says nothing of its template, where no sessions wait for it.
+        begun = [o for o, pod in self.pods.items() if pod.template_hash == target and (o in self.serving or pod.node)]
+        return sorted(missing + [ordinal for ordinal in begun if self.down(ordinal)])
+
     def excused(self, ordinal: int) -> bool:
         """Tell whether a replica is down for a cause that no template has: a lost node, or an old pod that still ends.
 
@@ -83,11 +93,15 @@ class _View:
             return any(each.ordinal == ordinal for each in self.members.ending)
         return pod.node in self.members.lost_nodes
 
+    def good(self) -> Manifest | None:
+        """Return the last good template."""
+        return find(of_revisions(self.members.revisions), self.marks.good)
+
     def moves(self) -> bool:
         """Tell whether sessions still move, and have time to."""
         record = self.members.record
         moving = record is not None and not record.settled and self.members.resized is not None
-        return moving and not drained(self.service, self.observed)
+        return moving and not drained(self.service, self.observed, PATIENCE)
 
 
 def _whole(view: _View) -> bool:
@@ -102,7 +116,7 @@ def _whole(view: _View) -> bool:
 
 def _failed(view: _View, marks: Marks, failure: str) -> Rollout:
     """The wanted template fails: put the last good one in its place, where there is one."""
-    good = find(of_revisions(view.members.revisions), marks.good)
+    good = view.good()
     if good is None:
         message = f"{failure}. There is no version to go back to. Correct the spec; the rollout goes on from there"
         return Rollout(marks=marks, stalled=True, reason="RolloutFailed", message=message)
@@ -113,12 +127,15 @@ def _failed(view: _View, marks: Marks, failure: str) -> Rollout:
 
 
 def _rejected(view: _View) -> Rollout:
-    """The wanted template has failed: the one before it stays, and who has the failed one gets it back."""
+    """The wanted template has failed: the last good one stays or comes back, also to who has another one."""
     message = (
         f"{view.marks.failed_message}. The last good version goes on serving. Change the spec, or remove the "
         f"annotation {names.ANNOTATION_FAILED_TEMPLATE} from the StatefulSet to try the same version again"
     )
-    back = _next(view, view.present, replace(view.marks, waits_since=""))
+    marks = replace(view.marks, waits_since="")
+    if view.present != marks.good and (good := view.good()) is not None:
+        return Rollout(good, marks=marks, stalled=True, reason="VersionRejected", message=message)
+    back = _next(view, view.present, marks)
     return replace(back, template=view.template, stalled=True, reason="VersionRejected", message=message)
 
 
@@ -152,7 +169,7 @@ def _turn(view: _View, target: str) -> tuple[Pod | None, str]:
         return None, ""
     proved = target == view.marks.good
     down = [ordinal for ordinal in view.serving if view.down(ordinal)]
-    fresh = [o for o in down if o not in view.pods or view.pods[o].template_hash == target]
+    fresh = view.trying(target)
     if fresh and not proved:
         return None, f"waiting for replica {fresh[0]} to be ready"
     broken = [pod for pod in outdated if not pod.ready and pod.node not in view.members.lost_nodes]
@@ -165,27 +182,21 @@ def _turn(view: _View, target: str) -> tuple[Pod | None, str]:
         return None, f"waiting for replica {untold[0]} to report whether it can read its sessions"
     # The one that failed first, then what else was not good, so that the fewest versions serve at a time.
     pod = min(outdated, key=lambda pod: (pod.template_hash != view.marks.failed, pod.template_hash == view.marks.good))
-    # Whoever is away meanwhile holds up every session that goes to it and every new id. Not for ever, though: a version
-    # that cannot hand over may be what is to be replaced.
-    if pod.template_hash != view.marks.failed and view.moves():
-        return None, "waiting until the sessions of an earlier size have moved, or the drain's time is over"
+    # Whoever is away meanwhile holds up every session that goes to it, and every new id. Not so what may itself be the
+    # reason why sessions do not move, and not for ever.
+    if pod.template_hash == view.marks.good and view.moves():
+        return None, "waiting until the sessions of an earlier size have moved, or half of the drain's time is over"
     return pod, ""
 
 
 def _timed(view: _View) -> Marks:
     """Note whom the rollout waits for, and since when; the time runs anew for the next one."""
-    waiting = [o for o in view.serving if view.down(o) and not view.excused(o) and _tries(view, o)]
+    waiting = [ordinal for ordinal in view.trying(view.present) if not view.excused(ordinal)]
     ordinal, since = _waits(view.marks)
     if ordinal in waiting and since is not None:
         return view.marks
     stamp = view.observed.now.astimezone(UTC).strftime(_TIME)
     return replace(view.marks, waits_since=f"{waiting[0]} {stamp}" if waiting else "")
-
-
-def _tries(view: _View, ordinal: int) -> bool:
-    """Tell whether a replica is to run the present template, so that its failure would be the template's."""
-    pod = view.pods.get(ordinal)
-    return pod is None or pod.template_hash == view.present
 
 
 def _waits(marks: Marks) -> tuple[int | None, datetime | None]:
