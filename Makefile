@@ -35,8 +35,8 @@ demo-down: $(STAMP) ## Take the demos down and leave nothing
 	$(BIN)/python -m tests.demo down $(if $(CONTEXT),--context $(CONTEXT))
 
 ## Check it
-.PHONY: test lint types floors unit unit-torch unit-gpu contract server faults controlplane e2e
-test: lint types floors unit contract server faults unit-torch controlplane e2e ## Run every check that this host can run
+.PHONY: test lint types floors unit unit-torch unit-gpu contract server router faults controlplane e2e
+test: lint types floors unit contract server router faults unit-torch controlplane e2e ## Run every check that this host can run
 
 lint: $(STAMP) ## Style and file size
 	$(BIN)/ruff format --check .
@@ -53,6 +53,9 @@ unit: $(STAMP) ## Pure functions, golden files, property tests
 
 server: $(STAMP) $(CLIENTS_STAMP) ## The model server as a process: real clients, faults, fuzzing
 	$(PYTEST) tests/runtime tests/bench_tests -m process
+
+router: $(STAMP) ## The router of stateful services: the real Envoy on the files that the operator renders
+	$(PYTEST) tests/operator -m process
 
 faults: $(STAMP) ## A minute of crashes, pauses, full disks and swaps of models: no acknowledged step is lost or doubled
 	$(PYTEST) tests/faults -m process
