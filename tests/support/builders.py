@@ -158,3 +158,52 @@ def node(
         allocatable=allocatable,
         free=allocatable if free is None else dict(free),
     )
+
+
+def stateful_set(
+    template_hash: str,
+    *,
+    name: str = NAME,
+    replicas: int = 1,
+    volume: str = "1Gi",
+    marks: Mapping[str, str] | None = None,
+    seen: bool = True,
+) -> Manifest:
+    """Return a live StatefulSet; `seen`: its controller has seen this spec."""
+    annotations = {names.ANNOTATION_TEMPLATE_HASH: template_hash}
+    claim = {
+        "metadata": {"name": names.CLAIM_SESSIONS},
+        "spec": {"resources": {"requests": {"storage": volume}}},
+    }
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "StatefulSet",
+        "metadata": {
+            "name": name,
+            "namespace": NAMESPACE,
+            "generation": 2,
+            "annotations": {**annotations, **(marks or {})},
+        },
+        "spec": {
+            "replicas": replicas,
+            "template": {"metadata": {"annotations": dict(annotations)}, "spec": {}},
+            "volumeClaimTemplates": [claim],
+        },
+        "status": {"observedGeneration": 2 if seen else 1},
+    }
+
+
+def revision(template_hash: str) -> Manifest:
+    """Return a ControllerRevision that keeps an earlier template of a StatefulSet."""
+    template = {"$patch": "replace", "metadata": {"annotations": {names.ANNOTATION_TEMPLATE_HASH: template_hash}}}
+    return {"kind": "ControllerRevision", "data": {"spec": {"template": {**template, "spec": {}}}}}
+
+
+def claim(ordinal: int, size: str = "1Gi", *, bound: bool = True, name: str = NAME) -> Manifest:
+    """Return the PersistentVolumeClaim of a replica."""
+    return {
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": f"{names.CLAIM_SESSIONS}-{name}-{ordinal}"},
+        "spec": {"resources": {"requests": {"storage": size}}},
+        "status": {"phase": "Bound" if bound else "Pending"},
+    }

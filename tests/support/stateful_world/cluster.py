@@ -1,9 +1,10 @@
 """What Kubernetes keeps of one stateful service, and what its controllers make of that, one small event at a time."""
 
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from mooring_operator.api import names
 from mooring_operator.api.membership import Record
@@ -90,6 +91,8 @@ class Cluster:
         self.claims: dict[int, Claim] = {}
         self.pods: dict[int, Pod] = {}
         self.nodes = {"a": True, "b": True, "c": True}
+        self.adopted: Callable[[Record], None] = lambda record: None
+        """Called with each record that a replica begins to go by."""
         self._numbers = 0
 
     def number(self) -> int:
@@ -129,40 +132,43 @@ class Cluster:
         self.random.choice(events)()
         return True
 
-    def _set_events(self):  # type: ignore[no-untyped-def]
+    def _set_events(self) -> Iterator[Callable[[], object]]:
         found = self.stateful_set
         if found is None:
             return
         if found.observed < found.generation:
-            yield lambda: setattr(found, "observed", found.generation)
+            yield partial(setattr, found, "observed", found.generation)
         for ordinal in range(found.replicas):
             if ordinal not in self.pods and not self.versions[found.template].refused:
-                yield lambda ordinal=ordinal: self._make(found, ordinal)
+                yield partial(self._make, found, ordinal)
         for ordinal, pod in self.pods.items():
             if ordinal >= found.replicas and not pod.ending:
-                yield lambda pod=pod: setattr(pod, "ending", True)
-        for ordinal in list(self.claims):
+                yield partial(setattr, pod, "ending", True)
+        for ordinal in self.claims:
             if not self.asked.keeps and ordinal >= found.replicas and ordinal not in self.pods:
-                yield lambda ordinal=ordinal: self.claims.pop(ordinal)
+                yield partial(self.claims.pop, ordinal)
 
     def _make(self, found: StatefulSet, ordinal: int) -> None:
         self.claims.setdefault(ordinal, Claim(found.volume))
         self.pods[ordinal] = Pod(ordinal, self.number(), found.template)
 
-    def _pod_events(self):  # type: ignore[no-untyped-def]
+    def _pod_events(self) -> Iterator[Callable[[], object]]:
         for ordinal, pod in self.pods.items():
             if pod.ending:
                 if not pod.node or self.nodes.get(pod.node):
-                    yield lambda ordinal=ordinal: self.pods.pop(ordinal)
+                    yield partial(self.pods.pop, ordinal)
             elif not pod.node:
                 if any(self.nodes.values()):
-                    yield lambda pod=pod: self._start(pod)
+                    yield partial(self._start, pod)
             elif self.nodes[pod.node] and not pod.ready:
-                yield lambda pod=pod: self._load(pod)
+                yield partial(self._load, pod)
 
     def _start(self, pod: Pod) -> None:
         pod.node = self.random.choice([name for name, up in self.nodes.items() if up])
         self.open(pod)
+        store = self.claims[pod.ordinal].store
+        if self.config_map is not None and store is not None and store.adopt(self.config_map.record):
+            self.adopted(self.config_map.record)  # It is mounted.
 
     def open(self, pod: Pod) -> None:
         """A process begins: it opens what is on the volume, or makes a store there."""

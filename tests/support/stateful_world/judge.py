@@ -22,7 +22,9 @@ class Judge:
         self.destroyed: dict[int, Store] = {}
         """Stores whose volumes are lost, and that nobody has given up yet, by ordinal."""
         self._epochs: dict[int, Record] = {}
+        self._given_up: dict[str, None] = {}
         self.evictions = 0
+        cluster.adopted = self.adopted
 
     def object(self, text: str) -> None:
         """Something is wrong."""
@@ -62,9 +64,22 @@ class Judge:
     def lost(self, ordinal: int, store: Store) -> None:
         """A volume is gone with what is on it."""
         for key in store.sessions:
-            del self.acknowledged[key]
+            self.acknowledged.pop(key, None)
         if store.sessions:
             self.destroyed[ordinal] = store
+
+    def given_up(self, store: str) -> None:
+        """The record calls a store lost."""
+        if store in self._given_up:
+            return
+        self._given_up[store] = None
+        for ordinal, claim in self.cluster.claims.items():
+            if claim.store is None or claim.store.id != store:
+                continue
+            if self.cluster.running(ordinal) is not None and self._alone:
+                self.object(f"replica {ordinal} runs with {store}, and it is given up")
+            for key in claim.store.sessions:
+                self.acknowledged.pop(key, None)
 
     # --- the operator
 
@@ -106,7 +121,7 @@ class Judge:
         if moves.evict is not None and moves.evict.ready:
             self.evictions += 1
             self._evicts(service, seen, members, moves.evict.ordinal)
-        if step.stalled != bool(step.stalled and step.message):
+        if step.stalled and not step.message:
             self.object("stalled without a word")
 
     def _written(self, service: Service, members: Members, record: Record) -> None:
@@ -120,10 +135,10 @@ class Judge:
 
     def _evicts(self, service: Service, seen: Observed, members: Members, ordinal: int | None) -> None:
         found = seen.children[ObjectKey("StatefulSet", NAME)]
-        reach = found["spec"]["replicas"] if members.record is None else members.record.reach
         count = found["spec"]["replicas"]
-        others = {pod.ordinal: pod for pod in seen.pods if pod.ordinal not in {None, ordinal} and pod.ordinal < count}
-        for other in range(min(reach, found["spec"]["replicas"])):
+        reach = count if members.record is None else members.record.reach
+        others = {o: pod for pod in seen.pods if (o := pod.ordinal) is not None and o != ordinal and o < count}
+        for other in range(min(reach, count)):
             if other != ordinal and (other not in others or not others[other].ready):
                 self.object(f"replica {ordinal} is evicted while {other} is down")
         marks, target = found["metadata"]["annotations"], found["spec"]["template"]["metadata"]["annotations"]
@@ -131,7 +146,7 @@ class Judge:
         if marks.get(names.ANNOTATION_GOOD_TEMPLATE) == version:
             return
         for other, pod in others.items():
-            report = members.reports.get(other) if other is not None else None
+            report = members.reports.get(other)
             if pod.template_hash == version and (report is None or report.unreadable):
                 self.object(f"replica {ordinal} is evicted for {version}, and {other} cannot go on with it: {report}")
 

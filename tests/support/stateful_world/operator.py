@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 from mooring_operator.api.membership import Report
 from mooring_operator.facts import Failure, Members, ObjectKey, Observed, Pod, Service, Step
@@ -59,11 +60,13 @@ class Operator:
         if kept is not None and (moves.record is not None or dict(moves.notes) != dict(members.notes)):
             if not cluster.keep(kept, moves.notes, version):
                 return
+            for store in set(kept.lost) - set(() if members.record is None else members.record.lost):
+                self.judge.given_up(store)
             yield
         for ordinal in moves.tell:
             store = cluster.running(ordinal)
             if store is not None and kept is not None and store.adopt(kept):
-                self.judge.adopted(kept)
+                self.cluster.adopted(kept)
             yield
         self._mark(step)
         yield
@@ -106,16 +109,18 @@ class Operator:
 def service_of(cluster: Cluster) -> Service:
     """What the user wants."""
     asked = cluster.asked
-    state = {
-        "volume": {"size": f"{asked.volume}Gi"},
-        "drainTimeout": f"{asked.drain}s",
-        "retention": {"whenScaled": "Retain" if asked.keeps else "Delete"},
+    fields: dict[str, Any] = {
+        "state": {
+            "volume": {"size": f"{asked.volume}Gi"},
+            "drainTimeout": f"{asked.drain}s",
+            "retention": {"whenScaled": "Retain" if asked.keeps else "Delete"},
+        },
+        "rollout": {"progressDeadline": f"{DEADLINE}s"},
     }
-    scaling = {}
     if asked.autoscaler is not None:
         least, most = asked.autoscaler
-        scaling = {"scaling": {"minReplicas": least, "maxReplicas": most, "cpu": {"target": 50}}}
-    return any_service(replicas=asked.replicas, state=state, rollout={"progressDeadline": f"{DEADLINE}s"}, **scaling)
+        fields["scaling"] = {"minReplicas": least, "maxReplicas": most, "cpu": {"target": 50}}
+    return any_service(replicas=asked.replicas, **fields)
 
 
 def see(cluster: Cluster) -> Observed:

@@ -69,7 +69,7 @@ class People:
         kept = self.cluster.config_map
         if kept is not None and self.random.random() < 0.1:
             if store.adopt(kept.record):
-                self.judge.adopted(kept.record)
+                self.cluster.adopted(kept.record)
         elif not store.misfit(ordinal):
             self._hand_over(ordinal, store)
 
@@ -177,6 +177,12 @@ class People:
             if kept is not None and store.id in kept.record.lost:
                 del self.judge.destroyed[ordinal]
 
+    def mistake(self) -> None:
+        """Somebody annotates the service with a store that is not lost."""
+        kept = self.cluster.config_map
+        if kept is not None and kept.record.stores and self.random.random() < 0.3:
+            self.cluster.asked.abandon = self.random.choice(list(kept.record.stores.values()))
+
     def events(self) -> list[tuple[int, Callable[[], None]]]:
         """All, with their weights."""
         return [
@@ -192,4 +198,5 @@ class People:
             (1, self.lose_record),
             (1, self.lose_volume),
             (6, self.give_up),
+            (1, self.mistake),
         ]
