@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from mooring_operator.api import names
+from mooring_operator.api.membership import Record, Report
 from mooring_operator.api.v1alpha1 import InferenceServiceSpec, Variant
 from mooring_operator.facts import (
     Cluster,
@@ -207,3 +208,20 @@ def claim(ordinal: int, size: str = "1Gi", *, bound: bool = True, name: str = NA
         "spec": {"resources": {"requests": {"storage": size}}},
         "status": {"phase": "Bound" if bound else "Pending"},
     }
+
+
+def record(epoch: int, size: int, *past: int, stores: str = "", lost: Iterable[str] = ()) -> Record:
+    """Return a membership record; `stores` has one letter an ordinal, else each ordinal has its own from `a` on."""
+    reach = max(size, *past, size)
+    named = stores or "abcdefghij"[:reach]
+    return Record(epoch, size, past, dict(enumerate(named)), tuple(lost))
+
+
+def report(ordinal: int, of: Record | None, store: str = "", *, clean: bool = True, **counts: Any) -> Report:
+    """Return what a replica says; its store is the one that `record` names for it unless said otherwise."""
+    return Report(ordinal, store or "abcdefghij"[ordinal], counts.pop("boot", 1), of, clean, **counts)
+
+
+def replica(ordinal: int, template_hash: str = "v1", *, ready: bool = True, name: str = NAME, **seen: Any) -> Pod:
+    """Return the pod of a replica of a stateful service."""
+    return pod(template_hash, f"{name}-{ordinal}", ready=ready, ordinal=ordinal, uid=f"uid-{ordinal}", **seen)

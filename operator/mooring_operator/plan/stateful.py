@@ -103,6 +103,8 @@ def _said(service: Service, observed: Observed, turn: Rollout, wanted: int) -> t
     troubles = [*_troubles(service, observed)]
     if turn.stalled:
         troubles.append((turn.reason, turn.message))
+    elif stuck := _unreadable(observed):
+        troubles.append(("StateUnreadable", stuck))
     if troubles:
         return True, troubles[0][0], ". ".join(message.rstrip(".") for _, message in troubles)
     waits = _waits(observed, wanted)
@@ -141,6 +143,23 @@ def _troubles(service: Service, observed: Observed) -> Iterator[tuple[str, str]]
     asked = record is not None and members.abandon not in {"", *record.lost}
     if record is not None and asked and abandonable(service, observed, members) is None:
         yield "CannotAbandon", _not_abandoned(members, record)
+
+
+def _unreadable(observed: Observed) -> str:
+    """What is on volumes that the version which is loaded cannot go on from, though it is not being rolled out.
+
+    So it is where an older version was put back, or where volumes of an earlier service were found.
+    """
+    reports = heard(observed.members or Members())
+    ready = [pod.ordinal for pod in observed.pods if pod.ready and pod.ordinal is not None]
+    stuck = [ordinal for ordinal in sorted(ready) if ordinal in reports and reports[ordinal].unreadable]
+    if not stuck:
+        return ""
+    count = sum(reports[ordinal].unreadable for ordinal in stuck)
+    return (
+        f"{count} sessions on {_replicas(stuck)} were written by another version of the model, and the one that is "
+        "loaded cannot go on from their state: they answer again with a version that can, or with spec.state.converter"
+    )
 
 
 def _not_abandoned(members: Members, record: Record) -> str:

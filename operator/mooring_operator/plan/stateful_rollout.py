@@ -177,7 +177,8 @@ def _turn(view: _View, target: str) -> tuple[Pod | None, str]:
         return broken[0], ""  # It is down already: replacing it takes nothing away.
     if down:
         return None, f"waiting for replica {down[0]} to be ready: never are two down at once"
-    untold = [o for o, pod in view.pods.items() if pod.template_hash == target and o not in view.reports]
+    back = [ordinal for ordinal, pod in view.pods.items() if pod.template_hash == target and pod.ready]
+    untold = [ordinal for ordinal in back if ordinal not in view.reports]
     if untold and not proved:
         return None, f"waiting for replica {untold[0]} to report whether it can read its sessions"
     # The one that failed first, then what else was not good, so that the fewest versions serve at a time.

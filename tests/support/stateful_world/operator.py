@@ -60,8 +60,8 @@ class Operator:
         if kept is not None and (moves.record is not None or dict(moves.notes) != dict(members.notes)):
             if not cluster.keep(kept, moves.notes, version):
                 return
-            for store in set(kept.lost) - set(() if members.record is None else members.record.lost):
-                self.judge.given_up(store)
+            for given_up in set(kept.lost) - set(() if members.record is None else members.record.lost):
+                self.judge.given_up(given_up)
             yield
         for ordinal in moves.tell:
             store = cluster.running(ordinal)
