@@ -13,6 +13,8 @@ from .pod import pod_security
 REPLICAS = 2
 FOLDER = "/etc/envoy"
 LEAST_ORDINALS = 8
+READABLE_BYTES = 2**17
+"""Files up to this size have a line for each value, for people; a ConfigMap holds 1 MiB in all."""
 ANNOTATION_BOOTSTRAP = f"{names.GROUP}/bootstrap-hash"
 _VOLUME = "config"
 _GRACE_SECONDS = envoy.DRAIN_SECONDS + 15
@@ -45,8 +47,7 @@ def router_config(service: Service, cluster: Cluster, step: Step) -> Manifest:
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": _metadata(service),
-        # A line for each value, for people, and nearly no indentation: a ConfigMap holds 1 MiB.
-        "data": {name: json.dumps(document, indent=1) + "\n" for name, document in files.items()},
+        "data": {name: _text(document) for name, document in files.items()},
     }
 
 
@@ -155,6 +156,11 @@ def _apart(service: Service) -> Manifest:
     }
     preferred = [{"weight": 100, "podAffinityTerm": term}]
     return {"podAntiAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": preferred}}
+
+
+def _text(document: envoy.Document) -> str:
+    text = json.dumps(document, indent=1)
+    return (text if len(text) <= READABLE_BYTES else json.dumps(document, separators=(",", ":"))) + "\n"
 
 
 def _metadata(service: Service) -> Manifest:
