@@ -23,13 +23,13 @@ def test_nothing_is_lost_by_kill_9_of_anyone(site: Site, ledger: Stateful, figur
     with ledger.asked("kill -9 of each replica, of a router and of the operators") as asked:
         site.kill_operator()
         crashes.append((0, *ledger.crash(0)))
-        site.scale_operator(0)
+        site.take_operator_away()
         try:
             # Nobody is there who could do anything about these.
             ledger.kill("router", names(ledger.pods("router"))[0])
             crashes.append((1, *ledger.crash(1)))
         finally:
-            site.scale_operator(2)
+            site.bring_operator_back()
         crashes.append((2, *ledger.crash(2)))
         # kubelet waits longer each time that a container has ended.
         crashes.extend((ordinal, *ledger.crash(ordinal)) for ordinal in ((0, 1, 2) if long else ()))

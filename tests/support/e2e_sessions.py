@@ -49,11 +49,12 @@ class Beat:
 
 
 class Paced(Client):
-    """A client that takes a breath before each request."""
+    """A client that takes a breath before each request, until it reads what there is."""
 
     async def ask(self, step: Step, door: Door | None = None) -> Answer:
         """See `Client`."""
-        await asyncio.sleep(_PAUSE)
+        if not self.world.faultless:
+            await asyncio.sleep(_PAUSE)
         return await super().ask(step, door)
 
     async def twins(self, other: Client) -> None:
@@ -131,8 +132,11 @@ async def _run(host: str, seed: str, count: int, folder: Path) -> None:
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     book = Book()
     world = World(book, lambda random: [_door(random, host), _door(random, host)], stop.is_set)
-    clients = [Paced(world, index, Random(f"{seed} client {index}")) for index in range(12)]
-    pulses = [Pulse(world, 100 + index, Random(f"{seed} {index}"), chooses=index % 2 == 0) for index in range(count)]
+    # Other names than in the run before: its sessions still live.
+    first = int(seed, 16) % 10**5 * 1000
+    clients = [Paced(world, first + index, Random(f"{seed} client {index}")) for index in range(12)]
+    chance = [Random(f"{seed} pulse {index}") for index in range(count)]
+    pulses = [Pulse(world, first + 100 + index, each, chooses=index % 2 == 0) for index, each in enumerate(chance)]
     for session in _SHARED:
         await clients[0].insist(Step(session, book.word(), start=True))
     async with asyncio.TaskGroup() as group:
@@ -169,9 +173,9 @@ def _door(random: Random, host: str) -> Door:
 
 
 async def _way(client: Client) -> None:
-    match client.index:
+    match client.index % 1000:
         case 0 | 1:
-            session = _SHARED[client.index]
+            session = _SHARED[client.index % 1000]
             client.sessions[session] = Step(session, 0)
             await client.shared(session)
         case 2 | 3 | 4:

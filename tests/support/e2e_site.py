@@ -3,6 +3,7 @@
 import os
 import signal
 import unittest
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,18 +44,33 @@ class Site:
 
         It waits longer each time: `renew_operator` before the next.
         """
-        running = [pid for pid in cgroups.processes(self.cluster.state) if _OPERATOR in _command(pid)]
-        assert running, "no operator runs"
-        for pid in running:
-            os.kill(pid, signal.SIGKILL)
+        assert self._kill_operators(), "no operator runs"
 
-    def scale_operator(self, pods: int) -> None:
-        """Returns when so many pods of the operator run, and no other."""
-        self.cluster.kubectl(
-            "scale", "--namespace", OPERATOR_NAMESPACE, "deployment/mooring-operator", f"--replicas={pods}"
-        )
+    def _kill_operators(self) -> int:
+        running = [pid for pid in cgroups.processes(self.cluster.state) if _OPERATOR in _command(pid)]
+        for pid in running:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        return len(running)
+
+    def take_operator_away(self) -> None:
+        """Returns when none runs, and none will; `bring_operator_back` ends it."""
+        self._scale_operator(0)
         argv = ["get", "pods", "--namespace", OPERATOR_NAMESPACE, "-l", _OPERATOR_PODS, "-o", "name"]
-        wait_until(lambda: len(self.cluster.kubectl(*argv).split()) == pods, 60, f"{pods} pods of the operator")
+
+        def none_left() -> bool:
+            self._kill_operators()  # One that has just begun does not hear that it is to end, and is given its time.
+            return not self.cluster.kubectl(*argv).strip()
+
+        wait_until(none_left, 60, "the operator's pods to go")
+
+    def bring_operator_back(self) -> None:
+        """Returns at once; one leads within seconds."""
+        self._scale_operator(2)
+
+    def _scale_operator(self, pods: int) -> None:
+        deployment = ["--namespace", OPERATOR_NAMESPACE, "deployment/mooring-operator"]
+        self.cluster.kubectl("scale", *deployment, f"--replicas={pods}")
 
     def renew_operator(self) -> None:
         """Replaces the operator's pods; returns when the new ones are ready."""

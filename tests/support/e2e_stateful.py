@@ -2,20 +2,20 @@
 
 import json
 import os
+import re
 import secrets
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from tests.cluster import cgroups
 from tests.faults import ledger
+from tests.faults.round import clean
 from tests.support import e2e_site
 from tests.support.e2e_moves import Asked
 from tests.support.e2e_service import ROOT, Served, uid_of
@@ -139,20 +139,21 @@ class Stateful(Served):
             AssertionError: a step was lost, doubled or reordered, or a replica's log holds a traceback.
         """
         asked, seed = Asked(), secrets.token_hex(4)
-        with tempfile.TemporaryDirectory(dir=_builds()) as folder:
-            module = [sys.executable, "-m", "tests.support.e2e_sessions", self.host, seed, str(pulses), folder]
-            argv = self.cluster.command(*module)
-            with subprocess.Popen(argv, cwd=ROOT, env=self.cluster.env(), stdout=subprocess.PIPE, text=True) as process:
-                assert process.stdout is not None
-                try:
-                    assert process.stdout.readline() == "asking\n", self.account()
-                    yield asked
-                    process.terminate()
-                    process.communicate(timeout=_END_SECONDS)
-                finally:
-                    process.kill()
-            assert process.returncode == 0, "the clients failed"
-            asked.read(Path(folder))
+        # It stays until the next run: `python -m tests.faults --check` judges it anew.
+        folder = clean(ROOT / "build" / "e2e" / re.sub(r"[^a-z0-9]+", "-", title.lower()))
+        module = [sys.executable, "-m", "tests.support.e2e_sessions", self.host, seed, str(pulses), str(folder)]
+        argv = self.cluster.command(*module)
+        with subprocess.Popen(argv, cwd=ROOT, env=self.cluster.env(), stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            try:
+                assert process.stdout.readline() == "asking\n", self.account()
+                yield asked
+                process.terminate()
+                process.communicate(timeout=_END_SECONDS)
+            finally:
+                process.kill()
+        assert process.returncode == 0, "the clients failed"
+        asked.read(folder)
         asked.check(title)
         assert not (found := self.tracebacks()), "\n".join(found)
 
@@ -207,12 +208,6 @@ def wait_for_doors(service: Stateful) -> None:
 def names(pods: Sequence[Manifest]) -> list[str]:
     """The names of pods."""
     return sorted(pod["metadata"]["name"] for pod in pods)
-
-
-def _builds() -> Path:
-    folder = ROOT / "build" / "e2e"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 _HOLDERS = """
