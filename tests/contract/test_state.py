@@ -1,5 +1,6 @@
 """What a spec says of state, the runtime goes by: each field, in the units of each side."""
 
+import json
 from typing import Any
 
 import pytest
@@ -60,6 +61,14 @@ def test_the_server_is_one_of_several_and_knows_the_others_by_the_names_that_the
     name, namespace = headless["metadata"]["name"], headless["metadata"]["namespace"]
     assert found.peer_address.format(ordinal=3) == f"http://speech-3.{name}.{namespace}.svc:{names.PEER_PORT}"
     assert found.peer_address == peers.peer_address(service("speech", spec()))
+
+
+def test_the_router_closes_connections_that_rest_before_the_server_does() -> None:
+    [config] = [child for child in children("speech", spec()) if child["kind"] == "ConfigMap"]
+    kind = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+    for cluster in json.loads(config["data"]["cds.json"])["resources"]:
+        common = cluster["typed_extension_protocol_options"][kind]["common_http_protocol_options"]
+        assert float(common["idle_timeout"].removesuffix("s")) < settings().idle_timeout
 
 
 def test_the_golden_case_has_every_field() -> None:

@@ -1,5 +1,6 @@
 """Which replica the real Envoy chooses, and that it finds one that lives."""
 
+import socket
 import time
 
 import pytest
@@ -97,6 +98,15 @@ def test_there_is_no_limit_of_a_body_here(world: World) -> None:
     body = b"x" * 24 * 2**20
     assert world.step(0, body=body).document["bytes"] == len(body)
     assert world.ask("/", {"x-mooring-session": minted(1)}, iter([body] * 2)).document["bytes"] == 2 * len(body)
+
+
+def test_old_clients_are_served_too(world: World) -> None:
+    router = world.envoy.router.listen
+    with socket.create_connection((router.host, router.port), timeout=20) as connection:
+        connection.sendall(f"GET /old HTTP/1.0\r\nX-Mooring-Session: {minted(1)}\r\n\r\n".encode())
+        answer = b"".join(iter(lambda: connection.recv(4096), b""))
+    assert b" 200 OK\r\n" in answer
+    assert world.replicas[1].seen[0].path == "/old"
 
 
 def test_names_are_asked_for_as_they_are_written(world: World) -> None:

@@ -12,6 +12,8 @@ KEY = "replica"
 HTTP, GRPC = "http", "grpc"
 CONNECT_SECONDS = 0.25
 """A replica whose node is gone answers nothing, not even no: the next one is tried after this."""
+REST_SECONDS = 300
+"""How long a connection to a replica may rest; the runtime closes one after 620 s."""
 DEAD_SECONDS = 5
 """What was sent and is not even acknowledged by the other side's kernel for so long, never will be."""
 _FASTEST, _SLOWEST = 2, 5
@@ -79,6 +81,8 @@ def _cluster(router: Router, name: str, port: int, protocol: Document) -> Docume
         "typed_extension_protocol_options": {
             "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
                 "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+                # It is the router that closes what rests: a request that crosses the replica's own end of it is lost.
+                "common_http_protocol_options": {"idle_timeout": f"{REST_SECONDS}s"},
                 **protocol,
             }
         },

@@ -33,6 +33,7 @@ def lds(router: Router) -> Document:
         "normalize_path": False,
         "request_headers_timeout": "10s",
         "stream_idle_timeout": f"{IDLE_SECONDS}s",
+        "http_protocol_options": {"accept_http_10": True, "default_host_for_http_10": router.service},
         "http2_protocol_options": {"initial_stream_window_size": 2**20, "initial_connection_window_size": 2**24},
         "local_reply_config": replies(),
         "access_log": [_log()],
