@@ -13,7 +13,7 @@ from .cluster.apply import Applier
 from .cluster.cache import Cache
 from .cluster.events import EventRecorder
 from .cluster.kube import Kube
-from .cluster.moves import Mover, without_stale_set
+from .cluster.moves import Mover, guarded, without_stale_set
 from .cluster.observe import Observer
 from .cluster.pace import Pace
 from .cluster.peers import Peers
@@ -96,11 +96,12 @@ class Reconciler:
         children = desired.children(service, self._cluster, step)
         # Marks first: a rollback whose mark was lost would try the failed version again, and take the pod again.
         await self._applier.apply_marks(service, step.marks)
-        refused = await self._applier.apply_children(service, without_stale_set(service, children, moves, observed))
+        applied = guarded(service, without_stale_set(service, children, moves, observed), observed)
+        refused = await self._applier.apply_children(service, applied)
         await self._applier.prune(service, children, desired.held(service, step), desired.KEPT_KINDS)
         if members is None or refused:
             return refused
-        refused = await self._mover.after_children(service, moves)
+        refused = await self._mover.after_children(service, observed, moves)
         if moves.recreate and not refused:
             refused = await self._applier.apply_children(service, children)
         await self._applier.apply_marks(service, step.marks)  # of a StatefulSet that was made in this round

@@ -53,20 +53,24 @@ ANNOTATION_FAILED_MESSAGE: Final = f"{GROUP}/failed-message"
 ANNOTATION_WAITS_SINCE: Final = f"{GROUP}/waits-since"
 """On the StatefulSet: the ordinal whose pod a rollout waits for, and since when. It outlives the operator, so that the
 deadline does, too."""
+ANNOTATION_ROOM: Final = f"{GROUP}/room"
+"""On the StatefulSet of a service whose volumes go with its replicas: how many replicas are wanted. Only those become
+members, so that the StatefulSet was written after the wish for more, and an older plan to take some away is refused."""
 ROLLOUT_MARKS: Final = (
     ANNOTATION_GOOD_TEMPLATE,
     ANNOTATION_FAILED_TEMPLATE,
     ANNOTATION_FAILED_MESSAGE,
     ANNOTATION_WAITS_SINCE,
+    ANNOTATION_ROOM,
 )
-"""Annotations of the Deployment or StatefulSet that only a rollout writes: exactly those of `Step.marks`."""
+"""Annotations of the Deployment or StatefulSet that only the plan writes: exactly those of `Step.marks`."""
 ANNOTATION_ABANDON_STORE: Final = f"{GROUP}/abandon-store"
 """On the service, by a person: the id of the store whose volume is lost for good."""
 ANNOTATION_RESIZED: Final = f"{GROUP}/resized"
 """On the membership ConfigMap: when a record last gave another size."""
 ANNOTATION_BOOTS: Final = f"{GROUP}/boots"
-"""On the membership ConfigMap: how often each store was opened, as JSON. A store that was opened less often than it says
-is an older copy of its volume."""
+"""On the membership ConfigMap: how often each store was opened, as JSON. One that was opened less often than it says is
+an older copy of its volume."""
 ANNOTATION_STRANDED: Final = f"{GROUP}/stranded"
 """On the membership ConfigMap: how many sessions each replica had that was taken away before it had handed them over,
 as JSON."""

@@ -106,6 +106,8 @@ class Applier:
                 await self._keep(kind, stamped, entry)
                 return
             except ConflictError:
+                if "resourceVersion" in manifest["metadata"]:
+                    raise  # it is not any more as it was seen: the next round decides anew
                 self._cache.drop(kind, entry.manifest)  # it is gone, or another one has its name
         await self._create(service, key, stamped)
 
@@ -217,7 +219,10 @@ def _contested(key: ObjectKey, managers: str) -> Problem:
 
 
 def _stamped(manifest: Manifest) -> Manifest:
-    annotations = {**(manifest["metadata"].get("annotations") or {}), names.ANNOTATION_DESIRED_HASH: digest(manifest)}
+    # The version as which a child was seen is no part of what it is to be.
+    meta = {key: value for key, value in manifest["metadata"].items() if key != "resourceVersion"}
+    stamp = digest({**manifest, "metadata": meta})
+    annotations = {**(meta.get("annotations") or {}), names.ANNOTATION_DESIRED_HASH: stamp}
     return {**manifest, "metadata": {**manifest["metadata"], "annotations": annotations}}
 
 

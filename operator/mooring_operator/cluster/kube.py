@@ -4,6 +4,7 @@ Reads and writes are one method each; every write names its field manager or its
 """
 
 import asyncio
+import contextlib
 import json
 import time
 from collections.abc import AsyncIterator
@@ -116,16 +117,25 @@ class Kube:
         meta = manifest["metadata"]
         return await self.call(Call("update", "PUT", kind.path(meta.get("namespace"), meta["name"]), (), manifest))
 
-    async def delete(self, kind: Kind, namespace: str | None, name: str, uid: str, orphan: bool = False) -> None:
-        """Delete an object and, in the background, what it owns, or leave that; nothing happens when it is gone.
+    async def delete(self, kind: Kind, namespace: str | None, name: str, uid: str) -> None:
+        """Delete an object and, in the background, what it owns; nothing happens when it is gone.
 
         Raises `ConflictError` when another object, with another uid, has the name now.
         """
-        options = {"propagationPolicy": "Orphan" if orphan else "Background", "preconditions": {"uid": uid}}
-        try:
+        options = {"propagationPolicy": "Background", "preconditions": {"uid": uid}}
+        with contextlib.suppress(NotFoundError):
             await self.call(Call("delete", "DELETE", kind.path(namespace, name), (), options))
-        except NotFoundError:
-            return
+
+    async def orphan(self, kind: Kind, live: Manifest) -> None:
+        """Delete an object as it was seen, and leave what it owns; nothing happens when it is gone.
+
+        Raises `ConflictError` when it was written meanwhile, or another object has the name now.
+        """
+        meta = live["metadata"]
+        preconditions = {"uid": meta["uid"], "resourceVersion": meta["resourceVersion"]}
+        options = {"propagationPolicy": "Orphan", "preconditions": preconditions}
+        with contextlib.suppress(NotFoundError):
+            await self.call(Call("delete", "DELETE", kind.path(meta["namespace"], meta["name"]), (), options))
 
     async def evict(self, namespace: str, name: str, uid: str) -> None:
         """Evict a pod. Raises `NotFoundError`, `ConflictError` when another pod has the name now, and

@@ -53,13 +53,13 @@ class Mover:
             await self._tell(service, moves.tell, kept)
         return []
 
-    async def after_children(self, service: Service, moves: Moves) -> list[Problem]:
+    async def after_children(self, service: Service, observed: Observed, moves: Moves) -> list[Problem]:
         """Grow volumes, take the StatefulSet from its pods, evict one; return what stands in the way."""
         for name, size in moves.grow.items():
             if problem := await self._grow(service, name, size):
                 return [problem]
         if moves.recreate:
-            await self._orphan(service)
+            await self._orphan(service, observed)
         elif moves.evict is not None:
             await self._evict(service, moves.evict)
         return []
@@ -97,17 +97,18 @@ class Mover:
             return Problem("spec.state.volume.size", _cannot_grow(live, error.message), "VolumeCannotGrow")
         return None
 
-    async def _orphan(self, service: Service) -> None:
+    async def _orphan(self, service: Service, observed: Observed) -> None:
         """Delete the StatefulSet and leave its pods and claims: applied again, it takes them over as they are.
 
-        Returns when it is gone. Raises `LeftoverError` when that takes long.
+        Returns when it is gone. Raises `LeftoverError` when that takes long, and `ConflictError` when it is not any
+        more as it was seen: it would be made anew with what an old plan says.
         """
         kind = kinds.STATEFUL_SET
-        live = self._cache.get(kind, service.namespace, service.name)
+        live = observed.children.get(ObjectKey(kind.kind, service.name))
         if live is None:
             return
         uid = live["metadata"]["uid"]
-        await self._kube.delete(kind, service.namespace, service.name, uid, orphan=True)
+        await self._kube.orphan(kind, live)
         metrics.CHILDREN_WRITTEN.labels(kind.kind, "deleted").inc()
         for _ in range(LOOKS):
             try:
@@ -146,6 +147,28 @@ def without_stale_set(service: Service, children: list[Manifest], moves: Moves, 
     if not goes and not moves.recreate:
         return children
     return [child for child in children if ObjectKey(child["kind"], child["metadata"]["name"]) != key]
+
+
+def guarded(service: Service, children: list[Manifest], observed: Observed) -> list[Manifest]:
+    """Return the children to apply; a StatefulSet that is to lose pods, and volumes with them, only as it was seen.
+
+    An operator that was held up may go on with an old plan: it would take the volumes of replicas that have become
+    members meanwhile. Where volumes are kept it takes pods away for a moment, which costs no session.
+    """
+    live = observed.children.get(ObjectKey(kinds.STATEFUL_SET.kind, service.name))
+    state = service.spec.state
+    if live is None or state is None or state.retention.when_scaled != "Delete":
+        return children
+    return [
+        _as_seen(child, live)
+        if child["kind"] == kinds.STATEFUL_SET.kind and child["spec"]["replicas"] < live["spec"].get("replicas", 1)
+        else child
+        for child in children
+    ]
+
+
+def _as_seen(child: Manifest, live: Manifest) -> Manifest:
+    return {**child, "metadata": {**child["metadata"], "resourceVersion": live["metadata"]["resourceVersion"]}}
 
 
 def _cannot_grow(claim: Manifest, said: str) -> str:

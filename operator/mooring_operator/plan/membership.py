@@ -100,6 +100,25 @@ def live_replicas(service: Service, observed: Observed) -> int:
     return 0 if found is None else int(found["spec"].get("replicas", 1))
 
 
+def room(service: Service, observed: Observed, wanted: int) -> int:
+    """Return how many replicas the StatefulSet has been written for.
+
+    Where volumes go with their replicas an operator that was held up, and goes on with an old plan to take replicas
+    away, would take the volumes of those that have become members meanwhile. It writes with the version of the
+    StatefulSet that it has seen; so the wish for more is written there before anyone becomes a member by it.
+    """
+    found = observed.children.get(ObjectKey("StatefulSet", service.name))
+    if found is None or not goes_with_replicas(service):
+        return wanted
+    mark = (found["metadata"].get("annotations") or {}).get(names.ANNOTATION_ROOM, "")
+    return int(mark) if mark.isdecimal() else 0
+
+
+def goes_with_replicas(service: Service) -> bool:
+    """Tell whether the volume of a replica that is taken away is deleted."""
+    return service.spec.state is not None and service.spec.state.retention.when_scaled == "Delete"
+
+
 def _merged(members: Members, found: list[Record]) -> Record:
     """Return a record over several of one epoch, which only somebody else can have made: all that any of them says."""
     here = {ordinal: report.store for ordinal, report in heard(members).items()}
@@ -150,7 +169,8 @@ def _arrived(service: Service, observed: Observed, wanted: int) -> int:
     One whose pod is being deleted, since fewer were wanted a moment ago, may report still; its volume may go with it.
     """
     members = observed.members or Members()
-    record, reports, live = members.record, heard(members), live_replicas(service, observed)
+    record, reports = members.record, heard(members)
+    live = min(live_replicas(service, observed), room(service, observed, wanted))
     staying = {pod.ordinal for pod in observed.pods}
     for ordinal in range(wanted):
         if record is not None and ordinal < record.size:

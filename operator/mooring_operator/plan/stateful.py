@@ -13,7 +13,7 @@ from ..api.membership import Record
 from ..facts import Members, Moves, Observed, Service, Step
 from ..sessions import clean, counts, heard, replaced, rolled_back, timed_out
 from .growth import growth
-from .membership import abandonable, live_replicas, next_record, unheard_claims, wanted_size
+from .membership import abandonable, goes_with_replicas, live_replicas, next_record, unheard_claims, wanted_size
 from .stateful_rollout import Rollout, rollout
 
 
@@ -43,7 +43,7 @@ def plan(service: Service, observed: Observed, wanted: str) -> Step:
     return Step(
         replicas=count,
         template=turn.template,
-        marks=turn.marks.written(),
+        marks=turn.marks.written() | ({names.ANNOTATION_ROOM: str(size)} if goes_with_replicas(service) else {}),
         stalled=stalled,
         reason=reason,
         message=message,

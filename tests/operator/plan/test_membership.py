@@ -1,11 +1,13 @@
 """Who is a member: every rule by its cases, told by the record that is kept and what replicas report."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from mooring_operator.api import names
 from mooring_operator.api.membership import Record, Report
-from mooring_operator.facts import Members, Observed, Service
+from mooring_operator.facts import Members, ObjectKey, Observed, Service
 from mooring_operator.plan.membership import next_record, wanted_size
 from tests.support.builders import claim, observed, record, replica, report, stateful_set
 from tests.support.builders import service as any_service
@@ -98,6 +100,15 @@ def test_a_member_that_is_away_does_not_stop_the_growth() -> None:
 @pytest.mark.parametrize("found", [{"pods": ()}, {"live": 1}], ids=["its pod is being deleted", "it is to go"])
 def test_a_replica_that_is_about_to_go_is_not_counted(found: dict[str, Any]) -> None:
     assert decided(2, ONE, report(1, None), **found) is None
+
+
+@pytest.mark.parametrize(("room", "size"), [("", None), ("1", None), ("2", 2), ("3", 3), ("many", None)])
+def test_where_volumes_go_with_replicas_the_wish_for_more_is_written_first(room: str, size: int | None) -> None:
+    gone = any_service(replicas=3, state={"volume": {"size": "1Gi"}, "retention": {"whenScaled": "Delete"}})
+    found = seen(ONE, report(1, None), report(2, None))
+    live = stateful_set("v1", replicas=3, marks={names.ANNOTATION_ROOM: room} if room else {})
+    written = replace(found, children={**found.children, ObjectKey("StatefulSet", gone.name): live})
+    assert next_record(gone, written, 3) == (None if size is None else record(2, size, 1))
 
 
 def test_a_replica_that_comes_back_must_have_the_store_it_left_with() -> None:

@@ -111,6 +111,13 @@ def test_who_was_taken_away_comes_back_when_the_size_changes() -> None:
     assert (written.replicas, moves(written).record) == (3, record(6, 2, 1, 3))
 
 
+@pytest.mark.parametrize("wanted", [1, 3])
+def test_where_volumes_go_with_replicas_the_statefulset_says_how_many_are_wanted(wanted: int) -> None:
+    left = record(5, 1, 3)
+    step = plan(service(wanted, keeps=False), seen(left, report(0, left)), "v1")
+    assert step.marks == {**MARKS, names.ANNOTATION_ROOM: str(wanted)}
+
+
 # --- telling
 
 

@@ -284,7 +284,7 @@ def test_it_begins_with_what_is_down(pods: tuple[str, str, str], marks: dict[str
 
 
 def test_going_back_to_the_good_version_waits_for_nothing() -> None:
-    lost = {"lost_nodes": {"gone": "why"}}
+    lost: dict[str, Any] = {"lost_nodes": {"gone": "why"}}
     pods = [replica(0, OLD), replica(1, OLD, node="gone"), replica(2, NEW, ready=False)]
     assert rollout(SERVICE, look(NEW, *pods, **lost), OLD).template is None
     assert evicted(rollout(SERVICE, look(OLD, *pods, **lost), OLD)) == 2

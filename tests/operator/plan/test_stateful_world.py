@@ -22,6 +22,7 @@ SCENARIOS = {
     "autoscaled": Scenario(autoscaler=True),
     "two operators": Scenario(operators=2),
     "volumes go with their replicas": Scenario(keeps=False),
+    "volumes go, two operators": Scenario(keeps=False, operators=2),
     "killed all the time": Scenario(kills=0.3),
 }
 SHORT, LONG = 8, 300

@@ -55,6 +55,7 @@ class StatefulSet:
     generation: int = 1
     observed: int = 0
     marks: dict[str, str] = field(default_factory=dict)
+    version: int = 0
 
 
 @dataclass
@@ -197,18 +198,27 @@ class Cluster:
         self.config_map = ConfigMap(record, resized, dict(notes), self.number())
         return True
 
-    def apply(self, replicas: int, template: str, volume: int) -> None:
-        """Apply the StatefulSet."""
+    def mark(self, marks: Mapping[str, str]) -> None:
+        """Apply the marks on the StatefulSet."""
+        found = self.stateful_set
+        if found is not None and found.marks != marks:
+            found.marks, found.version = dict(marks), self.number()
+
+    def apply(self, replicas: int, template: str, volume: int, seen: int) -> bool:
+        """Apply the StatefulSet, to take replicas away only as it was seen; False: somebody else has written."""
         found = self.stateful_set
         if found is None:
-            self.stateful_set = StatefulSet(self.number(), replicas, template, volume)
+            self.stateful_set = StatefulSet(self.number(), replicas, template, volume, version=self.number())
+        elif replicas < found.replicas and found.version != seen:
+            return False
         elif found.volume != volume:
             raise Refused(f"volumeClaimTemplates are immutable: {found.volume} -> {volume}")
         elif (found.replicas, found.template) != (replicas, template):
             found.replicas, found.template = replicas, template
-            found.generation += 1
+            found.generation, found.version = found.generation + 1, self.number()
         if template not in self.revisions:
             self.revisions.append(template)
+        return True
 
     def evict(self, ordinal: int, uid: int) -> bool:
         """The eviction API, under a budget of one; a pod that is not ready may always go."""

@@ -34,11 +34,10 @@ class Judge:
 
     def holders(self, key: str) -> list[int]:
         """The ordinals whose volumes have a session, but for stores that were given up."""
-        lost = () if self.cluster.config_map is None else self.cluster.config_map.record.lost
         return [
             ordinal
             for ordinal, claim in self.cluster.claims.items()
-            if claim.store is not None and claim.store.id not in lost and key in claim.store.sessions
+            if claim.store is not None and claim.store.id not in self._given_up and key in claim.store.sessions
         ]
 
     def served(self, ordinal: int, store: Store) -> None:
@@ -146,6 +145,8 @@ class Judge:
         if marks.get(names.ANNOTATION_GOOD_TEMPLATE) == version:
             return
         for other, pod in others.items():
+            if other >= reach and not pod.node:
+                continue  # It is to become a member some day; no node takes it, and it has no sessions.
             report = members.reports.get(other)
             if pod.template_hash == version and (report is None or report.unreadable):
                 self.object(f"replica {ordinal} is evicted for {version}, and {other} cannot go on with it: {report}")

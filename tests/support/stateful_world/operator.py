@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from mooring_operator.api.membership import Report
 from mooring_operator.facts import Failure, Members, ObjectKey, Observed, Pod, Service, Step
@@ -15,6 +15,13 @@ from tests.support.stateful_world.judge import Judge
 
 DEADLINE = 90
 """Seconds."""
+
+
+class Versions(NamedTuple):
+    """Of the objects that were seen."""
+
+    config_map: int
+    stateful_set: int
 
 
 class Operator:
@@ -36,7 +43,10 @@ class Operator:
     def _rounds(self) -> Iterator[None]:
         cluster = self.cluster
         service, wanted = service_of(cluster), replace(cluster.asked)
-        seen, version = see(cluster), 0 if cluster.config_map is None else cluster.config_map.version
+        seen, found = see(cluster), cluster.stateful_set
+        versions = Versions(
+            0 if cluster.config_map is None else cluster.config_map.version, 0 if found is None else found.version
+        )
         yield
         reports: dict[int, Report] = {}
         for ordinal in list(cluster.pods):
@@ -51,14 +61,14 @@ class Operator:
         seen = Observed(**{**vars(seen), "members": members})
         step = plan(service, seen, wanted.version)
         self.judge.decided(service, seen, step)
-        yield from self._do(wanted, step, members, version)
+        yield from self._do(wanted, step, members, versions)
 
-    def _do(self, wanted: Asked, step: Step, members: Members, version: int) -> Iterator[None]:
+    def _do(self, wanted: Asked, step: Step, members: Members, versions: Versions) -> Iterator[None]:
         cluster, moves = self.cluster, step.moves
         assert moves is not None and step.replicas is not None
         kept = moves.record or members.record
         if kept is not None and (moves.record is not None or dict(moves.notes) != dict(members.notes)):
-            if not cluster.keep(kept, moves.notes, version):
+            if not cluster.keep(kept, moves.notes, versions.config_map):
                 return
             for given_up in set(kept.lost) - set(() if members.record is None else members.record.lost):
                 self.judge.given_up(given_up)
@@ -68,31 +78,28 @@ class Operator:
             if store is not None and kept is not None and store.adopt(kept):
                 self.cluster.adopted(kept)
             yield
-        self._mark(step)
+        cluster.mark(step.marks)
         yield
-        goes = moves.recreate and cluster.stateful_set is not None
-        if not goes:
-            yield from self._apply(wanted, step)
+        if not moves.recreate and not self._apply(wanted, step, versions):
+            return
+        yield
         for ordinal, claim in cluster.claims.items():
             size = moves.grow.get(f"sessions-{NAME}-{ordinal}")
             if size is not None:
                 self.judge.grown(claim.size, int(size.removesuffix("Gi")))
                 claim.size = max(claim.size, int(size.removesuffix("Gi")))
         yield
-        if goes:
+        if moves.recreate:
+            if cluster.stateful_set is None or cluster.stateful_set.version != versions.stateful_set:
+                return
             cluster.stateful_set = None
             yield
-            yield from self._apply(wanted, step)
-            self._mark(step)
+            self._apply(wanted, step, versions)
+            cluster.mark(step.marks)
         elif moves.evict is not None and moves.evict.ordinal is not None:
             cluster.evict(moves.evict.ordinal, int(moves.evict.uid))
 
-    def _mark(self, step: Step) -> None:
-        if self.cluster.stateful_set is not None:
-            self.cluster.stateful_set.marks = dict(step.marks)
-
-    def _apply(self, wanted: Asked, step: Step) -> Iterator[None]:
-        cluster = self.cluster
+    def _apply(self, wanted: Asked, step: Step, versions: "Versions") -> bool:
         assert step.replicas is not None
         template = wanted.version
         if step.template is not None:
@@ -100,10 +107,10 @@ class Operator:
         volume = wanted.volume if step.volume_size is None else int(step.volume_size.removesuffix("Gi"))
         self.judge.scaled(step.replicas, wanted.drain)
         try:
-            cluster.apply(step.replicas, template, volume)
+            return self.cluster.apply(step.replicas, template, volume, versions.stateful_set)
         except simulated.Refused as error:
             self.judge.refused(str(error))
-        yield
+            return False
 
 
 def service_of(cluster: Cluster) -> Service:
