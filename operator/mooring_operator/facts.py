@@ -256,8 +256,8 @@ class Step:
     check: bool = False
     """Run the Job that tries the new model on a CPU before the only pod is swapped."""
     marks: Mapping[str, str] = field(default_factory=dict)
-    """Annotations that the Deployment or StatefulSet must carry, of those in `names.ROLLOUT_MARKS`: what was found good,
-    what failed and why. A StatefulSet that is made anew gets them, too, in the same round."""
+    """Annotations that the Deployment or StatefulSet must carry, of those in `names.ROLLOUT_MARKS`: what was found
+    good, what failed and why. A StatefulSet that is made anew gets them, too, in the same round."""
     stalled: bool = False
     """Nothing goes on until the spec or the cluster changes."""
     reason: str = ""
