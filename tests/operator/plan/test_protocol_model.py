@@ -16,7 +16,7 @@ QUICK = ("grow", "shrink", "shrink-cancelled", "minted-while-growing", "minted-a
 """Scenarios of a second; the others are looked through with `--long`."""
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_the_plan_does_what_the_operator_of_the_protocol_does(name: str, long: bool) -> None:
     if name not in QUICK and not long:

@@ -21,7 +21,7 @@ VERSIONS = {
         Version("forgets", forgets=True),
     )
 }
-CALM = 6000
+CALM = 3000
 
 
 @dataclass(frozen=True)
