@@ -38,6 +38,7 @@ class AtRisk:
     ending: bool
     """The pod is being deleted, and waits for the node's word."""
     sessions: int | None
+    """How many it has; while it cannot be asked, what it had at some time before, by a factor of two at most."""
 
 
 @dataclass(frozen=True)
@@ -200,6 +201,7 @@ def _unclean_past(members: Members) -> list[int]:
 
 def _at_risk(observed: Observed, members: Members, reports: Mapping[int, Report]) -> tuple[AtRisk, ...]:
     ending = {pod.name for pod in members.ending}
+    noted = counts(members, names.ANNOTATION_HELD)
     return tuple(
         AtRisk(
             ordinal=pod.ordinal,
@@ -207,7 +209,7 @@ def _at_risk(observed: Observed, members: Members, reports: Mapping[int, Report]
             node=pod.node,
             why=members.lost_nodes[pod.node],
             ending=pod.name in ending,
-            sessions=reports[pod.ordinal].held if pod.ordinal in reports else None,
+            sessions=reports[pod.ordinal].held if pod.ordinal in reports else noted.get(str(pod.ordinal)),
         )
         for pod in sorted((*observed.pods, *members.ending), key=lambda pod: pod.name)
         if pod.ordinal is not None and pod.node in members.lost_nodes

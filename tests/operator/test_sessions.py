@@ -80,12 +80,13 @@ def test_who_is_on_a_lost_node_is_at_risk_also_while_its_pod_is_being_deleted() 
             pods=[replica(0, node="a"), replica(1, node="gone", ready=False)],
             ending=(replica(2, node="gone"),),
             lost_nodes={"gone": "kubelet stopped posting node status"},
+            notes={names.ANNOTATION_HELD: json.dumps({"1": 8, "2": 40})},
         ),
     )
     why = "kubelet stopped posting node status"
     assert found.at_risk == (
         AtRisk(1, "sentiment-1", "gone", why, False, 9),
-        AtRisk(2, "sentiment-2", "gone", why, True, None),
+        AtRisk(2, "sentiment-2", "gone", why, True, 40),
     )
 
 

@@ -80,7 +80,7 @@ def _behind(members: Members, kept: Record) -> Iterator[int]:
 
 
 def _notes(service: Service, observed: Observed, count: int) -> dict[str, str]:
-    """What to remember: how often stores were opened, and what is on the volumes of replicas that are taken away."""
+    """What to remember: how often stores were opened, and what is on the volumes of replicas that cannot be asked."""
     members = observed.members or Members()
     known, reports = counts(members, names.ANNOTATION_BOOTS), heard(members)
     named = set() if members.record is None else set(members.record.stores.values())
@@ -94,8 +94,24 @@ def _notes(service: Service, observed: Observed, count: int) -> dict[str, str]:
             left = reports[ordinal].foreign if ordinal in reports else noted.get(str(ordinal), 0)
             if left and not clean(members, ordinal):
                 stranded[str(ordinal)] = left
-    found = {names.ANNOTATION_BOOTS: boots, names.ANNOTATION_STRANDED: stranded}
+    found = {
+        names.ANNOTATION_BOOTS: boots,
+        names.ANNOTATION_STRANDED: stranded,
+        names.ANNOTATION_HELD: _held(members),
+    }
     return {name: json.dumps(note, sort_keys=True) for name, note in found.items() if note}
+
+
+def _held(members: Members) -> dict[str, int]:
+    """How many sessions each replica has, about: each session that comes or goes would else be a write."""
+    reports, found = heard(members), counts(members, names.ANNOTATION_HELD)
+    reach = 0 if members.record is None else members.record.reach
+    held = {}
+    for ordinal in range(reach):
+        noted = found.get(str(ordinal), 0)
+        now = reports[ordinal].held if ordinal in reports else noted
+        held[ordinal] = noted if noted <= 2 * now <= 4 * noted else now
+    return {str(ordinal): count for ordinal, count in held.items() if count}
 
 
 def _said(service: Service, observed: Observed, turn: Rollout, wanted: int) -> tuple[bool, str, str]:

@@ -102,6 +102,18 @@ def test_what_stays_on_their_volumes_is_noted_and_kept_in_mind() -> None:
     assert names.ANNOTATION_STRANDED not in moves(again).notes
 
 
+@pytest.mark.parametrize(
+    ("noted", "held", "after"),
+    [(0, 0, None), (0, 1, 1), (4, 5, 4), (4, 8, 4), (4, 9, 9), (4, 2, 4), (4, 1, 1), (4, 0, None), (4, None, 4)],
+)
+def test_how_many_sessions_a_replica_has_is_noted_roughly(noted: int, held: int | None, after: int | None) -> None:
+    kept = record(4, 1)
+    reports = [] if held is None else [report(0, kept, held=held)]
+    found = seen(kept, *reports, live=1, notes={names.ANNOTATION_HELD: json.dumps({"0": noted, "7": 9})})
+    note = moves(plan(service(1), found, "v1")).notes.get(names.ANNOTATION_HELD)
+    assert note == (None if after is None else json.dumps({"0": after}))
+
+
 def test_who_was_taken_away_comes_back_when_the_size_changes() -> None:
     left = record(5, 1, 3)
     late = NOW - timedelta(hours=1)
