@@ -7,7 +7,7 @@ import pytest
 
 from tests.bench.report import percentile
 from tests.support.e2e_metrics import Metrics
-from tests.support.e2e_moves import PAUSE, Figures, home, moved, owner, pauses, twins
+from tests.support.e2e_moves import PAUSE, Figures, home, moved, otherwise, owner, pauses, twins
 from tests.support.e2e_site import Site
 from tests.support.e2e_stateful import Stateful, made, spec
 
@@ -37,11 +37,15 @@ def test_a_resize_by_hand_loses_nothing_and_is_hardly_noticed(ledger: Stateful, 
             assert len(now.keys() & held.keys()) > PULSES / 2, "so few sessions are there that nothing is shown"
             size, held = wanted, now
     assert twins(asked.ops) > 10
+    usual = percentile(otherwise(asked.beats, [(since, until) for *_, since, until in resizes]), 99)
     for before, after, since, until in resizes:
         sessions = moved({beat.session for beat in asked.beats}, before, after)
         longest = pauses(asked.beats, sessions, since, until)
         assert longest, "no pulse's session moved"
-        figures.add(PAUSE, longest, f"{before} -> {after}, settled in {until - since:.1f} s", percentile(longest, 99))
+        what = (
+            f"{before} -> {after}, settled in {until - since:.1f} s; p99 of steps without a move: {usual * 1000:.0f} ms"
+        )
+        figures.add(PAUSE, longest, what, percentile(longest, 99))
 
 
 def test_the_autoscaler_resizes_through_the_service_itself(site: Site, ledger: Stateful, metrics: Metrics) -> None:

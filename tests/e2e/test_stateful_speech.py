@@ -2,11 +2,14 @@
 
 import secrets
 import threading
-from contextlib import closing
+from contextlib import ExitStack, closing
 
 import pytest
 
 from examples.speech.client import Stream, chunks, voice
+from mooring_runtime.sessions.keys import Key
+from mooring_runtime.sessions.placement import place
+from tests.cluster.processes import wait_until
 from tests.demo import speech
 from tests.support import e2e_site
 from tests.support.e2e_site import Site
@@ -23,33 +26,33 @@ def test_streams_hear_every_chunk_once_through_a_crash_and_a_move(site: Site) ->
     service.apply(**spec(site, "speech", replicas=2))
     service.settled(2)
     wait_for_doors(service)
-    heard: dict[int, list[float]] = {}
+    sounds = [list(chunks(voice(SECONDS, seed=index))) for index in range(STREAMS)]
+    heard: list[list[float]] = [[] for _ in sounds]
     over, told = threading.Event(), list[str]()
-    with site.cluster.door(service.name, service.namespace, 80) as address:
+    with site.cluster.door(service.name, service.namespace, 80) as address, ExitStack() as stack:
+        streams = [Stream(f"http://{address}", speech.NAME, tell=told.append) for _ in sounds]
+        for stream in streams:
+            stack.enter_context(closing(stream))
 
         def play(index: int) -> None:
-            sound = list(chunks(voice(SECONDS, seed=index)))
-            heard[index], at = [], 0
-            with closing(Stream(f"http://{address}", speech.NAME, tell=told.append)) as stream:
-                while not over.wait(0.05):
-                    heard[index].append(stream.send(sound[at % len(sound)]))
-                    at += 1
+            while not over.wait(0.05):
+                heard[index].append(streams[index].send(sounds[index][len(heard[index]) % len(sounds[index])]))
 
         threads = [threading.Thread(target=play, args=(index,)) for index in range(STREAMS)]
         for thread in threads:
             thread.start()
         try:
-            service.crash(0)
+            wait_until(lambda: all(map(len, heard)), 30, "every stream to be heard")
+            service.crash(place(Key(speech.NAME, streams[0].session), 2))
             service.scale(1)
             service.settled(1)
         finally:
             over.set()
             for thread in threads:
                 thread.join()
-    for index, found in heard.items():
-        sound = list(chunks(voice(SECONDS, seed=index)))
+    for sound, found in zip(sounds, heard, strict=True):
         expected = speech.own([sound[at % len(sound)] for at in range(len(found))])
         assert found == pytest.approx(expected, abs=speech.TOLERANCE)
     assert told, "no stream noticed the crash"
-    print(f"\n{sum(map(len, heard.values()))} chunks in {STREAMS} streams; {len(told)} notices, as {told[0]!r}")
+    print(f"\n{sum(map(len, heard))} chunks in {STREAMS} streams; {len(told)} notices, as {told[0]!r}")
     site.cluster.kubectl("delete", "namespace", service.namespace, "--wait=false")

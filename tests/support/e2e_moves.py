@@ -16,6 +16,7 @@ from tests.support.e2e_sessions import TWINS, Beat
 
 PAUSE = "pause of a moved session, p99"
 ANSWER = "first answer of a killed pod's session, after its pod is ready"
+_WIDTH = max(map(len, (PAUSE, ANSWER)))
 _GOALS = {PAUSE: ("ms", "< 200"), ANSWER: ("ms", "< 1000")}
 
 
@@ -82,6 +83,15 @@ def pauses(beats: Iterable[Beat], sessions: set[str], since: float, until: float
     return list(longest.values())
 
 
+def otherwise(beats: Iterable[Beat], windows: Sequence[tuple[float, float]]) -> list[float]:
+    """How long each step took, in seconds, that met none of these times: what the machine does without a move."""
+    return [
+        beat.done - beat.began
+        for beat in beats
+        if all(beat.done < since or beat.began > until for since, until in windows)
+    ]
+
+
 def first_answers(beats: Iterable[Beat], ordinal: int, size: int, killed: float) -> dict[str, float]:
     """When each session of a killed replica was answered again, by the clock of the beats."""
     first: dict[str, float] = {}
@@ -104,7 +114,14 @@ class Figures:
         self.runs[goal].append(figure * 1000)
         shown = {f"p{percent}": round(report.percentile(seconds, percent) * 1000, 1) for percent in (50, 99)}
         self.cells.append({"goal": goal, "run": what, "sessions": len(seconds), **shown})
-        print(f"\n{goal}: {figure * 1000:.0f} ms ({what}, {len(seconds)} sessions, median {shown['p50']:.0f} ms)")
+
+    def table(self) -> str:
+        """Every run, a line each."""
+        return "\n".join(
+            f"{cell['goal']:<{_WIDTH}}  {cell['p50']:>6} ms median  {cell['p99']:>6} ms p99  "
+            f"{cell['sessions']} sessions, {cell['run']}"
+            for cell in self.cells
+        )
 
     def write(self) -> None:
         """Prints all goals, and writes build/bench/moves.json."""
@@ -112,6 +129,6 @@ class Figures:
             report.judge(name, self.runs[name], unit, goal, "two nodes, clients and the cluster share the machine")
             for name, (unit, goal) in _GOALS.items()
         ]
-        print()
+        print(f"\n{self.table()}\n")
         report.show(goals)
         print(report.write("moves", goals, self.cells))

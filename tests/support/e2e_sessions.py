@@ -28,8 +28,8 @@ READ_SECONDS = 30.0
 TWINS = "twins "
 """Ids of sessions that two begin at once have this in front."""
 # Two cores are shared with the cluster: clients without a pause would slow the very moves that are watched.
-_PAUSE = 0.1
-_BEAT = 0.1
+_PAUSE = 0.2
+_BEAT = 0.2
 _PATIENCE = 2.0
 _SHARED = ("777", "shared by two")
 
