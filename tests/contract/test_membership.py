@@ -85,7 +85,7 @@ def test_ports_paths_and_headers_are_the_same() -> None:
 
 
 def test_the_replica_of_the_operators_tests_reports_as_the_runtime_does() -> None:
-    played = Replica(3, "127.0.0.1", "token", Volume(sessions=2), lambda _: False)
+    played = Replica(3, "127.0.0.1", "token", Volume(sessions=2), lambda _: False, {}, [])
     played.volume.record = membership.Record(4, 2, (4,), {3: played.volume.store})
     adopted = record.parse(played.volume.record.to_json().encode())
     real = runtime_membership.Report(3, played.volume.store, 0, adopted, False, 2, 0, 2, 0, 200)

@@ -3,24 +3,18 @@
 No node runs a pod: `Kubelet` plays kubelets and a storage driver, and each replica answers on a loopback address.
 """
 
-import secrets
 from collections.abc import AsyncIterator, Callable
-from typing import Any
 
 import pytest
 
 from mooring_operator.api import names
-from mooring_operator.api.membership import Record
 from mooring_operator.cluster import kinds
 from mooring_operator.cluster.kinds import Kind
 from mooring_operator.facts import Manifest
-from tests.cluster.cluster import Cluster
 from tests.support.kubelet import Kubelet
+from tests.support.stateful import STATE, pods_of, ready_of, record_of, serving, settled, template_of
 from tests.support.world import World, condition, eventually
 
-CLASS = f"grows-{secrets.token_hex(3)}"
-STATE: dict[str, Any] = {"volume": {"size": "1Gi", "storageClassName": CLASS}, "drainTimeout": "10m"}
-SERVICES = [names.SUFFIX_PEERS, ""]
 CHILDREN: list[tuple[Kind, str]] = [
     (kinds.SERVICE_ACCOUNT, ""),
     (kinds.NETWORK_POLICY, ""),
@@ -34,21 +28,7 @@ CHILDREN: list[tuple[Kind, str]] = [
     (kinds.CONFIG_MAP, "-router"),
     (kinds.DEPLOYMENT, "-router"),
 ]
-pytestmark = [pytest.mark.usefixtures("leading", "storage_class"), pytest.mark.timeout(120)]
-
-
-@pytest.fixture(scope="module")
-def storage_class(control_plane: Cluster) -> None:
-    """A class whose volumes grow."""
-    control_plane.apply(
-        {
-            "apiVersion": "storage.k8s.io/v1",
-            "kind": "StorageClass",
-            "metadata": {"name": CLASS},
-            "provisioner": "mooring.test/volumes",
-            "allowVolumeExpansion": True,
-        }
-    )
+pytestmark = [pytest.mark.usefixtures("leading", "growing_class"), pytest.mark.timeout(120)]
 
 
 @pytest.fixture
@@ -56,42 +36,6 @@ async def kubelet(world: World) -> AsyncIterator[Kubelet]:
     """Runs the pods of the test's namespace."""
     async with Kubelet(world) as running:
         yield running
-
-
-async def record_of(world: World, name: str = "talk") -> Record | None:
-    """The membership record that is kept."""
-    found = await world.get(kinds.CONFIG_MAP, f"{name}-membership")
-    return None if found is None else Record.parse(found["data"][names.MEMBERSHIP_KEY])
-
-
-async def settled(world: World, size: int, name: str = "talk") -> Record:
-    """Wait until the record is settled at a size; return it."""
-
-    async def look() -> Record | None:
-        record = await record_of(world, name)
-        return record if record is not None and record.settled and record.size == size else None
-
-    return await eventually(f"{name} is settled at {size}", look)
-
-
-async def serving(world: World, name: str = "talk") -> Manifest:
-    """Wait until a service is ready and nothing is under way; return it."""
-
-    def is_ready(found: Manifest) -> bool:
-        return (
-            found.get("status", {}).get("observedGeneration") == found["metadata"]["generation"]
-            and condition(found, "Ready").get("status") == "True"
-            and condition(found, "Reconciling").get("status") == "False"
-        )
-
-    return await world.becomes(kinds.INFERENCE_SERVICE, name, is_ready, "serves")
-
-
-async def pods_of(world: World, name: str = "talk") -> dict[int, Manifest]:
-    """The replicas by ordinal."""
-    selector = f"{names.LABEL_SERVICE}={name},{names.LABEL_COMPONENT}={names.COMPONENT_SERVER}"
-    pages = world.kube.pages(kinds.POD, selector, namespace=world.namespace)
-    return {int(pod["metadata"]["labels"][names.LABEL_ORDINAL]): pod async for page in pages for pod in page}
 
 
 def replicas(count: int) -> Callable[[Manifest], bool]:
@@ -202,11 +146,6 @@ async def test_a_rollout_takes_one_at_a_time(world: World, kubelet: Kubelet) -> 
     assert all(replica.volume.boot == 2 for replica in kubelet.replicas.values())
 
 
-def ready_of(pod: Manifest) -> bool:
-    conditions = pod.get("status", {}).get("conditions") or ()
-    return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
-
-
 async def test_a_version_that_cannot_read_the_state_is_put_back(world: World, kubelet: Kubelet) -> None:
     await world.make("talk", state=STATE, replicas=2)
     await settled(world, 2)
@@ -240,11 +179,6 @@ async def test_a_version_that_cannot_read_the_state_is_put_back(world: World, ku
     kubelet.reads_only.clear()
     await world.change("talk", resources={"cpu": "4"})
     await serving(world)
-
-
-def template_of(workload: Manifest) -> str:
-    annotations = workload["spec"]["template"]["metadata"]["annotations"]
-    return str(annotations[names.ANNOTATION_TEMPLATE_HASH])
 
 
 async def test_volumes_grow_under_their_pods(world: World, kubelet: Kubelet) -> None:

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Self
 
 from mooring_operator.api import names
+from mooring_operator.api.membership import Record
 from mooring_operator.cluster import kinds
 from mooring_operator.cluster.errors import ConflictError, NotFoundError
 from mooring_operator.cluster.kinds import Kind
@@ -35,6 +36,9 @@ class Kubelet:
         """By uid of the claim."""
         self.replicas: dict[str, Replica] = {}
         """By uid of the pod."""
+        self.heard: dict[int, Record] = {}
+        self.clashes: list[tuple[Record, Record]] = []
+        """Records of one epoch that differ; a test that finds any has found a defect."""
         self.hands_over = True
         """Leaving replicas get rid of their sessions."""
         self.broken: set[str] = set()
@@ -144,7 +148,7 @@ class Kubelet:
             return None
         token = base64.b64decode(secret["data"][names.PEER_TOKEN_KEY]).decode()
         volume = self.volumes[claim["metadata"]["uid"]]
-        replica = Replica(ordinal, next(self._addresses), token, volume, self._move)
+        replica = Replica(ordinal, next(self._addresses), token, volume, self._move, self.heard, self.clashes)
         if ordinal not in self.silent:
             await replica.start()
         self.replicas[meta["uid"]] = replica

@@ -34,10 +34,12 @@ class Replica:
     token: str
     volume: Volume
     moves_on: Callable[["Replica"], bool]
+    heard: dict[int, Record]
+    """Records by epoch, that any replica of the service was sent."""
+    clashes: list[tuple[Record, Record]]
+    """Two of one epoch that differ: nobody could tell then at which of two places a session is."""
     can_read: bool = True
     """The model that is loaded can go on from the states on the volume."""
-    told: list[int] = field(default_factory=list)
-    """Epochs of the records that the operator has sent."""
     _runner: web.AppRunner | None = None
 
     async def start(self) -> None:
@@ -78,7 +80,8 @@ class Replica:
         if refused is not None:
             return refused
         record = Record.parse(await request.text())
-        self.told.append(record.epoch)
+        if self.heard.setdefault(record.epoch, record) != record:
+            self.clashes.append((self.heard[record.epoch], record))
         if self.volume.record is None or record.epoch > self.volume.record.epoch:
             self.volume.record = record
         return web.json_response(self.report())
