@@ -55,7 +55,7 @@ def _render(file: Path) -> int:
     _complain(file, validation.check_scaling(service.spec.scaling, cluster))
     step = plan.plan(service, observed, desired.template_hash(service, cluster))
     children = desired.children(service, cluster, step)
-    print(yaml.safe_dump_all(children, sort_keys=False, width=120), end="")
+    print(desired.text(children), end="")
     return 0
 
 

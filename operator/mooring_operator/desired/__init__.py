@@ -18,9 +18,10 @@ from .pod import pod_template
 from .policies import network_policy, router_policy
 from .router import router_account, router_config, router_deployment
 from .statefulset import stateful_set
+from .text import text
 from .workload import deployment
 
-__all__ = ["KEPT_KINDS", "children", "held", "pod_selector", "template_hash", "url", "workload_kind"]
+__all__ = ["KEPT_KINDS", "children", "held", "pod_selector", "template_hash", "text", "url", "workload_kind"]
 
 KEPT_KINDS = frozenset({"ResourceClaimTemplate"})
 """Kinds that are never pruned: the pods of an earlier template, kept or put back, are made from their own claim
