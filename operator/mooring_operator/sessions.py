@@ -107,6 +107,12 @@ def heard(members: Members) -> dict[int, Report]:
     return {ordinal: report for ordinal, report in sorted(members.reports.items()) if report.ordinal == ordinal}
 
 
+def word_of(members: Members, ordinal: int) -> Report | None:
+    """Return the report of one ordinal."""
+    report = members.reports.get(ordinal)
+    return report if report is not None and report.ordinal == ordinal else None
+
+
 def given_up(record: Record, ordinal: int) -> bool:
     """Tell whether the store that an ordinal had was given up, and no other one has been named for it."""
     return record.stores.get(ordinal) in record.lost
@@ -114,7 +120,7 @@ def given_up(record: Record, ordinal: int) -> bool:
 
 def clean(members: Members, ordinal: int) -> bool:
     """Tell whether nothing is at an ordinal that belongs elsewhere under the record that is kept."""
-    record, report = members.record, heard(members).get(ordinal)
+    record, report = members.record, word_of(members, ordinal)
     if record is None:
         return False
     if given_up(record, ordinal):

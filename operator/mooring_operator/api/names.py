@@ -75,8 +75,8 @@ ANNOTATION_STRANDED: Final = f"{GROUP}/stranded"
 """On the membership ConfigMap: how many sessions each replica had that was taken away before it had handed them over,
 as JSON."""
 ANNOTATION_HELD: Final = f"{GROUP}/held"
-"""On the membership ConfigMap: how many sessions each replica has, as JSON. Written only where that has doubled or halved:
-it is for saying what is at risk when a replica cannot be asked any more."""
+"""On the membership ConfigMap: how many sessions each replica has, as JSON. Written only where that has doubled or
+halved: it is for saying what is at risk when a replica cannot be asked any more."""
 MEMBERSHIP_NOTES: Final = (ANNOTATION_BOOTS, ANNOTATION_STRANDED, ANNOTATION_HELD)
 """Annotations of the membership ConfigMap that only the plan writes: exactly those of `Moves.notes`."""
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from ..api import names
 from ..api.membership import Record
 from ..facts import Members, ObjectKey, Observed, Service
-from ..sessions import clean, given_up, heard
+from ..sessions import clean, given_up, heard, word_of
 
 
 def wanted_size(service: Service, members: Members) -> int:
@@ -46,11 +46,8 @@ def unheard_claims(members: Members) -> list[int]:
 
     A claim that was never bound has no volume, so nothing is on it.
     """
-    return [
-        ordinal
-        for ordinal, claim in sorted(members.claims.items())
-        if claim.get("status", {}).get("phase") == "Bound" and ordinal not in heard(members)
-    ]
+    bound = [o for o, claim in sorted(members.claims.items()) if claim.get("status", {}).get("phase") == "Bound"]
+    return [ordinal for ordinal in bound if word_of(members, ordinal) is None]
 
 
 def taken_over(members: Members) -> Record | None:
@@ -86,7 +83,7 @@ def abandonable(service: Service, observed: Observed, members: Members) -> int |
     for ordinal, store in sorted(record.stores.items()):
         if store != members.abandon:
             continue
-        report = heard(members).get(ordinal)
+        report = word_of(members, ordinal)
         if report is not None:
             return ordinal if report.store != store and report.store not in record.lost else None
         there = any(pod.ordinal == ordinal for pod in (*observed.pods, *members.ending))
@@ -138,7 +135,7 @@ def _first(members: Members, size: int) -> Record | None:
     """The first record of all: nobody has one, and no volume is left that might."""
     if members.record is not None or unheard_claims(members) or not size:
         return None
-    return Record(1, size, (), {ordinal: heard(members)[ordinal].store for ordinal in range(size)})
+    return Record(1, size, (), {ordinal: members.reports[ordinal].store for ordinal in range(size)})
 
 
 def _abandoned(service: Service, observed: Observed, members: Members) -> Record | None:
@@ -147,7 +144,7 @@ def _abandoned(service: Service, observed: Observed, members: Members) -> Record
     if record is None or ordinal is None:
         return None
     stores = dict(record.stores)
-    report = heard(members).get(ordinal)
+    report = word_of(members, ordinal)
     if report is not None:
         stores[ordinal] = report.store
     return replace(record, epoch=record.epoch + 1, stores=stores, lost=(*record.lost, members.abandon))

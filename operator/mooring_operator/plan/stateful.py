@@ -153,7 +153,7 @@ def _troubles(service: Service, observed: Observed) -> Iterator[tuple[str, str]]
     for ordinal in lost:
         yield (
             "VolumeGivenUp",
-            f"replica {ordinal} has the volume of store {heard(members)[ordinal].store}, which was given up: its "
+            f"replica {ordinal} has the volume of store {members.reports[ordinal].store}, which was given up: its "
             "sessions can be exported, and it answers nothing. Delete its claim and its pod, so that it gets a new one",
         )
     asked = record is not None and members.abandon not in {"", *record.lost}
