@@ -150,7 +150,9 @@ def _begin(view: _View, wanted: str) -> Rollout:
     tried = view.marks.good == view.present
     # One that is gone, and free to start, is the one to replace: it comes back with the new version.
     free = any(ordinal not in view.pods and not view.excused(ordinal) for ordinal in view.serving)
-    if not waits or free or not tried:
+    # One that has it already (it was asked for before, and taken back) shows what it is worth.
+    begun = any(pod.template_hash == wanted for pod in view.pods.values())
+    if not waits or free or begun or not tried:
         return Rollout(marks=marks)
     return Rollout(view.template, marks=marks, reason="RolloutWaits", message=waits)
 

@@ -276,8 +276,14 @@ def test_a_version_stays_out_of_the_statefulset_while_it_has_to_wait(found: dict
 
 @pytest.mark.parametrize(
     ("pods", "marks"),
-    [((OLD, OLD, ""), GOOD), (("(0ld)", "(0ld)", "(0ld)"), GOOD), ((OLD, "", "(0ld)"), {}), (("", "", ""), GOOD)],
-    ids=["one is gone", "all are down", "nothing was good", "nothing is there"],
+    [
+        ((OLD, OLD, ""), GOOD),
+        (("(0ld)", "(0ld)", "(0ld)"), GOOD),
+        ((OLD, "", "(0ld)"), {}),
+        (("", "", ""), GOOD),
+        (("(new)", OLD, OLD), GOOD),
+    ],
+    ids=["one is gone", "all are down", "nothing was good", "nothing is there", "one has it already"],
 )
 def test_it_begins_with_what_is_down(pods: tuple[str, str, str], marks: dict[str, str]) -> None:
     assert rollout(SERVICE, look(OLD, *threes(*pods), marks=marks), NEW).template is None
