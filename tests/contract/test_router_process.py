@@ -93,11 +93,11 @@ def world(replicas: Replicas, tmp_path_factory: pytest.TempPathFactory) -> Itera
     zone = {host: [address] for host, address in zip(hosts, addresses, strict=True)}
     listen, status, admin = free_ports(3)
     with ExitStack() as stack:
-        dns = stack.enter_context(Names({**zone, "sum-peers.test": list(addresses)}))
+        dns = stack.enter_context(Names({**zone, "sum-ready.test": list(addresses)}))
         router = envoy.Router(
             service="sum",
             replicas=hosts,
-            everyone="sum-peers.test",
+            ready="sum-ready.test",
             http_port=replicas.http,
             grpc_port=replicas.grpc,
             listen=envoy.Address("127.0.0.1", listen),

@@ -16,7 +16,8 @@ from tests.support.router_names import Names
 from tests.support.router_process import Running, free_ports, running
 from tests.support.router_replicas import ECHO, Replica, breaking, replica, silent
 
-LIVE, GONE, REFUSING, SILENT, BREAKING = "live", "gone", "refusing", "silent", "breaking"
+LIVE, LOADING, GONE, REFUSING, SILENT, BREAKING = "live", "loading", "gone", "refusing", "silent", "breaking"
+"""One that loads answers, and is not ready; one that refuses, is silent or breaks was ready a moment ago."""
 SETTLE_SECONDS = 1
 _networks = itertools.count(os.getpid() * 7)
 
@@ -114,12 +115,13 @@ def world_of(folder: Path, states: Sequence[str]) -> Iterator[World]:
     zone = {host(ordinal): [address] for ordinal, address in there.items()}
     http_port, grpc_port, listen, status, admin = free_ports(5)
     with ExitStack() as stack:
-        names = stack.enter_context(Names({**zone, EVERYONE: list(there.values())}))
+        ready = [address for ordinal, address in there.items() if states[ordinal] != LOADING]
+        names = stack.enter_context(Names({**zone, READY: ready} if ready else zone))
         replicas: dict[int, Replica] = {}
         broken: list[str] = []
         for ordinal, state in enumerate(states):
             ports = (addresses[ordinal], http_port, grpc_port)
-            if state == LIVE:
+            if state in {LIVE, LOADING}:
                 replicas[ordinal] = stack.enter_context(replica(*ports))
             elif state == SILENT:
                 stack.enter_context(silent(*ports))
@@ -128,7 +130,7 @@ def world_of(folder: Path, states: Sequence[str]) -> Iterator[World]:
         router = envoy.Router(
             service="demo",
             replicas=tuple(host(ordinal) for ordinal in range(len(states))),
-            everyone=EVERYONE,
+            ready=READY,
             http_port=http_port,
             grpc_port=grpc_port,
             listen=envoy.Address("127.0.0.1", listen),
@@ -141,9 +143,9 @@ def world_of(folder: Path, states: Sequence[str]) -> Iterator[World]:
         yield World(stack.enter_context(running(router)), names, addresses, replicas, broken)
 
 
-EVERYONE = "demo-peers.test"
+READY = "demo-ready.test"
 
 
 def host(ordinal: int) -> str:
     """The name of a replica."""
-    return f"demo-{ordinal}.{EVERYONE}"
+    return f"demo-{ordinal}.demo-peers.test"

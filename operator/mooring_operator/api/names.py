@@ -130,6 +130,8 @@ PEER_PORT: Final = 8003
 PORT_NAME_PEERS: Final = "peers"
 SUFFIX_PEERS: Final = "-peers"
 """Of the headless Service: replica i is `<service>-<i>.<service>-peers`."""
+SUFFIX_READY: Final = "-ready"
+"""Of the headless Service that has the addresses of those replicas alone that are ready."""
 SUFFIX_ROUTER: Final = "-router"
 SUFFIX_MEMBERSHIP: Final = "-membership"
 SUFFIX_PEER_TOKEN: Final = "-peer-token"

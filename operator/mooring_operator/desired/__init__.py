@@ -13,7 +13,7 @@ from .identity import service_account
 from .jobs import check_job
 from .metadata import pod_selector
 from .network import client_service, url
-from .peers import peers_service
+from .peers import peers_service, ready_service
 from .pod import pod_template
 from .policies import network_policy, router_policy
 from .router import router_account, router_config, router_deployment
@@ -50,6 +50,7 @@ def children(service: Service, cluster: Cluster, step: Step) -> list[Manifest]:
             network_policy(service, cluster, step),
             claim_template(service, cluster),
             peers_service(service),
+            ready_service(service),
             disruption_budget(service),
             None if step.hold else stateful_set(service, cluster, step),
             *_router(service, cluster, step),

@@ -7,7 +7,7 @@ from ..facts import Cluster, Manifest, Service, Step
 from . import envoy
 from .containers import hardening
 from .metadata import digest, labels, metadata
-from .peers import peers_host, replica_host
+from .peers import ready_host, replica_host
 from .pod import pod_security
 
 REPLICAS = 2
@@ -106,7 +106,7 @@ def _router(service: Service, cluster: Cluster, step: Step) -> envoy.Router:
     return envoy.Router(
         service=service.name,
         replicas=tuple(replica_host(service, cluster, ordinal) for ordinal in range(ordinals(service, step))),
-        everyone=peers_host(service, cluster),
+        ready=ready_host(service, cluster),
         listen=envoy.Address(anywhere, names.HTTP_PORT),
         status=envoy.Address(anywhere, names.METRICS_PORT),
         folder=FOLDER,

@@ -29,7 +29,7 @@ def files(service: Service, step: Step | None = None, **cluster: Any) -> dict[st
 
 
 def hosts(service: Service, step: Step | None = None, **cluster: Any) -> list[str]:
-    """The names of the replicas in the cluster for HTTP, and then that of all of them."""
+    """The names of the replicas in the cluster for HTTP, and then, twice, that of all that are ready."""
     [http, _] = files(service, step, **cluster)["cds"]["resources"]
     return [
         endpoint["endpoint"]["address"]["socket_address"]["address"]
@@ -60,7 +60,7 @@ def test_it_knows_more_replicas_than_there_are(
     replicas: int, scaling: dict[str, Any] | None, now: int, expected: int
 ) -> None:
     service = stateful(replicas=replicas, scaling=scaling)
-    assert len(hosts(service, Step(replicas=now))) == expected + 1
+    assert len(hosts(service, Step(replicas=now))) == expected + 2
 
 
 def test_a_resize_within_that_changes_nothing() -> None:
@@ -83,23 +83,35 @@ def test_the_largest_router_fits_in_its_configmap() -> None:
 
 
 def test_names_are_whole_where_the_domain_is_known() -> None:
-    first, *_, everyone = hosts(stateful())
+    first, *_, ready, again = hosts(stateful())
     assert first == "sentiment-0.sentiment-peers.models.svc.cluster.local."
-    assert everyone == "sentiment-peers.models.svc.cluster.local."
+    assert ready == again == "sentiment-ready.models.svc.cluster.local."
 
 
 def test_else_the_pods_search_domains_complete_them_and_the_namespace_is_always_there() -> None:
-    first, *_, everyone = hosts(stateful(), domain="")
-    assert (first, everyone) == ("sentiment-0.sentiment-peers.models.svc", "sentiment-peers.models.svc")
+    first, *_, ready = hosts(stateful(), domain="")
+    assert (first, ready) == ("sentiment-0.sentiment-peers.models.svc", "sentiment-ready.models.svc")
 
 
-def test_each_replica_is_in_its_own_subset_and_all_of_them_in_each() -> None:
+def test_each_replica_is_in_its_own_subset_and_those_that_are_ready_in_each() -> None:
     for cluster in files(stateful())["cds"]["resources"]:
-        own, everyone = cluster["load_assignment"]["endpoints"]
+        first, then = cluster["load_assignment"]["endpoints"]
         every = [f"sentiment-{ordinal}" for ordinal in range(8)]
-        assert (own["priority"], everyone["priority"]) == (0, 1)
-        assert [_replica(endpoint) for endpoint in own["lb_endpoints"]] == every
-        assert [_replica(endpoint) for endpoint in everyone["lb_endpoints"]] == [every]
+        assert (first["priority"], then["priority"]) == (0, 1)
+        assert [_replica(endpoint) for endpoint in first["lb_endpoints"]] == [*every, ["sentiment-"]]
+        assert [_replica(endpoint) for endpoint in then["lb_endpoints"]] == [[*every, "sentiment-"]]
+
+
+def test_one_service_knows_all_replicas_and_one_those_that_are_ready() -> None:
+    services = {
+        child["metadata"]["name"]: child["spec"]
+        for child in desired.children(stateful(), builders.cluster(), Step())
+        if child["kind"] == "Service"
+    }
+    assert services["sentiment-peers"]["publishNotReadyAddresses"] is True
+    assert services["sentiment-ready"]["publishNotReadyAddresses"] is False
+    assert services["sentiment-ready"]["clusterIP"] == "None"
+    assert services["sentiment-peers"]["selector"] == services["sentiment-ready"]["selector"]
 
 
 def _replica(endpoint: Manifest) -> Any:

@@ -2,11 +2,14 @@
 
 import socket
 import time
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from mooring_operator.desired import envoy
-from tests.support.router_world import World, minted
+from tests.support.router_world import GONE as NOT_THERE
+from tests.support.router_world import LIVE, LOADING, World, minted, world_of
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(60)]
 
@@ -20,9 +23,9 @@ def test_the_files_are_taken(world: World) -> None:
     for what in ("listener_manager.lds", "cluster_manager.cds"):
         assert world.envoy.stat(f"{what}.update_success") == 1
         assert world.envoy.stat(f"{what}.update_rejected") == 0
-    # Four are in DNS, each there by its own name and as one of all.
+    # Four are in DNS, each there by its own name and as one that is ready, in two priorities.
     for cluster in ("http", "grpc"):
-        assert world.envoy.stat(f"cluster.{cluster}.membership_total") == 8
+        assert world.envoy.stat(f"cluster.{cluster}.membership_total") == 12
 
 
 @pytest.mark.parametrize("ordinal", [0, 1])
@@ -86,6 +89,28 @@ def test_few_attempts_are_enough(world: World, ordinal: int, most: int) -> None:
     assert world.envoy.stat("cluster.http.upstream_rq_retry") - before <= most
 
 
+@pytest.fixture(scope="module")
+def coming(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """One replica is ready, one still loads its model, one is not there."""
+    with world_of(tmp_path_factory.mktemp("envoy"), (LIVE, LOADING, NOT_THERE)) as made:
+        yield made
+
+
+def test_only_its_own_sessions_come_to_a_replica_that_is_not_ready(coming: World) -> None:
+    assert {coming.step(1).replica for _ in range(6)} == {coming.addresses[1]}
+    for headers in ({}, {"x-mooring-session": "new"}, {"x-mooring-session": "chosen"}, {"cookie": "mooring-session=1"}):
+        assert {coming.ask(headers=headers).replica for _ in range(6)} == {coming.addresses[0]}
+    for ordinal in (2, 70):
+        assert {coming.step(ordinal).replica for _ in range(6)} == {coming.addresses[0]}
+
+
+def test_where_none_is_ready_one_that_is_not_says_so(tmp_path: Path) -> None:
+    with world_of(tmp_path, (LOADING, LOADING)) as nobody:
+        assert {nobody.ask().replica for _ in range(4)} <= {*nobody.addresses}
+        assert nobody.step(1).replica == nobody.addresses[1]
+        assert nobody.step(70).replica in nobody.addresses
+
+
 def test_a_long_body_is_sent_again_whole_when_nobody_took_it(world: World) -> None:
     body = bytes(range(256)) * (3 * 2**12)
     answer = world.step(REFUSING, body=body)
@@ -110,6 +135,6 @@ def test_old_clients_are_served_too(world: World) -> None:
 
 
 def test_names_are_asked_for_as_they_are_written(world: World) -> None:
-    known = {*world.envoy.router.replicas, world.envoy.router.everyone}
+    known = {*world.envoy.router.replicas, world.envoy.router.ready}
     assert set(world.names.asked) == known
     assert envoy.READY_PATH not in world.reached()

@@ -1,8 +1,10 @@
 """The clusters: the replicas by HTTP/1.1, and by HTTP/2 for gRPC.
 
-Each replica is there twice. First by its own name, in a subset of one: that is where a request of its sessions goes.
-Then, in the next priority, as one of all, in every subset: that is where such a request goes when the replica is not in
-DNS, and where it is tried again when no connection can be made. This needs no health checks, and no change at a resize.
+In the first priority each replica is there by its own name, ready or not, in a subset of one: that is where a request
+of its sessions goes. Those that are ready are in a subset of their own besides: that is where all other requests go, and
+never to one that still loads its model. In the next priority those that are ready are in every subset: that is where a
+request goes when its replica is not in DNS, and where it is tried again when no connection can be made. All that needs
+no health checks, and no change at a resize.
 """
 
 from .model import Address, Document, Router, discovery, typed
@@ -48,7 +50,7 @@ def _cluster(router: Router, name: str, port: int, protocol: Document) -> Docume
         "cluster_type": _dns(router),
         "connect_timeout": f"{CONNECT_SECONDS}s",
         "load_assignment": {"cluster_name": name, "endpoints": _endpoints(router, port)},
-        "load_balancing_policy": {"policies": [{"typed_extension_config": _subsets()}]},
+        "load_balancing_policy": {"policies": [{"typed_extension_config": _subsets(router)}]},
         # Rather one that is dead in DNS than none: the request is then tried with the others.
         "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
         "ignore_health_on_host_removal": True,
@@ -92,10 +94,11 @@ def _cluster(router: Router, name: str, port: int, protocol: Document) -> Docume
 def _endpoints(router: Router, port: int) -> list[Document]:
     every = [router.replica(ordinal) for ordinal in range(len(router.replicas))]
     own = [_endpoint(Address(host, port), every[ordinal]) for ordinal, host in enumerate(router.replicas)]
+    # One name for all of them, and a list of the subsets that each of its addresses is in.
+    ready = Address(router.ready, port)
     return [
-        {"priority": 0, "lb_endpoints": own},
-        # One name for all of them, whose endpoints are in the subset of each.
-        {"priority": 1, "lb_endpoints": [_endpoint(Address(router.everyone, port), every)]},
+        {"priority": 0, "lb_endpoints": [*own, _endpoint(ready, [router.any_replica])]},
+        {"priority": 1, "lb_endpoints": [_endpoint(ready, [*every, router.any_replica])]},
     ]
 
 
@@ -106,14 +109,18 @@ def _endpoint(address: Address, value: str | list[str]) -> Document:
     }
 
 
-def _subsets() -> Document:
+def _subsets(router: Router) -> Document:
     even = typed("envoy.load_balancing_policies.round_robin", f"{_BALANCING}.round_robin.v3.RoundRobin")
     return typed(
         "envoy.load_balancing_policies.subset",
         f"{_BALANCING}.subset.v3.Subset",
-        fallback_policy="ANY_ENDPOINT",
+        subset_selectors=[{"keys": [KEY]}],
         list_as_any=True,
-        subset_selectors=[{"keys": [KEY], "fallback_policy": "ANY_ENDPOINT"}],
+        # No id, or that of a replica that nobody has ever heard of.
+        fallback_policy="DEFAULT_SUBSET",
+        default_subset={KEY: router.any_replica},
+        # Where none is ready, one that is not says what it waits for.
+        panic_mode_any=True,
         # Not the one with the fewest requests: a replica that refuses connections always has none.
         subset_lb_policy={"policies": [{"typed_extension_config": even}]},
     )

@@ -36,8 +36,8 @@ class Router:
     service: str
     replicas: tuple[str, ...]
     """Host of each ordinal that there may be; a replica that does not exist is not in DNS."""
-    everyone: str
-    """Host with the addresses of all replicas that exist."""
+    ready: str
+    """Host with the addresses of all replicas that are ready."""
     http_port: int = names.HTTP_PORT
     """Of the replicas; `grpc_port` likewise."""
     grpc_port: int = names.GRPC_PORT
@@ -53,9 +53,14 @@ class Router:
     resolvers: tuple[Address, ...] = ()
     """DNS servers; empty: those of the pod."""
 
-    def replica(self, ordinal: object) -> str:
-        """Return the name of a replica in metadata, where requests and endpoints meet."""
+    def replica(self, ordinal: int | str) -> str:
+        """Return the name of a replica in metadata, where requests and endpoints meet; of any one, without ordinal."""
         return f"{self.service}-{ordinal}"
+
+    @property
+    def any_replica(self) -> str:
+        """The name under which a request goes to whichever replica is ready."""
+        return self.replica("")
 
 
 def typed(name: str, kind: str, **fields: Any) -> Document:
