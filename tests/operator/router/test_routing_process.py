@@ -23,9 +23,9 @@ def test_the_files_are_taken(world: World) -> None:
     for what in ("listener_manager.lds", "cluster_manager.cds"):
         assert world.envoy.stat(f"{what}.update_success") == 1
         assert world.envoy.stat(f"{what}.update_rejected") == 0
-    # Four are in DNS, each there by its own name and as one that is ready, in two priorities.
+    # Four are in DNS, each there by its own name and as one that is ready.
     for cluster in ("http", "grpc"):
-        assert world.envoy.stat(f"cluster.{cluster}.membership_total") == 12
+        assert world.envoy.stat(f"cluster.{cluster}.membership_total") == 8
 
 
 @pytest.mark.parametrize("ordinal", [0, 1])

@@ -1,10 +1,10 @@
 """The clusters: the replicas by HTTP/1.1, and by HTTP/2 for gRPC.
 
 In the first priority each replica is there by its own name, ready or not, in a subset of one: that is where a request
-of its sessions goes. Those that are ready are in a subset of their own besides: that is where all other requests go, and
-never to one that still loads its model. In the next priority those that are ready are in every subset: that is where a
-request goes when its replica is not in DNS, and where it is tried again when no connection can be made. All that needs
-no health checks, and no change at a resize.
+of its sessions goes. In the next priority those that are ready are in the subset of each: that is where such a request
+goes when its replica is not in DNS, and where it is tried again when no connection can be made. All other requests are
+for a subset that only these are in, so that none comes to a replica that still loads its model. This needs no health
+checks, and no change at a resize.
 """
 
 from .model import Address, Document, Router, discovery, typed
@@ -97,7 +97,7 @@ def _endpoints(router: Router, port: int) -> list[Document]:
     # One name for all of them, and a list of the subsets that each of its addresses is in.
     ready = Address(router.ready, port)
     return [
-        {"priority": 0, "lb_endpoints": [*own, _endpoint(ready, [router.any_replica])]},
+        {"priority": 0, "lb_endpoints": own},
         {"priority": 1, "lb_endpoints": [_endpoint(ready, [*every, router.any_replica])]},
     ]
 
