@@ -66,6 +66,10 @@ class Judge:
             self.acknowledged.pop(key, None)
         if store.sessions:
             self.destroyed[ordinal] = store
+        others = [claim.store for claim in self.cluster.claims.values() if claim.store is not None]
+        left = [other.record for other in others if other is not store]
+        if store.record is not None and store.record not in left:
+            self._epochs.pop(store.record.epoch, None)  # Nobody who is left was told of it.
 
     def given_up(self, store: str) -> None:
         """The record calls a store lost."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from mooring_operator.api.names import AUTOSCALER_FIELD_MANAGER
+from mooring_operator.api import names
 from tests.support.stateful_world.cluster import Cluster
 from tests.support.stateful_world.judge import Judge
 from tests.support.stateful_world.replica import Session, Store, place
@@ -98,7 +98,7 @@ class People:
             return
         least, most = asked.autoscaler
         if self.random.random() < 0.5:
-            asked.replicas, asked.scaled_by = self.random.randint(least, most), AUTOSCALER_FIELD_MANAGER
+            asked.replicas, asked.scaled_by = self.random.randint(least, most), names.AUTOSCALER_FIELD_MANAGER
         else:  # kubectl apply, replace, drop, or scale
             asked.replicas, asked.scaled_by = self.random.randint(1, most), self.random.choice(["", "kubectl"])
 
@@ -176,6 +176,20 @@ class People:
             kept = self.cluster.config_map
             if kept is not None and store.id in kept.record.lost:
                 del self.judge.destroyed[ordinal]
+
+    def clear(self) -> None:
+        """Somebody does what the status says: volumes that were given up go, and a good version is tried again."""
+        kept, found = self.cluster.config_map, self.cluster.stateful_set
+        for ordinal, claim in list(self.cluster.claims.items()):
+            if kept is not None and claim.store is not None and claim.store.id in kept.record.lost:
+                del self.cluster.claims[ordinal]
+                self.cluster.pods.pop(ordinal, None)
+        if found is None:
+            return
+        if self.cluster.versions[self.cluster.asked.version].good:
+            found.marks.pop(names.ANNOTATION_FAILED_TEMPLATE, None)
+        elif names.ANNOTATION_GOOD_TEMPLATE not in found.marks:
+            self.cluster.asked.version = "v2"  # There is nothing to go back to.
 
     def mistake(self) -> None:
         """Somebody annotates the service with a store that is not lost."""

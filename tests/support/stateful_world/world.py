@@ -100,6 +100,7 @@ class World:
         for _ in range(4):
             # Who was stranded, or takes long, comes back or has its time again when the size changes.
             self._rest(lambda: False, 300)
+            people.clear()
             asked.replicas = people.most
             self._rest(lambda: not self._open(), CALM)
             asked.replicas = self.random.randint(1, 3)
