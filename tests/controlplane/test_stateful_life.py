@@ -22,6 +22,7 @@ CHILDREN: list[tuple[Kind, str]] = [
     (kinds.STATEFUL_SET, ""),
     (kinds.SERVICE, ""),
     (kinds.SERVICE, "-peers"),
+    (kinds.SERVICE, "-ready"),
     (kinds.SERVICE_ACCOUNT, "-router"),
     (kinds.NETWORK_POLICY, "-router"),
     (kinds.POD_DISRUPTION_BUDGET, "-router"),
