@@ -163,7 +163,8 @@ class Members:
     router: tuple[Pod, ...] = ()
     """Pods of the router that are not being deleted."""
     scaled_by: str = ""
-    """Field manager that last wrote `spec.replicas` through `/scale`; empty: it was written otherwise."""
+    """Field manager that last wrote `spec.replicas` through `/scale`; empty: it was written otherwise, or by an
+    autoscaler that did not measure what it wrote (it lifts a number to its minimum unasked)."""
     abandon: str = ""
     """Id of the store that a person has given up, by annotation."""
 

@@ -12,6 +12,7 @@ from .kube import Kube
 from .ownership import controller_of
 from .peers import Heard, PeerPod, Peers
 from .pods import has_ended, is_router, lives, ordinal_of, pod_of
+from .scaling import scaled_by
 from .storage import Storage
 
 
@@ -49,7 +50,7 @@ class MembersObserver:
             claims=claims,
             revisions=await self._revisions(service, children),
             lost_nodes=self._lost_nodes(replicas.values()),
-            scaled_by=entry.scaled_by if entry is not None else "",
+            scaled_by=scaled_by(service, entry.scaled_by if entry is not None else "", children),
             abandon=(live["metadata"].get("annotations") or {}).get(names.ANNOTATION_ABANDON_STORE, ""),
             ending=tuple(pod_of(pod) for _, pod in sorted(replicas.items()) if "deletionTimestamp" in pod["metadata"]),
             router=tuple(pod_of(pod) for pod in entries if is_router(pod) and lives(pod)),

@@ -193,7 +193,9 @@ def test_the_record_lives_as_long_as_the_volumes(retention: str) -> None:
 @pytest.mark.parametrize(
     ("entries", "manager"),
     [
-        ([], ""),
+        # Of a field that nobody owns the API server does not say who wrote it.
+        ([], "kube-controller-manager"),
+        ([("kubectl", "", "f:other")], "kube-controller-manager"),
         ([("kubectl", "", "f:replicas")], ""),
         ([("kube-controller-manager", "scale", "f:replicas")], "kube-controller-manager"),
         # Somebody applied another value: the field is theirs now, and what is left of the entry says nothing of it.
