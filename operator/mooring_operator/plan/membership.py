@@ -164,11 +164,13 @@ def _arrived(service: Service, observed: Observed, wanted: int) -> int:
     """Return k where each of the ordinals 0 to k-1 is a member, or has reported a store that it may have, and stays.
 
     One whose pod is being deleted, since fewer were wanted a moment ago, may report still; its volume may go with it.
+    A store is reported before the model is loaded, which may take minutes: sessions that are begun meanwhile would have
+    to wait for it at a new member, so one that is to join others must be ready.
     """
     members = observed.members or Members()
     record, reports = members.record, heard(members)
     live = min(live_replicas(service, observed), room(service, observed, wanted))
-    staying = {pod.ordinal for pod in observed.pods}
+    staying = {pod.ordinal for pod in observed.pods if pod.ready or record is None}
     for ordinal in range(wanted):
         if record is not None and ordinal < record.size:
             continue

@@ -93,6 +93,13 @@ def test_a_service_grows_as_far_as_its_replicas_are_there(reporting: tuple[int, 
     assert decided(4, ONE, *[report(ordinal, None) for ordinal in reporting]) == expected
 
 
+def test_a_replica_whose_model_is_still_loading_does_not_join_others() -> None:
+    found = seen(ONE, report(1, None))
+    loading = replace(found, pods=(replica(1, ready=False),))
+    assert next_record(service(2), loading, 2) is None
+    assert next_record(service(2), found, 2) == record(2, 2, 1)
+
+
 def test_a_member_that_is_away_does_not_stop_the_growth() -> None:
     assert decided(4, THREE, report(3, None)) == record(5, 4, 3)
 
