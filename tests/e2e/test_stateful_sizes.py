@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.bench.report import percentile
+from tests.cluster.processes import wait_until
 from tests.support.e2e_metrics import Metrics
 from tests.support.e2e_moves import PAUSE, Figures, home, moved, otherwise, owner, pauses, twins
 from tests.support.e2e_site import Site
@@ -48,7 +49,9 @@ def test_a_resize_by_hand_loses_nothing_and_is_hardly_noticed(ledger: Stateful, 
         figures.add(PAUSE, longest, what, percentile(longest, 99))
 
 
-def test_the_autoscaler_resizes_through_the_service_itself(site: Site, ledger: Stateful, metrics: Metrics) -> None:
+def test_the_autoscaler_resizes_through_the_service_itself(
+    site: Site, ledger: Stateful, metrics: Metrics, long: bool
+) -> None:
     size = int(ledger.live()["spec"]["replicas"])
     metrics.millicores = size * 150  # 60 % of what each of so many pods has asked for.
     at_once = {"scaleDown": {"stabilizationWindowSeconds": 0}}
@@ -58,6 +61,9 @@ def test_the_autoscaler_resizes_through_the_service_itself(site: Site, ledger: S
         metrics.millicores = 5 * 150
         ledger.settled(5)
         metrics.millicores = 10
+        if long:
+            wait_until(lambda: ledger.record()["size"] == 1, 60, "the record of one member")
+            site.kill_operator()  # In the middle: the next leader goes on by what it finds.
         ledger.settled(1)
     target = ledger.cluster.get("hpa", ledger.name, "--namespace", ledger.namespace)["spec"]["scaleTargetRef"]
     assert target["kind"] == "InferenceService"

@@ -119,6 +119,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         selector = parse_qs(parts.query).get("labelSelector", [""])[0]
         return self._answer(_pods(words[1], selector, Metrics(self.folder).millicores))
 
+    def log_message(self, format: str, *arguments: object) -> None:
+        """Says nothing of what goes well; `log_error` comes here too, and a failure is seen by who asks."""
+
     def _answer(self, document: dict[str, Any]) -> None:
         body = json.dumps(document).encode()
         self.send_response(200)
