@@ -42,9 +42,15 @@ async def discover(settings: Settings, kube: Kube) -> Cluster:
         dra = True
     except NotFoundError:
         dra = False
-    if not settings.cluster_domain and _RESOLVERS.exists():
-        settings = settings.model_copy(update={"cluster_domain": cluster_domain(_RESOLVERS.read_text())})
+    settings = _with_domain(settings)
     return installation(settings, release >= TOLERANCE_SINCE, dra, has_ipv6(os.environ))
+
+
+def _with_domain(settings: Settings) -> Settings:
+    """Return the settings with the cluster's domain, if it can be known."""
+    if settings.cluster_domain or not _RESOLVERS.exists():
+        return settings
+    return settings.model_copy(update={"cluster_domain": cluster_domain(_RESOLVERS.read_text())})
 
 
 def cluster_domain(resolvers: str) -> str:
