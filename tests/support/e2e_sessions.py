@@ -91,7 +91,7 @@ class Pulse(Client):
 
     async def rest(self) -> None:
         """See `Client`."""
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0.02)
 
     async def run(self) -> None:
         """Goes on until the run stops."""
