@@ -7,7 +7,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, NamedTuple, Self
+from typing import Any, Final, NamedTuple, Self
 
 from .api import names
 from .api.membership import Record, Report
@@ -131,6 +131,10 @@ class Pod:
     """Where it runs; empty: nowhere yet."""
     ordinal: int | None = None
     """Its number; None: it is not of a StatefulSet."""
+
+
+TOKEN_REFUSED: Final = "it refuses the operator's token"
+"""How the reason begins for which a replica is silent that takes the operator for somebody else: it does not mend."""
 
 
 @dataclass(frozen=True)

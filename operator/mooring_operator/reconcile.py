@@ -73,7 +73,7 @@ class Reconciler:
         await self._tell(live, status.status_of(service, observed, step, rendered, verdicts))
         # An accelerator that becomes free, or that someone else took from under a rollout, sends us no event.
         waits = bool(observed.nodes) and any(pod.unschedulable for pod in observed.pods)
-        if any(problem.reason == "ChildRefused" for problem in obstacles):
+        if any(problem.reason in {"ChildRefused", "VolumeCannotGrow"} for problem in obstacles):
             return LATER
         if obstacles or step.check or waits:
             return SOON

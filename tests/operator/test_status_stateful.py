@@ -6,7 +6,7 @@ from typing import Any
 from mooring_operator import status
 from mooring_operator.api import names
 from mooring_operator.api.membership import Record, Report
-from mooring_operator.facts import Failure, Manifest, Members, Moves, Observed, Pod, Problem, Step
+from mooring_operator.facts import TOKEN_REFUSED, Failure, Manifest, Members, Moves, Observed, Pod, Problem, Step
 from mooring_operator.status import Rendered, Verdicts, status_of
 from tests.support import builders
 
@@ -138,6 +138,14 @@ def test_a_replaced_volume_is_told_with_what_to_do() -> None:
     assert reason == "VolumeReplaced"
     assert "mooring.dev/abandon-store: s1" in message
     assert "store s9" in message
+
+
+def test_a_token_that_is_refused_is_told_with_what_to_do() -> None:
+    # It does not mend, and until then nothing can be moved. A replica that only does not answer is no news.
+    refused = f"{TOKEN_REFUSED}: Secret 'sentiment-peer-token' was made with another key"
+    known = members(reports={0: report(0)}, silent={1: refused})
+    assert conditions(seen(known))["AtRisk"] == ("True", "TokenRefused", f"replica 1: {refused}")
+    assert conditions(seen(members(reports={0: report(0)}, silent={1: "no answer"})))["AtRisk"][0] == "False"
 
 
 def test_stranded_sessions_are_named_until_they_are_back() -> None:

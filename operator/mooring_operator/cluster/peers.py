@@ -21,7 +21,7 @@ from yarl import URL
 from .. import metrics
 from ..api import names
 from ..api.membership import Record, Report
-from ..facts import Key
+from ..facts import TOKEN_REFUSED, Key
 
 TIMEOUT: Final = aiohttp.ClientTimeout(total=2.0)
 """Of one question. Who has no answer by then is asked again in a later round."""
@@ -202,7 +202,7 @@ def _refusal(service: Key, status: int, raw: bytes) -> str:
     if status == HTTPStatus.UNAUTHORIZED:
         secret = f"{service.name}{names.SUFFIX_PEER_TOKEN}"
         return (
-            f"it refuses the operator's token: Secret {secret!r} was made with another key, or by somebody else. "
+            f"{TOKEN_REFUSED}: Secret {secret!r} was made with another key, or by somebody else. "
             "Delete it, and restart the pods when the operator has made it anew"
         )
     return f"it answers {status}: {raw[:300].decode(errors='replace')}"

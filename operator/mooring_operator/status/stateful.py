@@ -5,7 +5,7 @@ from typing import Any
 
 from .. import sessions
 from ..api import names
-from ..facts import Members, Moves, ObjectKey
+from ..facts import TOKEN_REFUSED, Members, Moves, ObjectKey
 from ..sessions import AtRisk, Leaving, Replaced, RolledBack, Sessions
 from .view import Verdict, View
 
@@ -30,12 +30,17 @@ def router_ready(view: View) -> Verdict:
     return Verdict("False", "NoRouterAnswers", message)
 
 
-def at_risk(found: Sessions) -> Verdict:
-    """Whether sessions wait for a person: on a node that is lost, or because their volume is not what it was."""
+def at_risk(view: View, found: Sessions) -> Verdict:
+    """Whether sessions wait for a person: on a node that is lost, because their volume is not what it was, or because
+    the operator can do nothing for them.
+    """
+    silent = (view.observed.members or Members()).silent
+    refused = [f"replica {ordinal}: {why}" for ordinal, why in silent.items() if why.startswith(TOKEN_REFUSED)]
     told = [
         ("NodeLost", [_node_lost(each) for each in found.at_risk]),
         ("VolumeReplaced", [_volume_replaced(each) for each in found.replaced]),
         ("VolumeRolledBack", [_volume_rolled_back(each) for each in found.rolled_back]),
+        ("TokenRefused", refused),
     ]
     reasons = [reason for reason, words in told if words]
     if not reasons:
@@ -90,7 +95,7 @@ def conditions(view: View, found: Sessions) -> Mapping[str, Verdict]:
     """Return the conditions that only a stateful service has."""
     return {
         "RouterReady": router_ready(view),
-        "AtRisk": at_risk(found),
+        "AtRisk": at_risk(view, found),
         "SessionsStranded": stranded(view, found),
     }
 
