@@ -7,6 +7,7 @@ import pytest
 
 from tests.cluster.controlplane import STORAGE_CLASS
 from tests.cluster.processes import wait_until
+from tests.support.e2e_moves import owner
 from tests.support.e2e_site import Site
 from tests.support.e2e_stateful import Stateful, made, spec, uids
 from tests.support.e2e_watch import Manifest
@@ -49,6 +50,26 @@ def test_volumes_outlive_the_service_and_grow(site: Site, ledger: Stateful) -> N
         [template] = ledger.stateful_set()["spec"]["volumeClaimTemplates"]
         assert asked_for(template) == "128Mi"
         assert uids(ledger.replicas()) == pods, "a pod was touched"
+
+
+def test_a_lost_volume_is_told_until_a_person_gives_it_up(ledger: Stateful, long: bool) -> None:
+    if not long:
+        pytest.skip("a long one: --long")
+    theirs = next(each for each in map(str, range(1, 100)) if owner(each, SIZE) == 1)
+    others = next(each for each in map(str, range(1, 100)) if owner(each, SIZE) == 0)
+    assert {ledger.step(each, start=True).outcome for each in (theirs, others)} == {"ok"}
+    store = ledger.record()["stores"]["1"]
+    ledger.kubectl("delete", "pvc", f"sessions-{ledger.name}-1", "--wait=false")
+    ledger.kubectl("delete", "pod", f"{ledger.name}-1", timeout=90)
+    wait_until(lambda: ledger.step(theirs).cause == "volume-replaced", 60, "the replica to know its volume")
+    assert ledger.step(others).outcome == "ok"
+    assert ledger.record()["stores"]["1"] == store, "it was replaced without a word"
+    ledger.kubectl("annotate", "infsvc", ledger.name, f"mooring.dev/abandon-store={store}")
+    wait_until(lambda: ledger.record()["lost"] == [store], 60, "the store to be given up")
+    wait_until(lambda: ledger.step(theirs).cause == "maybe-lost", 30, "the session to count as lost")
+    assert ledger.step(theirs, start=True).outcome == "ok", "another session may begin under that id"
+    assert ledger.step(others).outcome == "ok"
+    ledger.ready()
 
 
 def claims_of(service: Stateful) -> dict[str, Manifest]:

@@ -108,7 +108,8 @@ def make(cluster: Cluster) -> Site:
         raise unittest.SkipTest(reason)
     built = build.local()
     models = e2e_models.build()
-    cluster.load(*(image.archive for image in (built.operator, built.runtime, built.router, *models.values())))
+    loaded = (built.operator, built.runtime, built.router, built.model, *models.values())
+    cluster.load(*(image.archive for image in loaded))
     install.install(cluster, built.names)
     return Site(cluster, built.names, {name: image.reference for name, image in models.items()})
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from tests.cluster import cgroups
 from tests.faults import ledger
+from tests.faults.history import Answer, from_json
 from tests.faults.round import clean
 from tests.support import e2e_site
 from tests.support.e2e_moves import Asked
@@ -92,6 +93,11 @@ class Stateful(Served):
             self.cluster.run(sys.executable, "-c", _HOLDERS, stdin=json.dumps(addresses), timeout=60).stdout
         )
         return found
+
+    def step(self, session: str, *, start: bool = False) -> Answer:
+        """One step of a session, or the first of a new one, through the router; patience for a moment only."""
+        told = self.cluster.run(sys.executable, "-c", _STEP, self.host, session, "start" if start else "", timeout=30)
+        return from_json(told.stdout).answer
 
     def kill(self, component: str, name: str) -> float:
         """kill -9 for every process of a pod's container; kubelet starts it anew. Returns when that was."""
@@ -210,6 +216,19 @@ def names(pods: Sequence[Manifest]) -> list[str]:
     return sorted(pod["metadata"]["name"] for pod in pods)
 
 
+_STEP = """
+import asyncio, secrets, sys
+from tests.faults.doors import Http
+from tests.faults.history import Op, Step
+from tests.faults.ledger import MODULUS
+host, session, start = sys.argv[1:]
+step = Step(session, 1 + secrets.randbelow(MODULUS - 1), start=bool(start))
+async def ask():
+    door = Http(80, host=host)
+    print(Op("one", step, await door.ask(step, 5.0), 1, 2).to_json())
+    await door.close()
+asyncio.run(ask())
+"""
 _HOLDERS = """
 import http.client, json, sys
 holders = {}
