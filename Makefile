@@ -24,16 +24,19 @@ help: ## Show this list
 	@awk -F ':.*## ' '/^## /{printf "\n%s\n", substr($$0, 4)} /^[a-z0-9-]+:.*## /{printf "  %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 ## Use it
-.PHONY: demo demo-down
+.PHONY: demo demo-stateful demo-down
 demo: $(STAMP) ## Serve a real model on a real cluster, from nothing (CONTEXT= and REGISTRY= use yours)
 	$(BIN)/python -m tests.demo up $(if $(CONTEXT),--context $(CONTEXT)) $(if $(REGISTRY),--registry $(REGISTRY))
 
-demo-down: $(STAMP) ## Take the demo down and leave nothing
+demo-stateful: $(STAMP) ## Stream speech to a model with state, kill its pod meanwhile, lose nothing (CONTEXT=, REGISTRY=)
+	$(BIN)/python -m tests.demo stateful $(if $(CONTEXT),--context $(CONTEXT)) $(if $(REGISTRY),--registry $(REGISTRY))
+
+demo-down: $(STAMP) ## Take the demos down and leave nothing
 	$(BIN)/python -m tests.demo down $(if $(CONTEXT),--context $(CONTEXT))
 
 ## Check it
-.PHONY: test lint types floors unit unit-torch unit-gpu contract server faults controlplane e2e
-test: lint types floors unit contract server faults unit-torch controlplane e2e ## Run every check that this host can run
+.PHONY: test lint types floors unit unit-torch unit-gpu contract server router faults controlplane e2e
+test: lint types floors unit contract server router faults unit-torch controlplane e2e ## Run every check that this host can run
 
 lint: $(STAMP) ## Style and file size
 	$(BIN)/ruff format --check .
@@ -50,6 +53,9 @@ unit: $(STAMP) ## Pure functions, golden files, property tests
 
 server: $(STAMP) $(CLIENTS_STAMP) ## The model server as a process: real clients, faults, fuzzing
 	$(PYTEST) tests/runtime tests/bench_tests -m process
+
+router: $(STAMP) ## The router of stateful services: the real Envoy on the files that the operator renders
+	$(PYTEST) tests/operator -m process
 
 faults: $(STAMP) ## A minute of crashes, pauses, full disks and swaps of models: no acknowledged step is lost or doubled
 	$(PYTEST) tests/faults -m process
@@ -93,10 +99,10 @@ bench-sessions: $(STAMP) ## Sessions beside the same model without state, and be
 .PHONY: install lock format golden crds images cluster
 install: $(STAMP) $(CLIENTS_STAMP) ## Make the environments in .venv and .venv-clients from the locked requirements
 
-$(STAMP): requirements/dev.txt requirements/tools.txt operator/pyproject.toml runtime/pyproject.toml
+$(STAMP): requirements/dev.txt requirements/models.txt requirements/tools.txt operator/pyproject.toml runtime/pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/tools.txt
-	$(BIN)/uv pip sync --quiet --require-hashes --python $(BIN)/python requirements/dev.txt
+	$(BIN)/uv pip sync --quiet --require-hashes --python $(BIN)/python requirements/dev.txt requirements/models.txt
 	$(BIN)/uv pip install --quiet --no-deps --no-build-isolation --python $(BIN)/python -e operator -e runtime
 	touch $@
 
@@ -122,9 +128,15 @@ $(GPU_STAMP): requirements/dev.txt requirements/runtime-onnx-gpu.txt $(STAMP)
 	touch $@
 
 lock: ## Write the locks anew from requirements/*.in
-	for name in dev dev-torch clients operator runtime-onnx runtime-onnx-gpu runtime-torch tools; do \
+	for name in dev dev-torch; do \
+	  $(BIN)/uv pip compile --quiet --generate-hashes --no-header --no-emit-index-url --no-annotate \
+	    --python-version 3.11 --python-platform x86_64-manylinux_2_31 requirements/$$name.in \
+	    -o requirements/$$name.txt || exit 1; done
+	for name in clients operator runtime-onnx runtime-onnx-gpu runtime-torch tools; do \
 	  $(BIN)/uv pip compile --quiet --generate-hashes --no-header --no-emit-index-url --no-annotate \
 	    --python-version 3.11 --python-platform linux requirements/$$name.in -o requirements/$$name.txt || exit 1; done
+	$(BIN)/uv pip compile --quiet --no-deps --generate-hashes --no-header --no-emit-index-url --no-annotate \
+	  --python-version 3.11 --python-platform linux requirements/models.in -o requirements/models.txt
 	for name in triton torchserve mlserver kserve; do \
 	  $(BIN)/uv pip compile --quiet --generate-hashes --no-header --no-emit-index-url --no-annotate \
 	    --python-version 3.11 --python-platform x86_64-manylinux_2_35 requirements/bench-$$name.in \

@@ -19,7 +19,7 @@ import sys
 import time
 import uuid
 import wave
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from typing import Any
 from urllib.parse import urlsplit
@@ -31,9 +31,15 @@ AGAIN = (502, 503, 504)
 
 
 class Stream:
-    """One session of a model behind `url`; `patience` is how many seconds a step may take, failures included."""
+    """One session of a model behind `url`; `patience` is how many seconds a step may take, failures included.
 
-    def __init__(self, url: str, model: str = "speech", patience: float = 60.0) -> None:
+    `tell` is given a line when a step gets no answer, and one when it has it after all.
+    """
+
+    def __init__(
+        self, url: str, model: str = "speech", patience: float = 60.0, tell: Callable[[str], None] = print
+    ) -> None:
+        self._tell = tell
         self._where = urlsplit(url)
         self._path = f"{self._where.path.rstrip('/')}/v2/models/{model}/infer"
         self._patience = patience
@@ -54,7 +60,8 @@ class Stream:
             "sequence_step": number,
         }
         body = json.dumps({"inputs": [tensor], "parameters": about}).encode()
-        end = time.monotonic() + self._patience
+        began = time.monotonic()
+        failure, tries = "", 0
         while True:
             try:
                 status, answer = self._post(body)
@@ -62,10 +69,17 @@ class Stream:
                 self.close()
                 status, answer = 0, {"error": f"{type(error).__name__}: {error}"}
             if status == 200:
+                if tries:
+                    waited = time.monotonic() - began
+                    self._tell(f"step {number} is answered at try {tries + 1}, {waited:.1f} s after the first")
                 self.step = number
                 return float(answer["outputs"][0]["data"][0])
-            if (status and status not in AGAIN) or time.monotonic() > end:
-                raise RuntimeError(f"step {number} of session {self.session}: {status} {answer.get('error')}")
+            before, failure = failure, f"{status or 'no answer'} {answer.get('cause', '')}: {answer.get('error')}"
+            if (status and status not in AGAIN) or time.monotonic() > began + self._patience:
+                raise RuntimeError(f"step {number} of session {self.session}: {failure}")
+            if failure != before:
+                self._tell(f"step {number} is sent again: {failure}")
+            tries += 1
             self.retries += 1
             time.sleep(0.1)
 

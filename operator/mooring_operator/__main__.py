@@ -10,7 +10,7 @@ import yaml
 
 from . import desired, plan, validation
 from .api import crd
-from .facts import Observed, Problem, Step
+from .facts import Members, Observed, Problem
 from .handlers.installation import installation
 from .settings import Settings
 
@@ -48,12 +48,14 @@ def _render(file: Path) -> int:
     service = validation.parse_service(yaml.safe_load(file.read_text()))
     if isinstance(service, list):
         return _complain(file, service)
-    observed = Observed(now=datetime.now(UTC), status={})
+    members = None if service.spec.state is None else Members()
+    observed = Observed(now=datetime.now(UTC), status={}, members=members)
     if problems := [*validation.not_built(service.spec), *validation.check(service, observed, cluster)]:
         return _complain(file, problems)
     _complain(file, validation.check_scaling(service.spec.scaling, cluster))
-    children = desired.children(service, cluster, Step(replicas=plan.replicas(service)))
-    print(yaml.safe_dump_all(children, sort_keys=False, width=120), end="")
+    step = plan.plan(service, observed, desired.template_hash(service, cluster))
+    children = desired.children(service, cluster, step)
+    print(desired.text(children), end="")
     return 0
 
 

@@ -7,9 +7,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, NamedTuple, Self
+from typing import Any, Final, NamedTuple, Self
 
 from .api import names
+from .api.membership import Record, Report
 from .api.v1alpha1 import InferenceServiceSpec, Variant
 
 Manifest = dict[str, Any]
@@ -58,6 +59,8 @@ class Images:
 
     by_variant: Mapping[Variant, str]
     pull_policy: str = "IfNotPresent"
+    router: str = "envoyproxy/envoy:v1.40.2"
+    """Envoy, of the routers in front of stateful services."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,14 @@ class Cluster:
 
     images: Images
     monitoring_namespace: str = "monitoring"
+    operator_namespace: str = "default"
+    """Where the operator's own pods are, which talk to the peer port of replicas."""
+    domain: str = ""
+    """Domain of the cluster's Services, such as cluster.local; empty: not known."""
+    ipv6: bool = False
+    """Services have IPv6 addresses first."""
+    peer_key: bool = True
+    """The operator has a key for the peer tokens of stateful services."""
     hpa_tolerance: bool = True
     """`behavior.*.tolerance` exists (GA in Kubernetes 1.37)."""
     dra: bool = True
@@ -115,6 +126,51 @@ class Pod:
     unschedulable: str = ""
     """The scheduler's message, when it found no node."""
     failure: Failure | None = None
+    uid: str = ""
+    node: str = ""
+    """Where it runs; empty: nowhere yet."""
+    ordinal: int | None = None
+    """Its number; None: it is not of a StatefulSet."""
+
+
+TOKEN_REFUSED: Final = "it refuses the operator's token"
+"""How the reason begins for which a replica is silent that takes the operator for somebody else: it does not mend."""
+
+
+@dataclass(frozen=True)
+class Members:
+    """The replicas of a stateful service, beyond their pods."""
+
+    record: Record | None = None
+    """The membership record that is kept; None: there is none yet."""
+    version: str = ""
+    """resourceVersion of the ConfigMap that keeps it: writing another one compares it. Empty: there is no ConfigMap."""
+    resized: datetime | None = None
+    """When a record last gave another size; the drain's time runs from then."""
+    notes: Mapping[str, str] = field(default_factory=dict)
+    """Annotations of the ConfigMap by which the plan remembers: those of `names.MEMBERSHIP_NOTES`."""
+    reports: Mapping[int, Report] = field(default_factory=dict)
+    """What each replica that answers says of itself in this round."""
+    silent: Mapping[int, str] = field(default_factory=dict)
+    """Ordinals that have a pod and gave no report, and why."""
+    access_mode: str = "ReadWriteOnce"
+    """What new volumes are asked for: that of the live StatefulSet, or else ReadWriteOncePod, where a CSI driver makes
+    them."""
+    claims: Mapping[int, Manifest] = field(default_factory=dict)
+    """PersistentVolumeClaims by ordinal, also those of ordinals that have no pod."""
+    revisions: tuple[Manifest, ...] = ()
+    """ControllerRevisions of the StatefulSet: its earlier pod templates. Looked up only while one may be needed."""
+    lost_nodes: Mapping[str, str] = field(default_factory=dict)
+    """Nodes that run a pod of the service and are not ready or gone, and what is known of them."""
+    ending: tuple[Pod, ...] = ()
+    """Its pods that are being deleted and still exist. On a lost node one stays so until somebody acts."""
+    router: tuple[Pod, ...] = ()
+    """Pods of the router that are not being deleted."""
+    scaled_by: str = ""
+    """Field manager that last wrote `spec.replicas` through `/scale`; empty: it was written otherwise, or by an
+    autoscaler that did not measure what it wrote (it lifts a number to its minimum unasked)."""
+    abandon: str = ""
+    """Id of the store that a person has given up, by annotation."""
 
 
 @dataclass(frozen=True)
@@ -145,6 +201,8 @@ class Observed:
     nodes: tuple[Node, ...] = ()
     """All nodes; filled only for services with an accelerator."""
     missing: tuple[MissingClass, ...] = ()
+    members: Members | None = None
+    """Of a stateful service."""
 
 
 @dataclass(frozen=True)
@@ -167,6 +225,28 @@ class Problem:
 
 
 @dataclass(frozen=True)
+class Moves:
+    """What this round does for the sessions of a stateful service. Each part may be repeated without harm."""
+
+    record: Record | None = None
+    """Keep this record in place of the one that was observed, before anything else; others do not hear of it before it
+    is kept."""
+    notes: Mapping[str, str] = field(default_factory=dict)
+    """Annotations that the ConfigMap must carry, of those in `names.MEMBERSHIP_NOTES`; written with the record, or
+    alone where only they differ. Nothing to write where there is no record at all."""
+    tell: tuple[int, ...] = ()
+    """Ordinals that are to be sent the record that is kept."""
+    evict: Pod | None = None
+    """The one pod to evict, so that it comes back with the StatefulSet's template."""
+    grow: Mapping[str, str] = field(default_factory=dict)
+    """Claims to expand, and to what size."""
+    recreate: bool = False
+    """Delete the StatefulSet and leave its pods, then apply it: its claim template cannot be changed otherwise."""
+    abandon_done: bool = False
+    """The annotation that gave a store up has been acted upon."""
+
+
+@dataclass(frozen=True)
 class Step:
     """What this round does with the workload. The other children are applied in every round."""
 
@@ -181,9 +261,17 @@ class Step:
     check: bool = False
     """Run the Job that tries the new model on a CPU before the only pod is swapped."""
     marks: Mapping[str, str] = field(default_factory=dict)
-    """Annotations that the Deployment must carry: what was found good, what failed and why."""
+    """Annotations that the Deployment or StatefulSet must carry, of those in `names.ROLLOUT_MARKS`: what was found
+    good, what failed and why. A StatefulSet that is made anew gets them, too, in the same round."""
     stalled: bool = False
     """Nothing goes on until the spec or the cluster changes."""
     reason: str = ""
     """Reason for the status; empty when there is nothing to say."""
     message: str = ""
+    volume_size: str | None = None
+    """Size in the claim template in place of the spec's: that of a live StatefulSet cannot be changed, and this round
+    does not make it anew."""
+    access_mode: str = "ReadWriteOnce"
+    """Access mode in the claim template: that of `Members`. It cannot be changed either."""
+    moves: Moves | None = None
+    """Of a stateful service."""

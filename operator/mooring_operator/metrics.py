@@ -29,6 +29,20 @@ API_SECONDS: Final = Histogram(
     ["verb"],
     buckets=(0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30),
 )
+PEER_REQUESTS: Final = Counter(
+    "mooring_operator_peer_requests",
+    "Questions and records to replicas of stateful services, by method and HTTP code (0: no answer)",
+    ["method", "code"],
+)
+PEER_SECONDS: Final = Histogram(
+    "mooring_operator_peer_request_seconds",
+    "Duration of one question or record to a replica",
+    buckets=(0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3),
+)
+RECORDS_WRITTEN: Final = Counter("mooring_operator_records_written", "Membership records that were kept")
+EVICTIONS: Final = Counter(
+    "mooring_operator_evictions", "Pods of stateful services that a rollout evicted, by result", ["result"]
+)
 CHILDREN_WRITTEN: Final = Counter(
     "mooring_operator_children_written",
     "Children written, by kind and action (created, changed, deleted)",

@@ -4,6 +4,7 @@ It is level-triggered: nothing here asks what happened, only what is. An error g
 same service again later; a round that was cut off anywhere is simply the next round's starting point.
 """
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,8 +13,11 @@ from .cluster.apply import Applier
 from .cluster.cache import Cache
 from .cluster.events import EventRecorder
 from .cluster.kube import Kube
+from .cluster.moves import Mover, guarded, without_stale_set
 from .cluster.observe import Observer
-from .facts import Cluster, Key, Manifest, Problem, Service, Step
+from .cluster.pace import Pace
+from .cluster.peers import Peers
+from .facts import Cluster, Key, Manifest, Moves, Observed, Problem, Service, Step
 from .status import Rendered, Verdicts
 
 SOON = 5.0
@@ -30,17 +34,22 @@ LATER = 15.0
 class Reconciler:
     """Brings one service at a time to what its spec asks, and its status to what is."""
 
-    def __init__(self, kube: Kube, cache: Cache, cluster: Cluster, recorder: EventRecorder) -> None:
+    def __init__(self, kube: Kube, cache: Cache, cluster: Cluster, recorder: EventRecorder, peers: Peers) -> None:
         self._cache = cache
         self._cluster = cluster
         self._recorder = recorder
-        self._observer = Observer(kube, cache)
+        self._observer = Observer(kube, cache, peers)
         self._applier = Applier(kube, cache)
+        self._mover = Mover(kube, cache, peers)
+        self._peers = peers
+        self._pace = Pace()
 
     async def reconcile(self, key: Key) -> float | None:
         """Run one round; return the seconds after which to look again, or None to wait for events."""
         live = self._cache.service(key)
         if live is None or "deletionTimestamp" in live["metadata"]:
+            self._pace.forget(key)
+            self._peers.forget(key)
             return None  # the children go by their owner references
         service = validation.parse_service(live)
         if isinstance(service, list):
@@ -49,12 +58,14 @@ class Reconciler:
             return None
         observed = await self._observer.observe(service, live)
         unbuilt = validation.not_built(service.spec)
-        obstacles = validation.check(service, observed, self._cluster)
+        obstacles = validation.check(service, observed, replace(self._cluster, peer_key=bool(self._peers.key)))
         rendered = self._render(service, [*unbuilt, *obstacles])
         step = Step(hold=True)
         if not (unbuilt or obstacles or service.spec.suspend):
             step = plan.plan(service, observed, rendered.template_hash)
-            obstacles = await self._act(service, step)
+            if observed.members is not None:
+                step = replace(step, access_mode=observed.members.access_mode)
+            obstacles = await self._act(live, service, observed, step)
             if not observed.children and not obstacles:
                 return NEW  # what was made this moment has nothing to tell yet
         unscaled = validation.check_scaling(service.spec.scaling, self._cluster)
@@ -62,22 +73,38 @@ class Reconciler:
         await self._tell(live, status.status_of(service, observed, step, rendered, verdicts))
         # An accelerator that becomes free, or that someone else took from under a rollout, sends us no event.
         waits = bool(observed.nodes) and any(pod.unschedulable for pod in observed.pods)
-        if any(problem.reason == "ChildRefused" for problem in obstacles):
+        if any(problem.reason in {"ChildRefused", "VolumeCannotGrow"} for problem in obstacles):
             return LATER
-        return SOON if obstacles or step.check or waits else None
+        if obstacles or step.check or waits:
+            return SOON
+        return self._pace.next(key, observed, step) if observed.members is not None else None
 
     def _render(self, service: Service, problems: list[Problem]) -> Rendered:
         # A spec that cannot be rendered has no version of its own; what serves is then told as an earlier one.
         template_hash = "" if problems else desired.template_hash(service, self._cluster)
         return Rendered(template_hash, desired.pod_selector(service), desired.url(service))
 
-    async def _act(self, service: Service, step: Step) -> list[Problem]:
+    async def _act(self, live: Manifest, service: Service, observed: Observed, step: Step) -> list[Problem]:
         """Write what the step asks for; return what the API server will not take, which trying again cannot mend."""
+        members, moves = observed.members, step.moves or Moves()
+        if members is not None:
+            found = await self._mover.before_children(service, members, moves)
+            if found:
+                return found
+            if lost := status.given_up(members, moves):
+                self._recorder.record(live, "Warning", "SessionsLost", lost)
         children = desired.children(service, self._cluster, step)
         # Marks first: a rollback whose mark was lost would try the failed version again, and take the pod again.
         await self._applier.apply_marks(service, step.marks)
-        refused = await self._applier.apply_children(service, children)
+        applied = guarded(service, without_stale_set(service, children, moves, observed), observed)
+        refused = await self._applier.apply_children(service, applied)
         await self._applier.prune(service, children, desired.held(service, step), desired.KEPT_KINDS)
+        if members is None or refused:
+            return refused
+        refused = await self._mover.after_children(service, observed, moves)
+        if moves.recreate and not refused:
+            refused = await self._applier.apply_children(service, children)
+        await self._applier.apply_marks(service, step.marks)  # of a StatefulSet that was made in this round
         return refused
 
     async def _tell(self, live: Manifest, wanted: dict[str, Any]) -> None:

@@ -22,8 +22,17 @@ class Settings(BaseSettings):
     """Image of the variant torch; empty: not installed."""
     model_pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
     """How nodes pull the runtime's images and oci:// models."""
+    router_image: str = "envoyproxy/envoy:v1.40.2"
+    """Image of Envoy, the router of stateful services; it needs bash, for its end."""
+    cluster_domain: str = ""
+    """Domain of the cluster's Services, such as cluster.local; empty: the pod's own search domains tell."""
     monitoring_namespace: str = "monitoring"
     """Namespace that may scrape the metrics of models."""
+
+    peer_key_file: Path | None = None
+    """File with the key from which the peer tokens of stateful services are derived; left out: they cannot run."""
+    peer_key_secret: str = "mooring-operator-peer-key"
+    """Secret of the operator's namespace that is mounted as that file; the operator makes it when it is not there."""
 
     namespace: str = "default"
     """The operator's own namespace; its Lease stands there."""

@@ -14,9 +14,10 @@ from typing import Any, Final, NamedTuple
 from pydantic import ValidationError
 
 from .api import accelerators, crd, names, variants
+from .api.quantities import quantity
 from .api.rules import BROKEN, Broken
 from .api.v1alpha1 import InferenceServiceSpec, Scaling, parse
-from .facts import Cluster, Observed, Problem, Service
+from .facts import Cluster, Manifest, ObjectKey, Observed, Problem, Service
 
 Path = tuple[str | int, ...]
 """Keys and indices from the root of the object, as pydantic gives them."""
@@ -53,11 +54,6 @@ class NotBuilt(NamedTuple):
 
 
 _NOT_BUILT: Final = (
-    NotBuilt(
-        "spec.state",
-        lambda spec: spec.state is not None,
-        "stateful services cannot run yet. Make a service without it under another name",
-    ),
     NotBuilt(
         "spec.model.uri",
         lambda spec: spec.model.uri.startswith(("s3://", "gs://", "hf://")),
@@ -104,6 +100,7 @@ def check(service: Service, observed: Observed, cluster: Cluster) -> list[Proble
         *_foreign_children(service, observed),
         *_missing_image(service, cluster),
         *_accelerator(service, cluster),
+        *_state(service, observed, cluster),
     ]
 
 
@@ -181,6 +178,35 @@ def _accelerator(service: Service, cluster: Cluster) -> list[Problem]:
         message = "this cluster does not serve resource.k8s.io/v1 (Dynamic Resource Allocation): use type instead"
         problems.append(Problem("spec.accelerator.deviceClass", message, "Unsupported"))
     return problems
+
+
+def _state(service: Service, observed: Observed, cluster: Cluster) -> list[Problem]:
+    """Return what a cluster may hold that a looser definition let in, and what a stateful service lacks here."""
+    stateful = service.spec.state is not None
+    other = ObjectKey("Deployment" if stateful else "StatefulSet", service.name)
+    if other in observed.children:
+        made, remedy = ("without", "remove it") if stateful else ("with", "write it again")
+        message = (
+            f"the service was made {made} sessions (it has a {other.kind}), for life: {remedy}, make a new service "
+            "under another name and move the clients"
+        )
+        return [Problem("spec.state", message)]
+    if service.spec.state is None:
+        return []
+    if not cluster.peer_key:
+        message = "this installation has no key for peer tokens: install it by its chart, or set MOORING_PEER_KEY_FILE"
+        return [Problem("spec.state", message, "PeerKeyMissing")]
+    return _shrunk(service.spec.state.volume.size, observed.children.get(ObjectKey("StatefulSet", service.name)))
+
+
+def _shrunk(wanted: int | str, live: Manifest | None) -> list[Problem]:
+    for template in (live or {"spec": {}})["spec"].get("volumeClaimTemplates") or ():
+        standing = template["spec"].get("resources", {}).get("requests", {}).get("storage", wanted)
+        if template["metadata"]["name"] == names.CLAIM_SESSIONS and quantity(wanted) < quantity(standing):
+            return [
+                Problem("spec.state.volume.size", f'found "{wanted}": a volume can only grow: it is {standing} now')
+            ]
+    return []
 
 
 def _problems(details: Mapping[str, Any]) -> list[Problem]:

@@ -55,7 +55,7 @@ def _load(options: argparse.Namespace) -> None:
 def _images(options: argparse.Namespace) -> None:
     for name in options.names:
         image, _, variant = name.partition(":")
-        built = images.build(image, variant or images.VARIANTS[0])
+        built = images.router() if name == "router" else images.build(image, variant or images.VARIANTS[0])
         print(f"{built.reference} {built.archive}")
 
 
@@ -99,7 +99,9 @@ def _parser() -> argparse.ArgumentParser:
     add_named("down", _down, "take a cluster down, also one that a killed run left")
     image = add("images", _images, "build the project's images into build/images, where their sources have changed")
     variants = ", ".join(f"runtime:{variant}" for variant in images.VARIANTS)
-    image.add_argument("names", nargs="*", default=["operator", "runtime"], metavar=f"operator|runtime|{variants}")
+    image.add_argument(
+        "names", nargs="*", default=["operator", "runtime"], metavar=f"operator|runtime|router|{variants}"
+    )
     load = add_named("load", _load, "put images (OCI archives) on every node")
     load.add_argument("archives", nargs="+", type=Path, metavar="IMAGE.tar")
     run = add_named("run", _run, "run a command inside the cluster's network, with its KUBECONFIG")

@@ -29,6 +29,14 @@ def processes(state: Path) -> set[int]:
     return found
 
 
+def container(state: Path, identity: str) -> set[int]:
+    """The processes of one container, by the id that its runtime gave it; none when it has ended."""
+    for hierarchy in _hierarchies():
+        with suppress(OSError):
+            return {int(pid) for pid in (hierarchy / name(state) / identity / "cgroup.procs").read_text().split()}
+    return set()
+
+
 def remove(state: Path) -> None:
     """Removes the cluster's cgroups, which no process may be in any more."""
     # The kernel empties a cgroup a moment after its last process is gone, and refuses until then.

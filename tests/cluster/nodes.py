@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from . import assets, cgroups, credentials, mountpoints, network, oci, processes
-from .places import RECIPE, ClusterError, run_folder
+from .places import RECIPE, ROOT, ClusterError, run_folder
 
 _API_PORT = 6443
 _KUBELET_HEALTH_PORT = 10248
@@ -90,6 +91,8 @@ def start(state: Path, count: int, server: str, tokens: dict[str, str]) -> None:
     processes.start(state, "proxy", [*enter, *proxy, *limits])
     (state / "Corefile").write_text(_corefile(state))
     processes.start(state, "coredns", [*enter, str(assets.folder() / "coredns"), "-conf", "Corefile"])
+    volumes = [sys.executable, "-m", "tests.cluster.volumes"]
+    processes.start(state, "volumes", [*enter, "env", f"--chdir={ROOT}", *volumes])
     nodes = [Node(state, number) for number in range(count)]
     memory = cgroups.memory_limits_work(state, assets.folder() / "pause", enter)
     for node in nodes:

@@ -91,7 +91,7 @@ def test_pod_is_restricted(manifests: list[Manifest]) -> None:
         "readOnlyRootFilesystem": True,
         "capabilities": {"drop": ["ALL"]},
     }
-    assert all(set(volume) <= {"name", "emptyDir"} for volume in pod["volumes"])
+    assert all(set(volume) <= {"name", "emptyDir", "secret"} for volume in pod["volumes"])
     assert not {"hostNetwork", "hostPID", "hostIPC"} & set(pod)
 
 

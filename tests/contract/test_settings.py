@@ -76,6 +76,27 @@ def test_every_variable_of_the_chart_is_read(manifests: list[chart.Manifest]) ->
     assert set(given) <= read
 
 
+def test_the_key_of_the_peers_is_mounted_where_the_operator_looks(manifests: list[chart.Manifest]) -> None:
+    pod = chart.one(manifests, "Deployment")["spec"]["template"]["spec"]
+    [container] = pod["containers"]
+    given = {entry["name"]: entry.get("value", "") for entry in container["env"]}
+    [mount] = [mount for mount in container["volumeMounts"] if mount["name"] == "peer-key"]
+    [volume] = [volume for volume in pod["volumes"] if volume["name"] == "peer-key"]
+    assert given["MOORING_PEER_KEY_FILE"] == f"{mount['mountPath']}/{names.PEER_KEY_KEY}"
+    assert given["MOORING_PEER_KEY_SECRET"] == volume["secret"]["secretName"]
+    # The operator makes it: its first pod must start without.
+    assert volume["secret"]["optional"] is True
+    assert OperatorSettings.model_fields["peer_key_secret"].default == volume["secret"]["secretName"]
+
+
+def test_the_operator_may_reach_the_peer_port(manifests: list[chart.Manifest]) -> None:
+    rules = chart.one(manifests, "NetworkPolicy")["spec"]["egress"]
+    [rule] = [rule for rule in rules if names.PEER_PORT in [port["port"] for port in rule["ports"]]]
+    [peer] = rule["to"]
+    assert peer["namespaceSelector"] == {}
+    assert [each["key"] for each in peer["podSelector"]["matchExpressions"]] == [names.LABEL_SERVICE]
+
+
 def test_the_operator_takes_the_values_of_the_chart(
     manifests: list[chart.Manifest], monkeypatch: pytest.MonkeyPatch
 ) -> None:

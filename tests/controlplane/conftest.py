@@ -12,6 +12,7 @@ from mooring_operator.cluster.kube import Kube
 from tests.cluster.cluster import Cluster
 from tests.support import operator
 from tests.support.operator import Operator
+from tests.support.stateful import STORAGE_CLASS
 from tests.support.world import World
 
 
@@ -44,6 +45,12 @@ def leading(control_plane: Cluster, operator_env: dict[str, str], request: pytes
     with Operator(operator_env, log, "leading") as one:
         yield one.start_leading()
         assert one.stop() == 0
+
+
+@pytest.fixture(scope="module")
+def growing_class(control_plane: Cluster) -> None:
+    """A storage class whose volumes grow."""
+    control_plane.apply(STORAGE_CLASS)
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from mooring_operator.cluster import kinds
 from mooring_operator.cluster.cache import Cache
 from mooring_operator.cluster.errors import NotFoundError
 from mooring_operator.cluster.observe import Observer
+from mooring_operator.cluster.peers import Peers
 from mooring_operator.facts import Manifest, ObjectKey, Observed
 from mooring_operator.validation import parse_service
 from tests.support.world import World, eventually
@@ -43,7 +44,7 @@ async def observe(world: World, cache: Cache | None = None, **spec: Any) -> Obse
         await cache.fill(world.kube, kinds.WATCHED)
     service = parse_service(live)
     assert not isinstance(service, list)
-    return await Observer(world.kube, cache).observe(service, live)
+    return await Observer(world.kube, cache, Peers()).observe(service, live)
 
 
 async def occupy(
@@ -82,7 +83,7 @@ async def test_a_pod_of_ones_own_counts_as_soon_as_it_is_bound(world: World, nod
     live = await world.make("own", accelerator={"type": GPU})
     service = parse_service(live)
     assert not isinstance(service, list)
-    observer = Observer(world.kube, cache)
+    observer = Observer(world.kube, cache, Peers())
 
     async def free() -> int:
         return {found.name: found for found in (await observer.observe(service, live)).nodes}[node].free[GPU]
@@ -126,7 +127,7 @@ async def test_foreign_objects_are_looked_at_again(world: World) -> None:
     theirs = await world.kube.create(kinds.SERVICE_ACCOUNT, account)
     key, gone = ObjectKey("ServiceAccount", "foreign"), ObjectKey("Service", "foreign")
     cache.foreign[service.uid] = {key: "someone", gone: "someone"}
-    observer = Observer(world.kube, cache)
+    observer = Observer(world.kube, cache, Peers())
     assert (await observer.observe(service, live)).foreign == {key: "nobody (it has no controller)"}
     await world.kube.delete(kinds.SERVICE_ACCOUNT, world.namespace, "foreign", theirs["metadata"]["uid"])
     assert (await observer.observe(service, live)).foreign == {}

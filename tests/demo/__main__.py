@@ -2,6 +2,7 @@
 
 python -m tests.demo up                                      on a cluster of its own, on this machine
 python -m tests.demo up --context CTX --registry HOST/PATH   on yours, with images pushed to your registry
+python -m tests.demo stateful [the same]                     a model with state, through a crash
 python -m tests.demo down [--context CTX]                    leaves nothing
 """
 
@@ -21,29 +22,25 @@ def main(arguments: list[str] | None = None) -> int:
     )
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     up = verbs.add_parser("up", help="bring it up, or up to date, and ask it")
-    up.add_argument("--registry", metavar="HOST/PATH", help="where your cluster pulls from; images are pushed there")
-    up.add_argument(
-        "--insecure-registry", action="store_true", help="push over plain HTTP, or without checking certificates"
-    )
+    stateful = verbs.add_parser("stateful", help="stream sound to a model with state, and kill its pod meanwhile")
+    for verb in (up, stateful):
+        verb.add_argument(
+            "--registry", metavar="HOST/PATH", help="where your cluster pulls from; images are pushed there"
+        )
+        verb.add_argument(
+            "--insecure-registry", action="store_true", help="push over plain HTTP, or without checking certificates"
+        )
     down = verbs.add_parser("down", help="take it down")
-    for verb in (up, down):
+    for verb in (up, stateful, down):
         verb.add_argument(
             "--context", metavar="CTX", help="a context of your KUBECONFIG; left out: a cluster made here"
         )
         verb.add_argument("--name", default=local.DEFAULT_NAME, help="name of the cluster made here (default: demo)")
     options = parser.parse_args(arguments)
-    if options.verb == "up" and bool(options.context) != bool(options.registry):
+    if options.verb != "down" and bool(options.context) != bool(options.registry):
         up.error("--context and --registry go together: your cluster can only run what it can pull")
     try:
-        if options.verb == "up":
-            if options.context:
-                remote.up(options.context, options.registry, options.insecure_registry)
-            else:
-                local.up(options.name)
-        elif options.context:
-            remote.down(options.context)
-        else:
-            local.down(options.name)
+        _run(options)
     except ClusterError as error:
         print(f"\nerror: {error}", file=sys.stderr)
         return 1
@@ -51,9 +48,23 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"\nerror: `{' '.join(map(str, error.cmd))}` took longer than {error.timeout:.0f} s", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\nstopped; `make demo` goes on from here, `make demo-down` takes it down", file=sys.stderr)
+        print("\nstopped; the same command goes on from here, `make demo-down` takes it down", file=sys.stderr)
         return 130
     return 0
+
+
+def _run(options: argparse.Namespace) -> None:
+    if options.verb == "down":
+        if options.context:
+            remote.down(options.context)
+        else:
+            local.down(options.name)
+    elif options.context:
+        there = remote.up if options.verb == "up" else remote.stateful
+        there(options.context, options.registry, options.insecure_registry)
+    else:
+        here = local.up if options.verb == "up" else local.stateful
+        here(options.name)
 
 
 if __name__ == "__main__":

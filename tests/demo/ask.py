@@ -9,8 +9,9 @@ from tests.cluster.cluster import Cluster
 from tests.cluster.places import ROOT, ClusterError
 from tests.cluster.progress import step
 
-from .install import NAME, NAMESPACE, OPERATOR_NAMESPACE
+from .install import NAMESPACE, OPERATOR_NAMESPACE
 
+NAME = "file-type"
 CLIENT = ROOT / "examples" / "file-type" / "client.py"
 FILES = (
     "README.md",
@@ -45,13 +46,13 @@ def client(url: str) -> list[str]:
 
 
 @contextmanager
-def forwarded(cluster: Cluster) -> Iterator[str]:
-    """The service's address on this machine, by `kubectl port-forward`, for as long as the block runs.
+def forwarded(cluster: Cluster, name: str) -> Iterator[str]:
+    """A service's address on this machine, by `kubectl port-forward`, for as long as the block runs.
 
     Raises:
         ClusterError: kubectl could not forward; the message is its own.
     """
-    argv = ["kubectl", f"--namespace={NAMESPACE}", "port-forward", f"service/{NAME}", ":80"]
+    argv = ["kubectl", f"--namespace={NAMESPACE}", "port-forward", f"service/{name}", ":80"]
     with subprocess.Popen(
         argv, env=cluster.env(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
@@ -70,7 +71,7 @@ def forwarded(cluster: Cluster) -> Iterator[str]:
 
 
 def next_steps(prepare: Sequence[str], again: str, down: str) -> str:
-    """What to try next. Each line is a command that works as it stands, from the checkout's folder."""
+    """What to try next with this service."""
     kubectl = f"kubectl -n {NAMESPACE}"
     steps = [
         ("The service, and what the operator made of it", f"{kubectl} get infsvc,deploy,svc,pod"),
@@ -88,6 +89,11 @@ def next_steps(prepare: Sequence[str], again: str, down: str) -> str:
         ("Ask about a file of yours", again),
         ("Leave nothing", down),
     ]
+    return listed(prepare, steps)
+
+
+def listed(prepare: Sequence[str], steps: Sequence[tuple[str, str]]) -> str:
+    """Words, and commands that work as they stand, from the checkout's folder."""
     lines = ["Try next, in this shell:", "", *(f"  {command}" for command in prepare)]
     for text, command in steps:
         lines += ["", f"  # {text}", f"  {command}"]

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -11,11 +12,11 @@ from tests.cluster.places import ROOT, ClusterError
 from tests.cluster.progress import step
 
 CHART = ROOT / "charts" / "mooring"
-SERVICE = ROOT / "examples" / "file-type" / "service.yaml"
+FILE_TYPE = ROOT / "examples" / "file-type" / "service.yaml"
+SPEECH = ROOT / "examples" / "speech" / "service.yaml"
 RELEASE = "mooring"
 OPERATOR_NAMESPACE = "mooring-system"
 NAMESPACE = "demo"
-NAME = "file-type"
 # On each namespace that the demo made: it changes and deletes no other.
 OURS = "mooring.dev/demo"
 READY_SECONDS = 180
@@ -28,6 +29,10 @@ class Images:
     operator: str
     runtime: str
     model: str
+    speech: str
+    """The model of examples/speech."""
+    router: str = ""
+    """Envoy, in front of stateful services; empty: the public image that the chart names."""
 
 
 def install(cluster: Cluster, images: Images) -> None:
@@ -42,6 +47,7 @@ def install(cluster: Cluster, images: Images) -> None:
         values = [
             *_image("image", images.operator),
             *_image("runtime.images.onnx", images.runtime),
+            *(_image("router.image", images.router) if images.router else ()),
             "--set=runtime.images.onnxGpu.enabled=false",
         ]
         try:
@@ -55,25 +61,30 @@ def install(cluster: Cluster, images: Images) -> None:
             raise ClusterError(f"{error}\n{pods}\n{_operator_log(cluster)}") from error
 
 
-def apply(cluster: Cluster, images: Images) -> None:
-    """Applies the example and waits until the service is ready.
+def apply(cluster: Cluster, file: Path, model: str) -> str:
+    """Applies an example with its model under the name that it has here, and waits until the service is ready.
+
+    Returns:
+        The service's name.
 
     Raises:
         ClusterError: it did not become ready; the message holds what the service and its pods say.
     """
-    with step(f"serve {SERVICE.relative_to(ROOT)}"):
+    with step(f"serve {file.relative_to(ROOT)}"):
         own_namespace(cluster, NAMESPACE)
-        service = yaml.safe_load(SERVICE.read_text())
-        service["spec"]["model"]["uri"] = f"oci://{images.model}"
+        service = yaml.safe_load(file.read_text())
+        name = str(service["metadata"]["name"])
+        service["spec"]["model"]["uri"] = f"oci://{model}"
         kubectl = f"--namespace={NAMESPACE}"
         cluster.kubectl("apply", kubectl, "-f", "-", stdin=json.dumps(service))
-        waited = ["wait", kubectl, f"inferenceservice/{NAME}", "--for=condition=Ready", f"--timeout={READY_SECONDS}s"]
+        waited = ["wait", kubectl, f"inferenceservice/{name}", "--for=condition=Ready", f"--timeout={READY_SECONDS}s"]
         result = cluster.run("kubectl", *waited, check=False, timeout=READY_SECONDS + 30)
         if result.returncode:
-            described = _shown(cluster, NAMESPACE, "describe", f"inferenceservice/{NAME}")
+            described = _shown(cluster, NAMESPACE, "describe", f"inferenceservice/{name}")
             pods = _shown(cluster, NAMESPACE, "get", "pods,events")
-            reason = f"{NAME} is not ready: {result.stderr.strip()}"
+            reason = f"{name} is not ready: {result.stderr.strip()}"
             raise ClusterError(f"{reason}\n{described}\n{pods}\n{_operator_log(cluster)}")
+        return name
 
 
 def own_namespace(cluster: Cluster, name: str) -> None:

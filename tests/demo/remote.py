@@ -11,8 +11,8 @@ from tests.cluster.cluster import Cluster, borrow
 from tests.cluster.places import ROOT, ClusterError
 from tests.cluster.progress import step
 
-from . import ask, build, install
-from .install import NAME, NAMESPACE, OPERATOR_NAMESPACE, OURS, RELEASE
+from . import ask, build, install, speech
+from .install import NAMESPACE, OPERATOR_NAMESPACE, OURS, RELEASE, Images
 
 DEFINITION = "inferenceservices.mooring.dev"
 _TOOLS = {"kubectl": "kubectl", "helm": "helm 3 or 4", "buildah": "buildah"}
@@ -35,20 +35,27 @@ def up(context: str, registry: str, insecure: bool) -> None:
     Raises:
         ClusterError: a tool, a right, the registry or the cluster stands in the way; the message says what to do.
     """
-    with _borrowed(context) as cluster:
-        _check(cluster, context)
-        images = build.push(registry, insecure)
-        install.install(cluster, images)
-        install.apply(cluster, images)
-        with ask.forwarded(cluster) as url:
+    with _installed(context, registry, insecure) as (cluster, images):
+        service = install.apply(cluster, install.FILE_TYPE, images.model)
+        with ask.forwarded(cluster, service) as url:
             ask.ask(ask.client(url), cluster.env())
-    kubectl = f"kubectl --context {context} -n {NAMESPACE}"
-    again = (
-        f"{kubectl} port-forward service/{NAME} 8000:80 & sleep 2; "
-        ".venv/bin/python examples/file-type/client.py --url http://127.0.0.1:8000 /bin/ls"
-    )
-    prepare = [f"kubectl config use-context {context}"]
-    print(ask.next_steps(prepare, again, f"make demo-down CONTEXT={context}"))
+    again = _client(context, service, ask.CLIENT, "/bin/ls")
+    print(ask.next_steps(_prepare(context), again, f"make demo-down CONTEXT={context}"))
+
+
+def stateful(context: str, registry: str, insecure: bool) -> None:
+    """Builds, pushes, installs, and streams sound to a service whose pod is deleted by force meanwhile.
+
+    Raises:
+        ClusterError: as `up`; or something was lost.
+    """
+    with _installed(context, registry, insecure) as (cluster, images):
+        service = install.apply(cluster, install.SPEECH, images.speech)
+        with ask.forwarded(cluster, service) as url:
+            speech.play(cluster, url)
+        speech.back(cluster)
+    again = _client(context, service, speech.CLIENT)
+    print(speech.next_steps(_prepare(context), again, f"make demo-down CONTEXT={context}"))
 
 
 def down(context: str) -> None:
@@ -70,6 +77,26 @@ def down(context: str) -> None:
                 cluster.helm("uninstall", RELEASE, f"--namespace={OPERATOR_NAMESPACE}", "--ignore-not-found", "--wait")
                 cluster.kubectl("delete", "namespace", OPERATOR_NAMESPACE, timeout=300)
                 _remove_definition(cluster)
+
+
+@contextmanager
+def _installed(context: str, registry: str, insecure: bool) -> Iterator[tuple[Cluster, Images]]:
+    with _borrowed(context) as cluster:
+        _check(cluster, context)
+        images = build.push(registry, insecure)
+        install.install(cluster, images)
+        yield cluster, images
+
+
+def _prepare(context: str) -> list[str]:
+    return [f"kubectl config use-context {context}"]
+
+
+def _client(context: str, service: str, script: Path, *arguments: str) -> str:
+    """The command that runs an example's client by a forwarded port."""
+    forward = f"kubectl --context {context} -n {NAMESPACE} port-forward service/{service} 8000:80"
+    words = [".venv/bin/python", str(script.relative_to(ROOT)), "--url", "http://127.0.0.1:8000", *arguments]
+    return f"{forward} & sleep 2; {' '.join(words)}"
 
 
 def _remove_definition(cluster: Cluster) -> None:

@@ -60,16 +60,30 @@ def test_again_is_quick_and_changes_nothing(first: subprocess.CompletedProcess[s
 
 
 def test_every_command_that_it_names_works(first: subprocess.CompletedProcess[str]) -> None:
-    named = [line.strip() for line in first.stdout.partition("Try next")[2].splitlines() if line.startswith("  ")]
-    commands = [line for line in named if not line.startswith("#")]
-    *useful, last = commands
+    assert re.search(r"/bin/ls\s+elf", followed(first.stdout))
+
+
+def test_a_stream_goes_on_when_its_pod_is_killed(first: subprocess.CompletedProcess[str]) -> None:
+    stateful = demo("stateful")
+    assert stateful.returncode == 0, stateful.stdout + stateful.stderr
+    assert "start a cluster" not in stateful.stderr
+    assert re.search(r"kill -9 for all \d+ processes of pod speech-[01]\n", stateful.stdout)
+    assert re.search(r"step \d+ is answered at try \d+, ", stateful.stdout)
+    assert stateful.stdout.count("Nothing was lost.") == 1
+    assert re.search(r"session \w+: \d+ steps, ", followed(stateful.stdout))
+
+
+def followed(stdout: str) -> str:
+    """What the commands say that a demo has named at its end, in one shell; all but the last, which takes it down."""
+    named = [line.strip() for line in stdout.partition("Try next")[2].splitlines() if line.startswith("  ")]
+    *useful, last = [line for line in named if not line.startswith("#")]
     assert last.endswith(f"down --name {NAME}")
     assert len(useful) > 5
     result = subprocess.run(
         ["bash", "-euo", "pipefail"], input="\n".join(useful), capture_output=True, text=True, check=False
     )
     assert result.returncode == 0, result.stdout + result.stderr
-    assert re.search(r"/bin/ls\s+elf", result.stdout)
+    return result.stdout
 
 
 def test_down_leaves_nothing(first: subprocess.CompletedProcess[str]) -> None:

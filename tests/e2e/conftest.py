@@ -7,12 +7,15 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.cluster import Cluster
-from tests.support import e2e_site
+from tests.support import e2e_metrics, e2e_site
+from tests.support.e2e_metrics import Metrics
+from tests.support.e2e_moves import Figures
 from tests.support.e2e_service import Served
 from tests.support.e2e_site import Site
 
 _HERE = Path(__file__).parent
 _SECONDS, _LONG_SECONDS = 180, 1800
+_FIGURES = pytest.StashKey[Figures]()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -21,6 +24,25 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if _HERE in item.path.parents and item.get_closest_marker("timeout") is None:
             # Without its fixtures: on a new machine the first of them builds the images, which takes minutes.
             item.add_marker(pytest.mark.timeout(seconds, func_only=True))
+
+
+def pytest_terminal_summary(config: pytest.Config) -> None:
+    """Prints what moves and crashes of sessions cost, where that was measured, and writes build/bench/moves.json."""
+    if (figures := config.stash.get(_FIGURES, None)) is not None:
+        figures.write()
+
+
+@pytest.fixture(scope="session")
+def figures(pytestconfig: pytest.Config) -> Figures:
+    """Where tests put what they measure; the summary shows it."""
+    return pytestconfig.stash.setdefault(_FIGURES, Figures())
+
+
+@pytest.fixture
+def metrics(site: Site, tmp_path: Path) -> Iterator[Metrics]:
+    """The resource metrics API, which tells of every pod what the test says."""
+    with e2e_metrics.serving(site.cluster, tmp_path) as serving:
+        yield serving
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.demo.install import SERVICE
+from tests.demo.install import FILE_TYPE
 from tests.support.e2e_service import ROOT, Served
 from tests.support.e2e_site import Site
 from tests.support.e2e_watch import condition, conditions
@@ -25,7 +25,7 @@ FILES = (
 def test_the_example_answers_as_magika_does_about_twenty_real_files(site: Site, namespace: str) -> None:
     cluster, here = site.cluster, f"--namespace={namespace}"
     assert len(set(FILES)) == 20
-    cluster.kubectl("apply", here, "-f", str(SERVICE))
+    cluster.kubectl("apply", here, "-f", str(FILE_TYPE))
     cluster.kubectl("wait", here, "--for=condition=Ready", "inferenceservice/file-type", "--timeout=60s", timeout=90)
     Served(cluster, namespace, "file-type").reach()
     url = cluster.kubectl("get", here, "infsvc/file-type", "-o", "jsonpath={.status.url}")

@@ -38,8 +38,8 @@ class Door(ABC):
 class Http(Door):
     """HTTP/1.1 with keep-alive; the session in parameters or in headers, the tensors as JSON or as bytes."""
 
-    def __init__(self, port: int, *, binary: bool = False, headers: bool = False) -> None:
-        self._port = port
+    def __init__(self, port: int, *, host: str = "127.0.0.1", binary: bool = False, headers: bool = False) -> None:
+        self._address = host, port
         self._binary = binary
         self._headers = headers
         self._line: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
@@ -50,7 +50,7 @@ class Http(Door):
         try:
             async with asyncio.timeout(seconds):
                 if self._line is None:
-                    self._line = await asyncio.open_connection("127.0.0.1", self._port)
+                    self._line = await asyncio.open_connection(*self._address)
                 reader, writer = self._line
                 sent = True
                 writer.write(self._request(step))
@@ -112,8 +112,8 @@ class Grpc(Door):
         ("grpc.use_local_subchannel_pool", 1),
     )
 
-    def __init__(self, port: int) -> None:
-        self._channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=self._OPTIONS)
+    def __init__(self, port: int, *, host: str = "127.0.0.1") -> None:
+        self._channel = grpc.aio.insecure_channel(f"{host}:{port}", options=self._OPTIONS)
         self._call = self._channel.unary_unary(
             "/inference.GRPCInferenceService/ModelInfer",
             request_serializer=pb.ModelInferRequest.SerializeToString,

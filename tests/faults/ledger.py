@@ -68,12 +68,14 @@ def write(root: Path, version: int) -> None:
     folder = root / NAME / str(version)
     folder.mkdir(parents=True)
     temporary = folder / "model.onnx.part"
-    temporary.write_bytes(_model().SerializeToString())
+    temporary.write_bytes(model().SerializeToString())
     temporary.rename(folder / "model.onnx")  # A server that looks now must not find half a file.
     (root / NAME / "mooring.json").write_text(json.dumps({"versions": {"latest": 1}, "batching": {"maxSize": 32}}))
 
 
-def _model() -> Any:
+def model() -> Any:
+    """The model, as ONNX has it."""
+
     def tensor(name: str, size: int) -> Any:
         return helper.make_tensor_value_info(name, TensorProto.INT64, ["batch", size])
 

@@ -66,7 +66,8 @@ class _Steps:
                 return f"word {op.step.word} was told that {expected} is next, and {least} had been acknowledged"
             case "gap" | "rewound" if expected is not None and expected > (most := self._most(op.done)) + 1:
                 return f"word {op.step.word} was told that {expected} is next, and at most {most} were made"
-            case "exists" if not op.step.start or not self._most(op.sent):
+            # Before the answer, not before the question: two may begin it at the same time.
+            case "exists" if not op.step.start or not self._most(op.done):
                 return f"word {op.step.word} was told that the session exists, and it had not been begun"
             case "mismatch" if not any(
                 each.step.number == number and each.step.word != op.step.word and each.answer.outcome != "refused"

@@ -3,13 +3,16 @@
 Argo CD's health script runs on the same statuses, so what it shows is what the operator writes.
 """
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 import yaml
 
 from mooring_operator import desired, validation
-from mooring_operator.facts import Observed, Step
+from mooring_operator.api import names
+from mooring_operator.api.membership import Record, Report
+from mooring_operator.facts import Manifest, Members, Observed, Pod, Step
 from mooring_operator.status import Rendered, Verdicts, status_of
 from tests.support import builders, golden
 from tests.support.argocd import health
@@ -18,7 +21,9 @@ EARLIER = "an-earlier-one"
 
 
 def moments(case: golden.Case, template_hash: str) -> dict[str, Observed]:
-    """The three moments of a first start, or, where the round was told a step, an older version that serves."""
+    """The moments of a first start, or, where the round was told a step, an older version that serves."""
+    if case.service.spec.state is not None:
+        return stateful_moments(case, template_hash)
     if case.step != Step(replicas=case.step.replicas):
         old = builders.deployment(EARLIER, name=case.service.name)
         return {"an older version serves": builders.observed(old, pods=(builders.pod(EARLIER),))}
@@ -30,6 +35,57 @@ def moments(case: golden.Case, template_hash: str) -> dict[str, Observed]:
         "just applied": builders.observed(),
         "loading": builders.observed(loading, pods=(builders.pod(template_hash, ready=False),)),
         "serving": builders.observed(serving, pods=(builders.pod(template_hash),)),
+    }
+
+
+def stateful_moments(case: golden.Case, template_hash: str) -> dict[str, Observed]:
+    """The same with what comes to replicas that keep sessions."""
+    name, replicas = case.service.name, case.step.replicas or 2
+    router = builders.deployment("router", name=f"{name}-router", replicas=2)
+    record = Record(3, replicas, (), {ordinal: f"s{ordinal}" for ordinal in range(replicas)})
+    moving = Record(4, replicas - 1, (replicas,), record.stores)
+
+    def pods(version: str, ready: bool = True) -> tuple[Pod, ...]:
+        return tuple(
+            builders.pod(version, f"{name}-{ordinal}", ready=ready, ordinal=ordinal, node=f"node{ordinal}")
+            for ordinal in range(replicas)
+        )
+
+    def members(kept: Record, *silent: int, **known: Any) -> Members:
+        reports = {
+            ordinal: Report(
+                ordinal, store, 1, kept, ordinal < kept.size, held=5, foreign=0 if ordinal < kept.size else 5
+            )
+            for ordinal, store in record.stores.items()
+            if ordinal not in silent
+        }
+        return Members(record=kept, version="7", reports=reports, resized=builders.NOW, **known)
+
+    def workload(version: str, ready: int = replicas) -> Manifest:
+        return {**builders.deployment(version, name=name, replicas=replicas, ready=ready), "kind": "StatefulSet"}
+
+    if case.step.template is not None or case.step.hold:
+        seen = builders.observed(workload(EARLIER), router, pods=pods(EARLIER), members=members(record))
+        return {"an older version serves": seen}
+    serving = (workload(template_hash), router)
+    up, last = pods(template_hash), replicas - 1
+    lost = members(record, last, lost_nodes={f"node{last}": "Kubelet stopped posting node status."})
+    found = {
+        "just applied": builders.observed(members=Members()),
+        "loading": builders.observed(
+            workload(template_hash, 0), router, pods=pods(template_hash, ready=False), members=Members()
+        ),
+        "serving": builders.observed(*serving, pods=up, members=members(record)),
+        "a node is lost": builders.observed(*serving, pods=up, members=lost),
+    }
+    if replicas == 1:
+        return found
+    stranded = members(moving, last, notes={names.ANNOTATION_STRANDED: f'{{"{last}": 5}}'})
+    late = builders.NOW + timedelta(hours=24)
+    return {
+        **found,
+        "sessions leave": builders.observed(*serving, pods=up, members=members(moving)),
+        "sessions are stranded": builders.observed(*serving, pods=up[:-1], members=stranded, now=late),
     }
 
 

@@ -13,7 +13,7 @@ from mooring_operator.facts import MissingClass, ObjectKey, Problem, Service
 from tests.support import builders
 from tests.support.bad_specs import BAD, BAD_NAMES
 from tests.support.good_specs import GOOD_SPECS
-from tests.support.specs import GOOD, OCI, STATE, Bad, but
+from tests.support.specs import GOOD, OCI, Bad, but
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text("ab1 -./:%Gi", max_size=10),
@@ -204,7 +204,6 @@ def test_device_classes_need_their_api() -> None:
 @pytest.mark.parametrize(
     ("fields", "field"),
     [
-        ({"state": STATE}, "spec.state"),
         ({"model": {"uri": "s3://bucket/m.onnx"}}, "spec.model.uri"),
         ({"model": {"uri": "gs://bucket/m.onnx"}}, "spec.model.uri"),
         ({"model": {"uri": "hf://me/m"}}, "spec.model.uri"),

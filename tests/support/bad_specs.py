@@ -7,7 +7,7 @@ is told by the API server in its words, and by us in ours; a rule of Mooring is 
 from collections.abc import Mapping
 
 from tests.support.bad_values import BAD_VALUES
-from tests.support.specs import GOOD, Bad, BadChange, but, model, stateful
+from tests.support.specs import GOOD, STATE, Bad, BadChange, but, model, stateful
 
 CONTRADICTIONS = (
     Bad("https without a digest", model(uri="https://store.example/m.onnx"), "spec.model.sha256", "needs sha256"),
@@ -55,6 +55,18 @@ CONTRADICTIONS = (
         stateful(maxSessionBytes="21Gi"),
         "spec.state.maxSessionBytes",
         "one session must fit on the volume",
+    ),
+    Bad(
+        "several processes over one volume",
+        but(state=STATE, runtime={"workers": 2}),
+        "spec.runtime.workers",
+        "belongs to one process",
+    ),
+    Bad(
+        "a stateful rollout of several replicas at a time",
+        but(state=STATE, rollout={"maxUnavailable": 2}),
+        "spec.rollout.maxUnavailable",
+        "one at a time",
     ),
     Bad(
         "a format that runs code",

@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from mooring_operator.api import names
+from mooring_operator.api.membership import Record, Report
 from mooring_operator.api.v1alpha1 import InferenceServiceSpec, Variant
 from mooring_operator.facts import (
     Cluster,
@@ -52,6 +53,7 @@ def service_from(path: Path, namespace: str = NAMESPACE) -> Service:
 
 def cluster(images: Mapping[Variant, str] | None = None, **facts: Any) -> Cluster:
     """Return a cluster that has everything; `images` replaces the installed variants."""
+    facts = {"domain": "cluster.local", "operator_namespace": "mooring", **facts}
     return Cluster(images=Images(IMAGES if images is None else images), **facts)
 
 
@@ -157,3 +159,69 @@ def node(
         allocatable=allocatable,
         free=allocatable if free is None else dict(free),
     )
+
+
+def stateful_set(
+    template_hash: str,
+    *,
+    name: str = NAME,
+    replicas: int = 1,
+    volume: str = "1Gi",
+    marks: Mapping[str, str] | None = None,
+    seen: bool = True,
+) -> Manifest:
+    """Return a live StatefulSet; `seen`: its controller has seen this spec."""
+    annotations = {names.ANNOTATION_TEMPLATE_HASH: template_hash}
+    claim = {
+        "metadata": {"name": names.CLAIM_SESSIONS},
+        "spec": {"resources": {"requests": {"storage": volume}}},
+    }
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "StatefulSet",
+        "metadata": {
+            "name": name,
+            "namespace": NAMESPACE,
+            "generation": 2,
+            "annotations": {**annotations, **(marks or {})},
+        },
+        "spec": {
+            "replicas": replicas,
+            "template": {"metadata": {"annotations": dict(annotations)}, "spec": {}},
+            "volumeClaimTemplates": [claim],
+        },
+        "status": {"observedGeneration": 2 if seen else 1},
+    }
+
+
+def revision(template_hash: str) -> Manifest:
+    """Return a ControllerRevision that keeps an earlier template of a StatefulSet."""
+    template = {"$patch": "replace", "metadata": {"annotations": {names.ANNOTATION_TEMPLATE_HASH: template_hash}}}
+    return {"kind": "ControllerRevision", "data": {"spec": {"template": {**template, "spec": {}}}}}
+
+
+def claim(ordinal: int, size: str = "1Gi", *, bound: bool = True, name: str = NAME) -> Manifest:
+    """Return the PersistentVolumeClaim of a replica."""
+    return {
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": f"{names.CLAIM_SESSIONS}-{name}-{ordinal}"},
+        "spec": {"resources": {"requests": {"storage": size}}},
+        "status": {"phase": "Bound" if bound else "Pending"},
+    }
+
+
+def record(epoch: int, size: int, *past: int, stores: str = "", lost: Iterable[str] = ()) -> Record:
+    """Return a membership record; `stores` has one letter an ordinal, else each ordinal has its own from `a` on."""
+    reach = max(size, *past, size)
+    named = stores or "abcdefghij"[:reach]
+    return Record(epoch, size, past, dict(enumerate(named)), tuple(lost))
+
+
+def report(ordinal: int, of: Record | None, store: str = "", *, clean: bool = True, **counts: Any) -> Report:
+    """Return what a replica says; its store is the one that `record` names for it unless said otherwise."""
+    return Report(ordinal, store or "abcdefghij"[ordinal], counts.pop("boot", 1), of, clean, **counts)
+
+
+def replica(ordinal: int, template_hash: str = "v1", *, ready: bool = True, name: str = NAME, **seen: Any) -> Pod:
+    """Return the pod of a replica of a stateful service."""
+    return pod(template_hash, f"{name}-{ordinal}", ready=ready, ordinal=ordinal, uid=f"uid-{ordinal}", **seen)

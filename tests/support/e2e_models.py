@@ -1,15 +1,23 @@
-"""Model images for the end-to-end tests: versions that tell themselves apart, and broken ones."""
+"""Model images for the end-to-end tests: versions that tell themselves apart, broken ones, and some with state."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import onnx
 from onnx import TensorProto, helper
 
 from tests.cluster import images
+from tests.demo import speech as demo
+from tests.faults import ledger
 
 VERSIONS = (1, 2)
 GARBAGE = b"this is no model" * 64
 # Readable by every onnxruntime for years back; what the newest onnx writes by default may be too new.
 _OPSET = 17
 _IR_VERSION = 8
+_EXAMPLE = Path(__file__).parents[2] / "examples" / "speech"
 
 
 def adder(version: int) -> bytes:
@@ -22,13 +30,83 @@ def adder(version: int) -> bytes:
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n"])],
         [tensor],
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=_IR_VERSION)
-    onnx.checker.check_model(model)
-    content: bytes = model.SerializeToString()
-    return content
+    return _written(helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=_IR_VERSION))
+
+
+def ledger_equal() -> dict[str, bytes]:
+    """The model of the fault tests in another version, which reads and writes the same state."""
+    model = ledger.model()
+    model.doc_string = "another version"
+    return {"model.onnx": _written(model), "mooring.json": _about()}
+
+
+def ledger_converted() -> dict[str, bytes]:
+    """One whose state counts by twos, with the converter that makes its states of the first ones.
+
+    Without the conversion every session would tell half of its steps.
+    """
+    model = ledger.model()
+    for node in model.graph.node:
+        node.input[:] = ["steps_before" if name == "state_in_count" else name for name in node.input]
+        node.input[:] = ["steps_after" if name == "state_out_count" else name for name in node.input]
+        node.output[:] = ["steps_after" if name == "state_out_count" else name for name in node.output]
+    model.graph.node.insert(0, helper.make_node("Div", ["state_in_count", "two"], ["steps_before"]))
+    model.graph.node.append(helper.make_node("Mul", ["steps_after", "two"], ["state_out_count"]))
+    two = helper.make_tensor("two", TensorProto.INT64, [1], [2])
+    model.graph.initializer.append(two)
+    return {
+        "model.onnx": _written(model),
+        "convert.onnx": _doubling(two),
+        "mooring.json": _about({"version": "2", "converter": {"file": "convert.onnx"}}),
+    }
+
+
+def ledger_unreadable() -> dict[str, bytes]:
+    """One that says of its state that it means something else, and brings no converter."""
+    return {"model.onnx": _written(ledger.model()), "mooring.json": _about({"version": "3"})}
+
+
+def speech() -> dict[str, bytes]:
+    """silero-vad as `examples/speech` serves it."""
+    return {
+        "model.onnx": demo.model().read_bytes(),
+        **{name: (_EXAMPLE / name).read_bytes() for name in ("mooring.json", "warmup.json")},
+    }
 
 
 def build() -> dict[str, images.Image]:
     """The images by the names of their models; they take milliseconds to make."""
-    contents = {f"adder-{version}": adder(version) for version in VERSIONS} | {"garbage": GARBAGE}
-    return {name: images.model_image(name, {"model.onnx": content}) for name, content in contents.items()}
+    contents: dict[str, Mapping[str, bytes]] = {
+        **{f"adder-{version}": {"model.onnx": adder(version)} for version in VERSIONS},
+        "garbage": {"model.onnx": GARBAGE},
+        "ledger": {"model.onnx": _written(ledger.model()), "mooring.json": _about()},
+        "ledger-equal": ledger_equal(),
+        "ledger-converted": ledger_converted(),
+        "ledger-unreadable": ledger_unreadable(),
+        "speech": speech(),
+    }
+    return {name: images.model_image(name, files) for name, files in contents.items()}
+
+
+def _about(state: Mapping[str, Any] | None = None) -> bytes:
+    about: dict[str, Any] = {"batching": {"maxSize": 32}}
+    return json.dumps(about | ({"state": dict(state)} if state else {})).encode()
+
+
+def _doubling(two: Any) -> bytes:
+    """A converter that doubles `state_in_count`."""
+    tensor = [
+        helper.make_tensor_value_info(name, TensorProto.INT64, ["batch", 1])
+        for name in ("state_in_count", "state_out_count")
+    ]
+    graph = helper.make_graph(
+        [helper.make_node("Mul", ["state_in_count", "two"], ["state_out_count"])], "convert", tensor[:1], tensor[1:]
+    )
+    graph.initializer.append(two)
+    return _written(helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=_IR_VERSION))
+
+
+def _written(model: Any) -> bytes:
+    onnx.checker.check_model(model)
+    content: bytes = model.SerializeToString()
+    return content

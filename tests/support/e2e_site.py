@@ -3,6 +3,7 @@
 import os
 import signal
 import unittest
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,10 +44,33 @@ class Site:
 
         It waits longer each time: `renew_operator` before the next.
         """
+        assert self._kill_operators(), "no operator runs"
+
+    def _kill_operators(self) -> int:
         running = [pid for pid in cgroups.processes(self.cluster.state) if _OPERATOR in _command(pid)]
-        assert running, "no operator runs"
         for pid in running:
-            os.kill(pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        return len(running)
+
+    def take_operator_away(self) -> None:
+        """Returns when none runs, and none will; `bring_operator_back` ends it."""
+        self._scale_operator(0)
+        argv = ["get", "pods", "--namespace", OPERATOR_NAMESPACE, "-l", _OPERATOR_PODS, "-o", "name"]
+
+        def none_left() -> bool:
+            self._kill_operators()  # One that has just begun does not hear that it is to end, and is given its time.
+            return not self.cluster.kubectl(*argv).strip()
+
+        wait_until(none_left, 60, "the operator's pods to go")
+
+    def bring_operator_back(self) -> None:
+        """Returns at once; one leads within seconds."""
+        self._scale_operator(2)
+
+    def _scale_operator(self, pods: int) -> None:
+        deployment = ["--namespace", OPERATOR_NAMESPACE, "deployment/mooring-operator"]
+        self.cluster.kubectl("scale", *deployment, f"--replicas={pods}")
 
     def renew_operator(self) -> None:
         """Replaces the operator's pods; returns when the new ones are ready."""
@@ -82,11 +106,12 @@ def make(cluster: Cluster) -> Site:
     cluster.load()  # nothing yet: a cluster that takes no images is found out before they are built
     if reason := host.unable_to_build_images():
         raise unittest.SkipTest(reason)
-    names, archives = build.local()
+    built = build.local()
     models = e2e_models.build()
-    cluster.load(*(image.archive for image in (*archives, *models.values())))
-    install.install(cluster, names)
-    return Site(cluster, names, {name: image.reference for name, image in models.items()})
+    loaded = (built.operator, built.runtime, built.router, built.model, *models.values())
+    cluster.load(*(image.archive for image in loaded))
+    install.install(cluster, built.names)
+    return Site(cluster, built.names, {name: image.reference for name, image in models.items()})
 
 
 def make_namespace(cluster: Cluster, name: str) -> None:

@@ -25,6 +25,7 @@ from tests.support import chart
 
 ACCOUNT = "mooring-operator"
 USER = f"system:serviceaccount:{chart.NAMESPACE}:{ACCOUNT}"
+PEER_KEY = "the key of the tests"
 _READS = {"get", "list", "watch"}
 START_SECONDS = 60
 STOP_SECONDS = 20
@@ -164,6 +165,10 @@ def install(cluster: Cluster) -> dict[str, str]:
     variables = chart.one(manifests, "Deployment")["spec"]["template"]["spec"]["containers"][0]["env"]
     told = {variable["name"]: variable["value"] for variable in variables if "value" in variable}
     kubeconfig = str(cluster.token_kubeconfig(chart.NAMESPACE, ACCOUNT))
+    # As kubelet mounts the Secret that the first operator has made.
+    key = cluster.state / "peer-key"
+    key.write_text(PEER_KEY)
+    told |= {"MOORING_PEER_KEY_FILE": str(key)}
     return {**cluster.env(), **told, "MOORING_NAMESPACE": chart.NAMESPACE, "KUBECONFIG": kubeconfig}
 
 

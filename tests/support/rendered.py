@@ -6,11 +6,14 @@ from typing import Any
 import yaml
 
 from mooring_operator import desired
+from mooring_operator.api import names
 from mooring_operator.api.v1alpha1 import parse
 from mooring_operator.facts import Cluster, Images, Manifest, Service, Step
 
 GOLDEN = Path(__file__).parents[1] / "operator" / "golden"
 SHA256 = "a" * 64
+ORDINAL = "0"
+"""What kubelet puts into the one variable that comes from the pod."""
 CLUSTER = Cluster(Images({"onnx": "runtime:onnx", "onnx-gpu": "runtime:onnx-gpu", "torch": "runtime:torch"}))
 
 SPECS: dict[str, dict[str, Any]] = {
@@ -46,11 +49,13 @@ def children(name: str, spec: dict[str, Any], step: Step | None = None) -> list[
 
 
 def containers(manifests: list[Manifest]) -> list[Manifest]:
-    """Return every container of every pod template."""
-    pods = [m["spec"]["template"]["spec"] for m in manifests if m["kind"] in {"Deployment", "Job"}]
+    """Return every container of every pod template that runs an image of the runtime."""
+    kinds, router = {"Deployment", "StatefulSet", "Job"}, names.COMPONENT_ROUTER
+    ours = [m for m in manifests if m["kind"] in kinds and m["metadata"]["labels"][names.LABEL_COMPONENT] != router]
+    pods = [manifest["spec"]["template"]["spec"] for manifest in ours]
     return [each for pod in pods for each in (*pod.get("initContainers", ()), *pod["containers"])]
 
 
 def environment(container: Manifest) -> dict[str, str]:
-    """Return the container's variables."""
-    return {variable["name"]: variable["value"] for variable in container["env"]}
+    """Return the container's variables, as in the first replica."""
+    return {variable["name"]: variable.get("value", ORDINAL) for variable in container["env"]}

@@ -21,6 +21,8 @@ REPLICAS_FIELD_MANAGER: Final = "mooring-replicas"
 ROLLOUT_FIELD_MANAGER: Final = "mooring-rollout"
 """Holds the marks of the rollout on the Deployment, so that applying its spec never drops them."""
 STATUS_FIELD_MANAGER: Final = "mooring-status"
+AUTOSCALER_FIELD_MANAGER: Final = "kube-controller-manager"
+"""Of the HorizontalPodAutoscaler, when it writes our /scale."""
 
 # Labels of every child; the selector of pods is the service and the component.
 LABEL_NAME: Final = "app.kubernetes.io/name"
@@ -28,10 +30,14 @@ LABEL_INSTANCE: Final = "app.kubernetes.io/instance"
 LABEL_COMPONENT: Final = "app.kubernetes.io/component"
 LABEL_MANAGED_BY: Final = "app.kubernetes.io/managed-by"
 LABEL_SERVICE: Final = f"{GROUP}/inferenceservice"
+LABEL_ORDINAL: Final = "apps.kubernetes.io/pod-index"
+"""Of the pods of a StatefulSet, by its controller: the number of the replica."""
 MANAGED_BY: Final = "mooring"
 COMPONENT_SERVER: Final = "server"
 COMPONENT_CHECK: Final = "check"
 """Component of the Job that tries a model: its pod is the service's, and no traffic may reach it."""
+COMPONENT_ROUTER: Final = "router"
+"""Component of the Envoy pods in front of a stateful service."""
 MANAGED_SELECTOR: Final = f"{LABEL_MANAGED_BY}={MANAGED_BY}"
 
 ANNOTATION_DESIRED_HASH: Final = f"{GROUP}/desired-hash"
@@ -44,7 +50,37 @@ ANNOTATION_FAILED_TEMPLATE: Final = f"{GROUP}/failed-template"
 """On the Deployment: the template hash that was tried, failed and was rolled back."""
 ANNOTATION_FAILED_MESSAGE: Final = f"{GROUP}/failed-message"
 """On the Deployment: why that template failed, in words for the status."""
+ANNOTATION_WAITS_SINCE: Final = f"{GROUP}/waits-since"
+"""On the StatefulSet: the ordinal whose pod a rollout waits for, and since when. It outlives the operator, so that the
+deadline does, too."""
+ANNOTATION_ROOM: Final = f"{GROUP}/room"
+"""On the StatefulSet of a service whose volumes go with its replicas: how many replicas are wanted. Only those become
+members, so that the StatefulSet was written after the wish for more, and an older plan to take some away is refused."""
+ROLLOUT_MARKS: Final = (
+    ANNOTATION_GOOD_TEMPLATE,
+    ANNOTATION_FAILED_TEMPLATE,
+    ANNOTATION_FAILED_MESSAGE,
+    ANNOTATION_WAITS_SINCE,
+    ANNOTATION_ROOM,
+)
+"""Annotations of the Deployment or StatefulSet that only the plan writes: exactly those of `Step.marks`."""
+ANNOTATION_ABANDON_STORE: Final = f"{GROUP}/abandon-store"
+"""On the service, by a person: the id of the store whose volume is lost for good."""
+ANNOTATION_RESIZED: Final = f"{GROUP}/resized"
+"""On the membership ConfigMap: when a record last gave another size."""
+ANNOTATION_BOOTS: Final = f"{GROUP}/boots"
+"""On the membership ConfigMap: how often each store was opened, as JSON. One that was opened less often than it says is
+an older copy of its volume."""
+ANNOTATION_STRANDED: Final = f"{GROUP}/stranded"
+"""On the membership ConfigMap: how many sessions each replica had that was taken away before it had handed them over,
+as JSON."""
+ANNOTATION_HELD: Final = f"{GROUP}/held"
+"""On the membership ConfigMap: how many sessions each replica has, as JSON. Written only where that has doubled or
+halved: it is for saying what is at risk when a replica cannot be asked any more."""
+MEMBERSHIP_NOTES: Final = (ANNOTATION_BOOTS, ANNOTATION_STRANDED, ANNOTATION_HELD)
+"""Annotations of the membership ConfigMap that only the plan writes: exactly those of `Moves.notes`."""
 
+CONTAINER_ROUTER: Final = "router"
 CONTAINER_SERVER: Final = "server"
 CONTAINER_FETCH: Final = "fetch"
 
@@ -89,3 +125,44 @@ ENV_DRAIN_SECONDS: Final = "MOORING_DRAIN_SECONDS"
 
 NAME_MAX_LENGTH: Final = 40
 """Of a service's name: a StatefulSet of 58 characters can no longer make pods, and children add suffixes."""
+
+PEER_PORT: Final = 8003
+PORT_NAME_PEERS: Final = "peers"
+SUFFIX_PEERS: Final = "-peers"
+"""Of the headless Service: replica i is `<service>-<i>.<service>-peers`."""
+SUFFIX_READY: Final = "-ready"
+"""Of the headless Service that has the addresses of those replicas alone that are ready."""
+SUFFIX_ROUTER: Final = "-router"
+SUFFIX_MEMBERSHIP: Final = "-membership"
+SUFFIX_PEER_TOKEN: Final = "-peer-token"
+MEMBERSHIP_KEY: Final = "record.json"
+"""Key of the membership ConfigMap."""
+PEER_TOKEN_KEY: Final = "token"
+PEER_KEY_KEY: Final = "key"
+"""Key of the operator's own Secret, which all peer tokens are derived from."""
+CLAIM_SESSIONS: Final = "sessions"
+"""Claim template of the volume: the claim of replica i is `sessions-<service>-<i>`."""
+SESSION_DIR: Final = "/var/lib/mooring"
+"""Where the volume is mounted."""
+MEMBERSHIP_DIR: Final = "/etc/mooring/membership"
+PEER_TOKEN_DIR: Final = "/var/run/secrets/mooring.dev/peers"
+PEER_PATH_MEMBERSHIP: Final = "/membership"
+"""`PUT` a record to the peer port; the answer is the replica's report."""
+HEADER_PEER_TO: Final = "x-mooring-to"
+"""On a message to the peer port: the ordinal that is meant. Another one does nothing."""
+HEADER_SESSION: Final = "x-mooring-session"
+COOKIE_SESSION: Final = "mooring-session"
+
+ENV_ORDINAL: Final = "MOORING_ORDINAL"
+ENV_SESSION_PATH: Final = "MOORING_SESSION_PATH"
+ENV_SESSION_DURABILITY: Final = "MOORING_SESSION_DURABILITY"
+ENV_SESSION_INTERVAL: Final = "MOORING_SESSION_INTERVAL"
+ENV_SESSION_TTL: Final = "MOORING_SESSION_TTL"
+ENV_STATE_VERSION: Final = "MOORING_STATE_VERSION"
+ENV_STATE_CONVERTER: Final = "MOORING_STATE_CONVERTER"
+ENV_MAX_SESSION_BYTES: Final = "MOORING_MAX_SESSION_BYTES"
+ENV_MAX_SESSIONS: Final = "MOORING_MAX_SESSIONS"
+ENV_MEMBERSHIP_FILE: Final = "MOORING_MEMBERSHIP_FILE"
+ENV_PEER_ADDRESS: Final = "MOORING_PEER_ADDRESS"
+ENV_PEER_PORT: Final = "MOORING_PEER_PORT"
+ENV_PEER_TOKEN_FILE: Final = "MOORING_PEER_TOKEN_FILE"

@@ -47,6 +47,7 @@ __all__ = [
     "ScalingPolicy",
     "ScalingRules",
     "SecretReference",
+    "SessionCounts",
     "State",
     "Toleration",
     "TopologySpread",
@@ -116,6 +117,18 @@ class InferenceServiceSpec(ApiModel):
             ),
             ".runtime.variant",
         ),
+        Rule(
+            "!has(self.state) || !has(self.runtime.workers) || self.runtime.workers == 1",
+            "the volume of a stateful replica belongs to one process: remove it, and use more replicas",
+            lambda spec: spec.state is None or spec.runtime.workers in {None, 1},
+            ".runtime.workers",
+        ),
+        Rule(
+            "!has(self.state) || !has(self.rollout.maxUnavailable) || self.rollout.maxUnavailable == 1",
+            "a stateful service replaces its replicas one at a time: remove it",
+            lambda spec: spec.state is None or spec.rollout.max_unavailable in {None, 1},
+            ".rollout.maxUnavailable",
+        ),
     )
 
 
@@ -163,6 +176,17 @@ class Condition(ApiModel):
     """Cause and remedy, in words for people."""
 
 
+class SessionCounts(ApiModel):
+    """Live sessions of a stateful service, as its replicas report them."""
+
+    active: Annotated[Int, Field(ge=0)] | None = None
+    """Sessions at all replicas that answer."""
+    draining: Annotated[Int, Field(ge=0)] | None = None
+    """Those of them that are on their way to another replica."""
+    at_risk: Annotated[Int, Field(ge=0)] | None = None
+    """Sessions that no replica can answer for, on lost nodes and removed replicas; left out where nobody can know."""
+
+
 class InferenceServiceStatus(ApiModel):
     """What the operator sees."""
 
@@ -178,6 +202,10 @@ class InferenceServiceStatus(ApiModel):
     """Address inside the cluster."""
     model_revision: str | None = None
     """Digest of the pod template that serves: it changes with the model and its settings."""
+    sessions: SessionCounts | None = None
+    """Sessions, of a stateful service."""
+    durable: Bool | None = None
+    """Of a stateful service: each step that was answered is on its replica's volume."""
     conditions: Annotated[list[Condition], Field(max_length=32), ListMap("type")] | None = None
     """Observed facts."""
 

@@ -30,7 +30,7 @@ NO_VERSION = "1"
 FRESH = 30.0
 """Seconds for which a service is taken to exist after the API server named it."""
 
-_MARKS = (names.ANNOTATION_GOOD_TEMPLATE, names.ANNOTATION_FAILED_TEMPLATE, names.ANNOTATION_FAILED_MESSAGE)
+_MARKS = names.ROLLOUT_MARKS
 
 
 class Applier:
@@ -72,15 +72,16 @@ class Applier:
                 metrics.CHILDREN_WRITTEN.labels(key.kind, "deleted").inc()
 
     async def apply_marks(self, service: Service, marks: Mapping[str, str]) -> bool:
-        """Make the marks of the rollout on the Deployment exactly these; return whether anything was written."""
-        live = self._cache.get(kinds.DEPLOYMENT, service.namespace, service.name)
+        """Make the marks of the rollout on the workload exactly these; return whether anything was written."""
+        kind = kinds.workload_of(service)
+        live = self._cache.get(kind, service.namespace, service.name)
         if live is None:
             return False
         annotations = live["metadata"].get("annotations") or {}
         if {key: annotations[key] for key in _MARKS if key in annotations} == dict(marks):
             return False
-        body = _head(kinds.DEPLOYMENT, live, annotations=dict(marks))
-        self._cache.keep(kinds.DEPLOYMENT, await self._kube.apply(kinds.DEPLOYMENT, body, names.ROLLOUT_FIELD_MANAGER))
+        body = _head(kind, live, annotations=dict(marks))
+        self._cache.keep(kind, await self._kube.apply(kind, body, names.ROLLOUT_FIELD_MANAGER))
         return True
 
     async def write_status(self, live: Manifest, status: Manifest) -> bool:
@@ -105,6 +106,8 @@ class Applier:
                 await self._keep(kind, stamped, entry)
                 return
             except ConflictError:
+                if "resourceVersion" in manifest["metadata"]:
+                    raise  # it is not any more as it was seen: the next round decides anew
                 self._cache.drop(kind, entry.manifest)  # it is gone, or another one has its name
         await self._create(service, key, stamped)
 
@@ -216,7 +219,10 @@ def _contested(key: ObjectKey, managers: str) -> Problem:
 
 
 def _stamped(manifest: Manifest) -> Manifest:
-    annotations = {**(manifest["metadata"].get("annotations") or {}), names.ANNOTATION_DESIRED_HASH: digest(manifest)}
+    # The version as which a child was seen is no part of what it is to be.
+    meta = {key: value for key, value in manifest["metadata"].items() if key != "resourceVersion"}
+    stamp = digest({**manifest, "metadata": meta})
+    annotations = {**(meta.get("annotations") or {}), names.ANNOTATION_DESIRED_HASH: stamp}
     return {**manifest, "metadata": {**manifest["metadata"], "annotations": annotations}}
 
 

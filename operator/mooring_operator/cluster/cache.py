@@ -39,7 +39,7 @@ class Cache:
         """What the watches are about to say once more."""
         self._entries: dict[Kind, dict[Place, Entry]] = {}
         self._owned: dict[str, set[tuple[Kind, Place]]] = {}
-        self._pods: dict[Key, set[Place]] = {}
+        self._labelled: dict[tuple[Kind, Key], set[Place]] = {}
         self._gone: dict[Kind, dict[str, int]] = {}
         self._confirmed: dict[str, float] = {}
 
@@ -51,7 +51,7 @@ class Cache:
     def begin(self, wanted: Iterable[Kind]) -> None:
         """Forget everything, and take in objects of these kinds from now on."""
         self._entries = {kind: {} for kind in wanted}
-        self._owned, self._pods, self._gone = {}, {}, {}
+        self._owned, self._labelled, self._gone = {}, {}, {}
 
     async def fill(self, kube: Kube, wanted: Iterable[Kind]) -> None:
         """List every kind that the API server has. Raises `KubeError`, also when a kind that is needed is missing."""
@@ -147,14 +147,14 @@ class Cache:
         self._entries[kind][place] = entry
         if entry.owner:
             self._owned.setdefault(entry.owner, set()).add((kind, place))
-        if kind is kinds.POD and (key := key_of(kind, entry.manifest)) is not None:
-            self._pods.setdefault(key, set()).add(place)
+        if kind in kinds.OF_A_SERVICE and (key := key_of(kind, entry.manifest)) is not None:
+            self._labelled.setdefault((kind, key), set()).add(place)
 
     def _unlink(self, kind: Kind, place: Place) -> Entry:
         entry = self._entries[kind].pop(place)
         _discard(self._owned, entry.owner, (kind, place))
-        if kind is kinds.POD and (key := key_of(kind, entry.manifest)) is not None:
-            _discard(self._pods, key, place)
+        if kind in kinds.OF_A_SERVICE and (key := key_of(kind, entry.manifest)) is not None:
+            _discard(self._labelled, (kind, key), place)
         return entry
 
     def services(self) -> list[Key]:
@@ -166,8 +166,12 @@ class Cache:
         return self.service(key) is not None
 
     def service(self, key: Key) -> Manifest | None:
-        """Return a service as last seen, with its status and without annotations and managed fields."""
+        """Return a service as last seen, with its status, and without managed fields and annotations but our own."""
         return self.get(kinds.INFERENCE_SERVICE, key.namespace, key.name)
+
+    def node(self, name: str) -> Manifest | None:
+        """Return a node as last seen."""
+        return self.get(kinds.NODE, "", name)
 
     def confirmed(self, uid: str, within: float) -> bool:
         """Tell whether the API server named this service in the last `within` seconds."""
@@ -188,7 +192,14 @@ class Cache:
 
     def pods(self, key: Key) -> list[Entry]:
         """Return the pods that carry the label of a service, by name."""
-        return [self._entries[kinds.POD][place] for place in sorted(self._pods.get(key, ()))]
+        return self._of(kinds.POD, key)
+
+    def claims(self, key: Key) -> list[Entry]:
+        """Return the PersistentVolumeClaims that carry the label of a service, by name."""
+        return self._of(kinds.PERSISTENT_VOLUME_CLAIM, key)
+
+    def _of(self, kind: Kind, key: Key) -> list[Entry]:
+        return [self._entries[kind][place] for place in sorted(self._labelled.get((kind, key), ()))]
 
     def children(self, uid: str) -> dict[ObjectKey, Manifest]:
         """Return what a service controls, by kind and name."""
@@ -223,7 +234,8 @@ def _says_the_same(kind: Kind, before: Entry, now: Entry) -> bool:
     was, meta = before.manifest["metadata"], now.manifest["metadata"]
     if kind is kinds.INFERENCE_SERVICE:
         # Its status is ours.
-        return all(was.get(field) == meta.get(field) for field in ("uid", "generation", "deletionTimestamp"))
+        fields = ("uid", "generation", "deletionTimestamp", "annotations")
+        return all(was.get(field) == meta.get(field) for field in fields)
     manifest = {**now.manifest, "metadata": {**meta, "resourceVersion": was["resourceVersion"]}}
     return before == now._replace(manifest=manifest, version=before.version)
 

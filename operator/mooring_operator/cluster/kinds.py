@@ -4,6 +4,7 @@ from typing import Final, NamedTuple
 from urllib.parse import quote
 
 from ..api import names
+from ..facts import Service
 
 
 class Kind(NamedTuple):
@@ -37,8 +38,15 @@ class Kind(NamedTuple):
 INFERENCE_SERVICE: Final = Kind(names.GROUP, names.VERSION, names.PLURAL, names.KIND)
 DEPLOYMENT: Final = Kind("apps", "v1", "deployments", "Deployment")
 REPLICA_SET: Final = Kind("apps", "v1", "replicasets", "ReplicaSet")
+STATEFUL_SET: Final = Kind("apps", "v1", "statefulsets", "StatefulSet")
+CONTROLLER_REVISION: Final = Kind("apps", "v1", "controllerrevisions", "ControllerRevision")
 SERVICE: Final = Kind("", "v1", "services", "Service")
 SERVICE_ACCOUNT: Final = Kind("", "v1", "serviceaccounts", "ServiceAccount")
+CONFIG_MAP: Final = Kind("", "v1", "configmaps", "ConfigMap")
+SECRET: Final = Kind("", "v1", "secrets", "Secret")
+PERSISTENT_VOLUME_CLAIM: Final = Kind("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim")
+STORAGE_CLASS: Final = Kind("storage.k8s.io", "v1", "storageclasses", "StorageClass", namespaced=False)
+CSI_DRIVER: Final = Kind("storage.k8s.io", "v1", "csidrivers", "CSIDriver", namespaced=False)
 POD_DISRUPTION_BUDGET: Final = Kind("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget")
 NETWORK_POLICY: Final = Kind("networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy")
 HORIZONTAL_POD_AUTOSCALER: Final = Kind("autoscaling", "v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler")
@@ -57,16 +65,26 @@ CHILDREN: Final = (
     NETWORK_POLICY,
     POD_DISRUPTION_BUDGET,
     SERVICE,
+    CONFIG_MAP,
     RESOURCE_CLAIM_TEMPLATE,
+    STATEFUL_SET,
     DEPLOYMENT,
     HORIZONTAL_POD_AUTOSCALER,
     JOB,
 )
 """What a service becomes: applied and pruned by the operator, watched by label."""
 CHILD_BY_KIND: Final = {kind.kind: kind for kind in CHILDREN}
-WATCHED: Final = (INFERENCE_SERVICE, *CHILDREN, POD, NODE)
-"""What the cache holds. Not ReplicaSets: ten whole pod templates a service, read only when one is rolled back to."""
+WATCHED: Final = (INFERENCE_SERVICE, *CHILDREN, PERSISTENT_VOLUME_CLAIM, POD, NODE)
+"""What the cache holds. Not ReplicaSets and ControllerRevisions: ten whole pod templates a service, read only when one
+is rolled back to."""
+OF_A_SERVICE: Final = frozenset({POD, PERSISTENT_VOLUME_CLAIM})
+"""Kinds that a service does not own, and that are found by its label."""
 OPTIONAL: Final = frozenset({RESOURCE_CLAIM_TEMPLATE})
 """Kinds that an API server may not serve (DRA before 1.34): looked up at the start."""
 UNLABELLED: Final = frozenset({INFERENCE_SERVICE, NODE})
 """Kinds watched whole; of all others only what carries our label."""
+
+
+def workload_of(service: Service) -> Kind:
+    """Return the kind that runs the replicas of a service."""
+    return DEPLOYMENT if service.spec.state is None else STATEFUL_SET

@@ -4,6 +4,7 @@ Reads and writes are one method each; every write names its field manager or its
 """
 
 import asyncio
+import contextlib
 import json
 import time
 from collections.abc import AsyncIterator
@@ -14,6 +15,7 @@ import aiohttp
 
 from .. import metrics
 from ..facts import Manifest
+from . import kinds
 from .connection import Connection
 from .errors import KubeError, NotFoundError, UnauthorizedError, UnavailableError, from_answer
 from .kinds import Kind
@@ -121,10 +123,28 @@ class Kube:
         Raises `ConflictError` when another object, with another uid, has the name now.
         """
         options = {"propagationPolicy": "Background", "preconditions": {"uid": uid}}
-        try:
+        with contextlib.suppress(NotFoundError):
             await self.call(Call("delete", "DELETE", kind.path(namespace, name), (), options))
-        except NotFoundError:
-            return
+
+    async def orphan(self, kind: Kind, live: Manifest) -> None:
+        """Delete an object as it was seen, and leave what it owns; nothing happens when it is gone.
+
+        Raises `ConflictError` when it was written meanwhile, or another object has the name now.
+        """
+        meta = live["metadata"]
+        preconditions = {"uid": meta["uid"], "resourceVersion": meta["resourceVersion"]}
+        options = {"propagationPolicy": "Orphan", "preconditions": preconditions}
+        with contextlib.suppress(NotFoundError):
+            await self.call(Call("delete", "DELETE", kind.path(meta["namespace"], meta["name"]), (), options))
+
+    async def evict(self, namespace: str, name: str, uid: str) -> None:
+        """Evict a pod. Raises `NotFoundError`, `ConflictError` when another pod has the name now, and
+        `UnavailableError` with status 429 when a disruption budget allows it later.
+        """
+        meta = {"name": name, "namespace": namespace}
+        options = {"preconditions": {"uid": uid}}
+        body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": meta, "deleteOptions": options}
+        await self.call(Call("create", "POST", kinds.POD.path(namespace, name, "eviction"), (), body))
 
     async def read(self, path: str) -> Manifest:
         """Return what stands at a path of the API: discovery, versions."""

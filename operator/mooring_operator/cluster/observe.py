@@ -11,9 +11,11 @@ from .cache import Cache
 from .errors import ForbiddenError, NotFoundError
 from .kinds import Kind
 from .kube import Kube
+from .members import MembersObserver
 from .nodes import Accelerators
 from .ownership import controller_of, whose
-from .pods import pod_of
+from .peers import Peers
+from .pods import is_router, lives, pod_of
 
 REMEMBER = 30.0
 """Seconds for which a class that was there is taken to be there."""
@@ -24,16 +26,18 @@ REMEMBER_MISSING = 2.0
 class Observer:
     """Gathers the frozen input of a round. It decides nothing."""
 
-    def __init__(self, kube: Kube, cache: Cache) -> None:
+    def __init__(self, kube: Kube, cache: Cache, peers: Peers) -> None:
         self._kube = kube
         self._cache = cache
+        self._members = MembersObserver(kube, cache, peers)
         self._accelerators = Accelerators(kube, cache)
         self._classes: dict[tuple[Kind, str], tuple[float, bool]] = {}
 
     async def observe(self, service: Service, live: Manifest) -> Observed:
         """Return what is seen of a service, where `live` is the object that it was parsed from.
 
-        Sends no request in the common case. Raises `KubeError` when a look that is needed fails.
+        Sends no request in the common case, but for what replicas of a stateful service are asked. Raises `KubeError`
+        when a look that is needed fails.
         """
         await self._look_at_foreign(service)
         children = self._cache.children(service.uid)
@@ -47,6 +51,7 @@ class Observer:
             replica_sets=await self._replica_sets(service, children),
             nodes=await self._accelerators.nodes(accelerator, self._bound(service, children)) if accelerator else (),
             missing=await self._missing(service),
+            members=None if service.spec.state is None else await self._members.observe(service, live, children),
         )
 
     def _pods(self, service: Service, children: Mapping[ObjectKey, Manifest]) -> tuple[Pod, ...]:
@@ -57,8 +62,10 @@ class Observer:
         jobs = {job["metadata"]["uid"]: job for key, job in children.items() if key.kind == kinds.JOB.kind}
         pods = []
         for entry in self._cache.pods(Key(service.namespace, service.name)):
+            if is_router(entry.manifest):
+                continue
             if entry.owner not in jobs:
-                pods += [pod_of(entry.manifest)] if _lives(entry.manifest) else []
+                pods += [pod_of(entry.manifest)] if lives(entry.manifest) else []
             elif "deletionTimestamp" not in entry.manifest["metadata"]:
                 check = pod_of(entry.manifest, permanent=_has_failed(jobs[entry.owner]))
                 # Without a failure it must not be taken for one that serves: it has no probe, so it counts as ready.
@@ -71,7 +78,10 @@ class Observer:
         return {
             entry.uid: entry.manifest["spec"]["nodeName"]
             for entry in self._cache.pods(Key(service.namespace, service.name))
-            if entry.owner not in jobs and _lives(entry.manifest) and "nodeName" in entry.manifest["spec"]
+            if entry.owner not in jobs
+            and lives(entry.manifest)
+            and "nodeName" in entry.manifest["spec"]
+            and not is_router(entry.manifest)
         }
 
     async def _replica_sets(self, service: Service, children: Mapping[ObjectKey, Manifest]) -> tuple[Manifest, ...]:
@@ -105,11 +115,16 @@ class Observer:
                 standing.pop(key, None)
 
     async def _missing(self, service: Service) -> tuple[MissingClass, ...]:
-        pod, accelerator = service.spec.pod, service.spec.accelerator
+        pod, accelerator, state = service.spec.pod, service.spec.accelerator, service.spec.state
         wanted = (
             ("spec.pod.priorityClassName", kinds.PRIORITY_CLASS, pod.priority_class_name),
             ("spec.pod.runtimeClassName", kinds.RUNTIME_CLASS, pod.runtime_class_name),
             ("spec.accelerator.deviceClass", kinds.DEVICE_CLASS, accelerator.device_class if accelerator else None),
+            (
+                "spec.state.volume.storageClassName",
+                kinds.STORAGE_CLASS,
+                state.volume.storage_class_name if state else None,
+            ),
         )
         missing = [
             MissingClass(field, kind.kind, name)
@@ -131,11 +146,6 @@ class Observer:
             exists = True  # an installation may withhold the right to look: then the pod itself will tell
         self._classes[kind, name] = (time.monotonic() + (REMEMBER if exists else REMEMBER_MISSING), exists)
         return exists
-
-
-def _lives(pod: Manifest) -> bool:
-    """A pod that is being deleted, or that kubelet has ended for good (evicted), serves no more and is replaced."""
-    return "deletionTimestamp" not in pod["metadata"] and pod["status"].get("phase") not in {"Failed", "Succeeded"}
 
 
 def _has_failed(job: Manifest) -> bool:

@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
+from ..api import names
 from ..facts import Manifest
 
 _NOT_OWNED = frozenset({"apiVersion", "kind", "name", "namespace"})
@@ -37,6 +38,24 @@ def managers_of(manifest: Manifest, path: Iterable[str]) -> frozenset[str]:
         if fields is not None:
             found.add(entry["manager"])
     return frozenset(found)
+
+
+def scaled_by(service: Manifest) -> str:
+    """Return the manager that last wrote `spec.replicas` of a service through /scale; empty when it was not so written.
+
+    A write in another way takes the field from that manager, unless it brings the value that stands there. While nobody
+    owns the field, the API server notes no writer of /scale at all (seen on 1.37): it is the autoscaler's then, or
+    still the default.
+    """
+    owning = [
+        entry
+        for entry in service["metadata"].get("managedFields") or ()
+        if "f:replicas" in (entry.get("fieldsV1") or {}).get("f:spec", {})
+    ]
+    if not owning:
+        return names.AUTOSCALER_FIELD_MANAGER
+    writers = [entry for entry in owning if entry.get("subresource") == "scale"]
+    return max(writers, key=lambda entry: str(entry.get("time", "")))["manager"] if writers else ""
 
 
 def owns(manifest: Manifest, fields: dict[str, Any]) -> bool:

@@ -24,7 +24,32 @@ def pod_of(manifest: Manifest, permanent: bool = False) -> Pod:
         scheduled=scheduled.get("status") == "True" or "nodeName" in manifest.get("spec", {}),
         unschedulable=scheduled.get("message", "") if scheduled.get("reason") == "Unschedulable" else "",
         failure=None if ready else _failure(status, permanent),
+        uid=meta.get("uid", ""),
+        node=manifest.get("spec", {}).get("nodeName", ""),
+        ordinal=ordinal_of(manifest),
     )
+
+
+def ordinal_of(manifest: Manifest) -> int | None:
+    """Return the number of a StatefulSet's pod; None for any other pod."""
+    index = (manifest["metadata"].get("labels") or {}).get(names.LABEL_ORDINAL, "")
+    return int(index) if index.isdecimal() else None
+
+
+def is_router(manifest: Manifest) -> bool:
+    """Tell whether a pod is one of a stateful service's router: it carries the service's label, and is no replica."""
+    labels = manifest["metadata"].get("labels") or {}
+    return bool(labels.get(names.LABEL_COMPONENT) == names.COMPONENT_ROUTER)
+
+
+def lives(manifest: Manifest) -> bool:
+    """A pod that is being deleted, or that kubelet has ended for good (evicted), serves no more and is replaced."""
+    return "deletionTimestamp" not in manifest["metadata"] and not has_ended(manifest)
+
+
+def has_ended(manifest: Manifest) -> bool:
+    """Tell whether no container of a pod will ever run again."""
+    return manifest.get("status", {}).get("phase") in {"Failed", "Succeeded"}
 
 
 def _failure(status: Manifest, permanent: bool) -> Failure | None:

@@ -8,7 +8,7 @@ from ..api import names
 from ..facts import Manifest
 from . import kinds
 from .kinds import Kind
-from .ownership import controller_of, fields_of, managers_of
+from .ownership import controller_of, fields_of, managers_of, scaled_by
 
 
 class Entry(NamedTuple):
@@ -24,6 +24,8 @@ class Entry(NamedTuple):
     """The fields that our manager applied, as compact JSON."""
     replicas_managers: frozenset[str]
     """Who owns `spec.replicas`; Deployments only."""
+    scaled_by: str = ""
+    """Who last wrote `spec.replicas` through /scale, when it was last written so; services only."""
 
     @property
     def uid(self) -> str:
@@ -42,6 +44,7 @@ def entry_of(kind: Kind, obj: Manifest) -> Entry:
         owner=controller_of(obj).get("uid", ""),
         fields=json.dumps(applied, separators=(",", ":")) if applied else "",
         replicas_managers=managers_of(obj, ("spec", "replicas")) if kind is kinds.DEPLOYMENT else frozenset(),
+        scaled_by=scaled_by(obj) if kind is kinds.INFERENCE_SERVICE else "",
     )
 
 
@@ -74,11 +77,51 @@ def _deployment(obj: Manifest) -> Manifest:
     }
 
 
+def _stateful_set(obj: Manifest) -> Manifest:
+    """As a Deployment, and with its templates whole: the claims' cannot be changed in place, and the pods' is applied
+    as it stands while a new one has to wait.
+    """
+    claims = [
+        {
+            "metadata": _only(claim["metadata"], "name"),
+            "spec": _only(claim["spec"], "accessModes", "resources", "storageClassName"),
+        }
+        for claim in obj["spec"].get("volumeClaimTemplates") or ()
+    ]
+    slim = _deployment(obj)
+    template = obj["spec"]["template"]
+    return {**slim, "spec": {**slim["spec"], "template": template, "volumeClaimTemplates": claims}}
+
+
+def _claim(obj: Manifest) -> Manifest:
+    status = obj.get("status") or {}
+    return {
+        **_child(obj),
+        "spec": _only(obj["spec"], "accessModes", "resources", "storageClassName", "volumeName"),
+        "status": {
+            **_only(status, "phase", "capacity"),
+            "conditions": [
+                _only(condition, "type", "status", "reason", "message") for condition in status.get("conditions") or ()
+            ],
+        },
+    }
+
+
+def _config_map(obj: Manifest) -> Manifest:
+    """With the membership record, when it is that which keeps one, and whose it is: nobody controls it."""
+    slim = _child(obj)
+    owners = _only(obj["metadata"], "ownerReferences")
+    labels = _only(obj["metadata"].get("labels") or {}, names.LABEL_SERVICE, names.LABEL_MANAGED_BY)
+    data = _only(obj.get("data") or {}, names.MEMBERSHIP_KEY)
+    return {**slim, "metadata": {**slim["metadata"], **owners, "labels": labels}, "data": data}
+
+
 def _service(obj: Manifest) -> Manifest:
-    # Without the user's annotations: they may hold the whole object once more (kubectl apply).
+    # Without the user's other annotations: they may hold the whole object once more (kubectl apply).
     meta = obj["metadata"]
     kept = ("name", "namespace", "uid", "resourceVersion", "generation", "deletionTimestamp")
-    return {**obj, "metadata": _only(meta, *kept)}
+    annotations = _only(meta.get("annotations") or {}, names.ANNOTATION_ABANDON_STORE)
+    return {**obj, "metadata": {**_only(meta, *kept), **({"annotations": annotations} if annotations else {})}}
 
 
 def _pod(obj: Manifest) -> Manifest:
@@ -87,12 +130,12 @@ def _pod(obj: Manifest) -> Manifest:
     return {
         "metadata": {
             **_only(meta, "name", "namespace", "uid", "resourceVersion", "deletionTimestamp"),
-            "labels": _only(meta.get("labels") or {}, names.LABEL_SERVICE),
+            "labels": _only(meta.get("labels") or {}, names.LABEL_SERVICE, names.LABEL_COMPONENT, names.LABEL_ORDINAL),
             "annotations": _only(annotations, names.ANNOTATION_TEMPLATE_HASH),
         },
         "spec": _only(obj.get("spec", {}), "nodeName"),
         "status": {
-            **_only(status, "phase", "reason", "message"),
+            **_only(status, "phase", "reason", "message", "podIP"),
             "conditions": [
                 _only(condition, "type", "status", "reason", "message")
                 for condition in status.get("conditions") or ()
@@ -107,17 +150,28 @@ def _pod(obj: Manifest) -> Manifest:
 
 
 def _node(obj: Manifest) -> Manifest:
-    meta, spec = obj["metadata"], obj.get("spec", {})
+    meta, spec, status = obj["metadata"], obj.get("spec", {}), obj.get("status", {})
     return {
         "metadata": _only(meta, "name", "uid", "resourceVersion", "labels"),
         "spec": _only(spec, "taints", "unschedulable"),
-        "status": {"allocatable": obj.get("status", {}).get("allocatable") or {}},
+        "status": {
+            "allocatable": status.get("allocatable") or {},
+            # Without its times: each heartbeat would be a change.
+            "conditions": [
+                _only(condition, "type", "status", "reason", "message")
+                for condition in status.get("conditions") or ()
+                if condition["type"] == "Ready"
+            ],
+        },
     }
 
 
 _PROJECTIONS = {
     kinds.INFERENCE_SERVICE: _service,
     kinds.DEPLOYMENT: _deployment,
+    kinds.STATEFUL_SET: _stateful_set,
+    kinds.CONFIG_MAP: _config_map,
+    kinds.PERSISTENT_VOLUME_CLAIM: _claim,
     kinds.HORIZONTAL_POD_AUTOSCALER: _child_with_status,
     kinds.JOB: _child_with_status,
     kinds.POD: _pod,

@@ -22,17 +22,25 @@ _DOWN: dict[str, Any] = {"stabilizationWindowSeconds": 300}
 
 
 def autoscaler(service: Service, cluster: Cluster) -> Manifest | None:
-    """Return the autoscaler of the Deployment; None unless the service scales by CPU."""
+    """Return the autoscaler; None unless the service scales by CPU.
+
+    It scales the Deployment, or, where there are sessions, the InferenceService itself: a StatefulSet that it made
+    smaller would take replicas away before they have handed their sessions over.
+    """
     scaling = service.spec.scaling
     if scaling is None or scaling.max_replicas is None or scaling.cpu is None:
         return None
     behavior = scaling.behavior
+    if service.spec.state is None:
+        target = {"apiVersion": "apps/v1", "kind": "Deployment"}
+    else:
+        target = {"apiVersion": names.API_VERSION, "kind": names.KIND}
     return {
         "apiVersion": "autoscaling/v2",
         "kind": "HorizontalPodAutoscaler",
         "metadata": metadata(service),
         "spec": {
-            "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": service.name},
+            "scaleTargetRef": {**target, "name": service.name},
             "minReplicas": scaling.min_replicas,
             "maxReplicas": scaling.max_replicas,
             "metrics": [_cpu(scaling.cpu.target)],

@@ -8,7 +8,9 @@ from ..api.v1alpha1 import Variant
 from ..api.variants import check_variant, variant
 from ..facts import Cluster, Manifest, Service
 from .accelerator import Scheduling
+from .durations import duration
 from .model import Delivery
+from .sessions import sessions
 
 DRAIN_SECONDS = 5
 """From SIGTERM until the server stops accepting: endpoints reach every proxy within a second or two, and a proxy that
@@ -24,7 +26,8 @@ def server(service: Service, cluster: Cluster, delivery: Delivery, scheduling: S
     resources: Manifest = _equal(limits)
     if scheduling.claims:
         resources["claims"] = scheduling.claims
-    mounts = [delivery.mount(), _mount(TMP_VOLUME, "/tmp")]
+    added = sessions(service)
+    mounts = [delivery.mount(), _mount(TMP_VOLUME, "/tmp"), *added.mounts]
     if service.spec.accelerator is not None:
         mounts.append(_mount(SHM_VOLUME, "/dev/shm"))
     return {
@@ -32,16 +35,17 @@ def server(service: Service, cluster: Cluster, delivery: Delivery, scheduling: S
         "image": image(service, cluster, variant(service.spec)),
         "imagePullPolicy": cluster.images.pull_policy,
         "args": ["serve", *(service.spec.runtime.args or ())],
-        "env": _env(service, _server_env(service, delivery)),
+        "env": [*_env(service, {**_server_env(service, delivery), **added.env}), *_downward(added.downward)],
         "ports": [
             {"name": names.PORT_NAME_HTTP, "containerPort": names.HTTP_PORT, "protocol": "TCP"},
             {"name": names.PORT_NAME_GRPC, "containerPort": names.GRPC_PORT, "protocol": "TCP"},
             {"name": names.PORT_NAME_METRICS, "containerPort": names.METRICS_PORT, "protocol": "TCP"},
+            *added.ports,
         ],
         "resources": resources,
         "volumeMounts": mounts,
         **_probes(service),
-        **_hardening(),
+        **hardening(),
     }
 
 
@@ -55,7 +59,7 @@ def check(service: Service, cluster: Cluster, delivery: Delivery) -> Manifest:
         "env": _env(service, _server_env(service, delivery)),
         "resources": _equal(_limits(service)),
         "volumeMounts": [delivery.mount(), _mount(TMP_VOLUME, "/tmp")],
-        **_hardening(),
+        **hardening(),
     }
 
 
@@ -77,7 +81,7 @@ def fetch(service: Service, cluster: Cluster, delivery: Delivery, chosen: Varian
         "env": _env(service, delivery.fetch_env),
         "resources": _equal(limits),
         "volumeMounts": [*delivery.fetch_mounts, _mount(TMP_VOLUME, "/tmp")],
-        **_hardening(),
+        **hardening(),
     }
 
 
@@ -115,7 +119,9 @@ def _server_env(service: Service, delivery: Delivery) -> dict[str, str]:
         names.ENV_QUEUE: spec.runtime.queue,
         names.ENV_WORKERS: spec.runtime.workers,
         names.ENV_BATCH_MAX_SIZE: spec.batching.max_size if spec.batching else None,
-        names.ENV_BATCH_MAX_DELAY: spec.batching.max_delay if spec.batching else None,
+        names.ENV_BATCH_MAX_DELAY: duration(spec.batching.max_delay)
+        if spec.batching and spec.batching.max_delay
+        else None,
         names.ENV_ALLOW_UNSAFE_FORMATS: "true" if spec.runtime.allow_unsafe_formats else None,
     }
     # What the spec leaves open is not written: the server's own default then follows its version.
@@ -130,6 +136,11 @@ def _env(service: Service, ours: dict[str, str]) -> list[Manifest]:
     ]
 
 
+def _downward(fields: dict[str, str]) -> list[Manifest]:
+    """Return variables that kubelet fills from fields of the pod."""
+    return [{"name": name, "valueFrom": {"fieldRef": {"fieldPath": fields[name]}}} for name in sorted(fields)]
+
+
 def _limits(service: Service) -> dict[str, str]:
     return {"cpu": str(service.spec.resources.cpu), "memory": str(service.spec.resources.memory)}
 
@@ -139,7 +150,7 @@ def _equal(limits: dict[str, str]) -> Manifest:
     return {"limits": limits, "requests": dict(limits)}
 
 
-def _hardening() -> Manifest:
+def hardening() -> Manifest:
     """Return what Pod Security `restricted` asks of a container, and where its last word goes."""
     return {
         "terminationMessagePath": names.TERMINATION_LOG,

@@ -8,8 +8,7 @@ from .metadata import pod_selector
 
 _ZONE = "topology.kubernetes.io/zone"
 _HOST = "kubernetes.io/hostname"
-# Each rollout spreads its own pods: counting the old ones as well would pack the new ones where the old are few.
-_PER_ROLLOUT = ["pod-template-hash"]
+_PER_ROLLOUT = "pod-template-hash"
 
 
 def server_placement(service: Service, scheduling: Scheduling) -> Manifest:
@@ -83,7 +82,7 @@ def _apart(service: Service) -> Manifest:
         return {}
     term = {
         "labelSelector": {"matchLabels": pod_selector(service)},
-        "matchLabelKeys": list(_PER_ROLLOUT),
+        **_per_rollout(service),
         "topologyKey": _HOST,
     }
     preferred = [{"weight": 100, "podAffinityTerm": term}]
@@ -96,8 +95,16 @@ def _constraint(service: Service, key: str, skew: int, otherwise: str) -> Manife
         "maxSkew": skew,
         "whenUnsatisfiable": otherwise,
         "labelSelector": {"matchLabels": pod_selector(service)},
-        "matchLabelKeys": list(_PER_ROLLOUT),
+        **_per_rollout(service),
     }
+
+
+def _per_rollout(service: Service) -> Manifest:
+    """Return what lets each rollout spread its own pods: with the old ones it would pack the new where the old are few.
+
+    A StatefulSet's pods take each other's place one by one, and all of them count.
+    """
+    return {} if service.spec.state is not None else {"matchLabelKeys": [_PER_ROLLOUT]}
 
 
 def _present(fields: Manifest) -> Manifest:

@@ -10,6 +10,8 @@ from .containers import SHM_VOLUME, TMP_VOLUME, check, fetch, server
 from .metadata import digest, labels
 from .model import Delivery, delivery
 from .placement import check_placement, server_placement
+from .sessions import GRACE_SECONDS as SESSIONS_GRACE_SECONDS
+from .sessions import sessions
 
 USER = 65532
 GRACE_SECONDS = 30
@@ -23,8 +25,8 @@ def pod_template(service: Service, cluster: Cluster) -> Manifest:
 
     Raises `ValueError` where the spec asks for what is not installed or not built.
     """
-    model, devices = delivery(service, cluster), scheduling(service)
-    volumes = _volumes(model)
+    model, devices, added = delivery(service, cluster), scheduling(service), sessions(service)
+    volumes = [*_volumes(model), *added.volumes]
     if service.spec.accelerator is not None:
         # Workers exchange tensors here; the runtime's default of 64 MiB ends in a bus error. What is written counts
         # against the memory limit, so it may not be all of that.
@@ -34,7 +36,8 @@ def pod_template(service: Service, cluster: Cluster) -> Manifest:
         # The user's first: they never override ours, which selectors and policies rest on.
         "metadata": {
             "labels": {**(service.spec.pod.labels or {}), **labels(service, names.COMPONENT_SERVER)},
-            "annotations": dict(service.spec.pod.annotations or {}),
+            # But of these, which say when a node may be emptied, theirs win.
+            "annotations": {**added.annotations, **(service.spec.pod.annotations or {})},
         },
         "spec": {
             **_common(service, cluster, model, variant(service.spec)),
@@ -71,18 +74,9 @@ def check_template(service: Service, cluster: Cluster, template_hash: str) -> Ma
     }
 
 
-def service_account_name(service: Service) -> str:
-    """Return the ServiceAccount of the pods: the user's, or the service's own."""
-    return service.spec.pod.service_account_name or service.name
-
-
-def _volumes(model: Delivery) -> list[Manifest]:
-    return [model.volume, *model.fetch_volumes, {"name": TMP_VOLUME, "emptyDir": {}}]
-
-
-def _common(service: Service, cluster: Cluster, model: Delivery, chosen: Variant) -> Manifest:
-    """Return what the pods that serve and the pod that checks have in common."""
-    spec: Manifest = {
+def pod_security() -> Manifest:
+    """Return what Pod Security `restricted` asks of a pod, and that it knows nothing of the cluster."""
+    return {
         "automountServiceAccountToken": False,
         # Variables for every Service of the namespace slow the start and can collide with the user's own.
         "enableServiceLinks": False,
@@ -95,8 +89,24 @@ def _common(service: Service, cluster: Cluster, model: Delivery, chosen: Variant
             "fsGroupChangePolicy": "OnRootMismatch",
             "seccompProfile": {"type": "RuntimeDefault"},
         },
+    }
+
+
+def service_account_name(service: Service) -> str:
+    """Return the ServiceAccount of the pods: the user's, or the service's own."""
+    return service.spec.pod.service_account_name or service.name
+
+
+def _volumes(model: Delivery) -> list[Manifest]:
+    return [model.volume, *model.fetch_volumes, {"name": TMP_VOLUME, "emptyDir": {}}]
+
+
+def _common(service: Service, cluster: Cluster, model: Delivery, chosen: Variant) -> Manifest:
+    """Return what the pods that serve and the pod that checks have in common."""
+    spec: Manifest = {
+        **pod_security(),
         "serviceAccountName": service_account_name(service),
-        "terminationGracePeriodSeconds": GRACE_SECONDS,
+        "terminationGracePeriodSeconds": GRACE_SECONDS if service.spec.state is None else SESSIONS_GRACE_SECONDS,
     }
     fetcher = fetch(service, cluster, model, chosen)
     if fetcher is not None:

@@ -36,10 +36,12 @@ def deployment(service: Service, cluster: Cluster, step: Step) -> Manifest:
 
 
 def kept_template(template: Manifest) -> Manifest:
-    """Return a copy of a ReplicaSet's template without what the Deployment controller had put into it."""
+    """Return a copy of a ReplicaSet's or ControllerRevision's template without what their controllers put into it."""
     kept = copy.deepcopy(template)
     # With it every new ReplicaSet would carry the old one's hash, and select the old one's pods.
     kept.get("metadata", {}).get("labels", {}).pop("pod-template-hash", None)
+    # A revision of a StatefulSet is a patch, and says so in the template.
+    kept.pop("$patch", None)
     return kept
 
 

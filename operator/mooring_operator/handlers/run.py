@@ -22,6 +22,8 @@ from ..cluster.events import EventRecorder
 from ..cluster.kinds import WATCHED
 from ..cluster.kube import Kube
 from ..cluster.lease import DEADLINE, DURATION, Elector
+from ..cluster.peer_key import PeerKey
+from ..cluster.peers import Peers
 from ..facts import Cluster
 from ..reconcile import Reconciler
 from ..settings import Settings
@@ -55,23 +57,26 @@ async def run(settings: Settings) -> int:
     async with (
         Kube(connection, settings.concurrency) as kube,
         Kube(connection, 1) as lease_kube,
+        Peers() as peers,
         serve(settings, health),
     ):
         elector = Elector(lease_kube, settings.namespace, settings.lease_name, settings.pod_name)
         if not await _unless(stop, elector.acquire()):
             return 0
         metrics.LEADER.set(1)
-        return 0 if await Leader(settings, connection, kube, health).lead(elector, stop) else 1
+        leader = Leader(settings, connection, kube, health, peers)
+        return 0 if await leader.lead(elector, stop) else 1
 
 
 class Leader:
     """Everything that only the leader does."""
 
-    def __init__(self, settings: Settings, connection: Connection, kube: Kube, health: Health) -> None:
+    def __init__(self, settings: Settings, connection: Connection, kube: Kube, health: Health, peers: Peers) -> None:
         self._settings = settings
         self._connection = connection
         self._kube = kube
         self._health = health
+        self._peers = peers
         self._cache = Cache()
         self._queue = Queue()
         self._stop_watching = asyncio.Event()
@@ -118,7 +123,7 @@ class Leader:
         """Start what never ends by itself, in the order in which it is stopped."""
         settings, cache, queue = self._settings, self._cache, self._queue
         recorder = EventRecorder(self._kube, settings.pod_name)
-        reconciler = Reconciler(self._kube, cache, cluster, recorder)
+        reconciler = Reconciler(self._kube, cache, cluster, recorder, self._peers)
         workers = Workers(queue, reconciler.reconcile, cache.known, settings.workers, settings.resync_seconds)
         sweeper = Sweeper(self._kube, cache, queue, settings.resync_seconds)
         for key in cache.services():
@@ -128,8 +133,19 @@ class Leader:
             asyncio.create_task(workers.run(), name="workers"),
             asyncio.create_task(recorder.run(), name="events"),
             asyncio.create_task(sweeper.run(), name="sweeper"),
+            asyncio.create_task(self._find_peer_key(), name="peer key"),
             asyncio.create_task(self._watch(sweeper), name="watches"),
         ]
+
+    async def _find_peer_key(self) -> None:
+        """Find the key of the peer tokens, then let the services that waited for it be looked at."""
+        settings = self._settings
+        if settings.peer_key_file is not None:
+            finder = PeerKey(self._kube, settings.namespace, settings.peer_key_secret, settings.peer_key_file)
+            self._peers.key = await finder.find()
+            for key in self._cache.services():
+                self._queue.add(key)
+        await asyncio.Event().wait()  # what the leader runs ends only with it
 
     async def _watch(self, sweeper: Sweeper) -> None:
         """Run kopf. When it ends it cancels every task that is younger than itself: it is started and stopped last."""

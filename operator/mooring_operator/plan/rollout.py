@@ -14,6 +14,7 @@ from ..api import names
 from ..facts import Manifest, ObjectKey, Observed, Service, Step
 from .capacity import has_spare, usable_nodes
 from .replicas import replicas
+from .templates import Marks, find, hash_of, marks_of, seen
 
 _GAP: Final = (
     "there is no spare accelerator: each pod is taken down before its successor starts; "
@@ -29,18 +30,15 @@ class _Live:
     template_hash: str
     surge: bool
     done: bool
-    good: str
-    failed: str
-    failed_message: str
+    standing: Marks
+    """They are kept by a round that decides nothing about them."""
+
+    @property
+    def good(self) -> str:
+        return self.standing.good
 
     def marks(self) -> dict[str, str]:
-        """Return the marks that stand now, so that a round that decides nothing about them keeps them."""
-        standing = {
-            names.ANNOTATION_GOOD_TEMPLATE: self.good,
-            names.ANNOTATION_FAILED_TEMPLATE: self.failed,
-            names.ANNOTATION_FAILED_MESSAGE: self.failed_message,
-        }
-        return {key: value for key, value in standing.items() if value}
+        return self.standing.written()
 
 
 def plan(service: Service, observed: Observed, wanted: str) -> Step:
@@ -52,8 +50,8 @@ def plan(service: Service, observed: Observed, wanted: str) -> Step:
     live = _read(deployment)
     if live.template_hash == wanted:
         return _settle(service, observed, live, count)
-    if live.failed == wanted:
-        return _rejected(observed, live, count, live.failed_message)
+    if live.standing.failed == wanted:
+        return _rejected(observed, live, count, live.standing.failed_message)
     room = (
         service.spec.rollout.max_unavailable == 0 or has_spare(service, observed.nodes) or _gives_way(observed, wanted)
     )
@@ -175,15 +173,14 @@ def _deadline_exceeded(observed: Observed, live: _Live) -> str:
     The word on an earlier rollout stands until the controller has something new to say, also when it has seen the new
     template: taken for this one's, it would put back a version that has only begun.
     """
-    status = live.manifest.get("status", {})
-    if status.get("observedGeneration", 0) < live.manifest["metadata"].get("generation", 1):
+    if not seen(live.manifest):
         return ""
     others = [
         replica_set["metadata"]["name"]
         for replica_set in observed.replica_sets
-        if _hash_of(replica_set["spec"]["template"]) != live.template_hash
+        if hash_of(replica_set["spec"]["template"]) != live.template_hash
     ]
-    for condition in status.get("conditions", ()):
+    for condition in live.manifest.get("status", {}).get("conditions", ()):
         message = condition.get("message", "")
         if condition["type"] == "Progressing" and condition["status"] == "False":
             if any(f'"{name}"' in message for name in others):
@@ -202,20 +199,11 @@ def _gives_way(observed: Observed, wanted: str) -> bool:
 
 
 def _failed(live: _Live, template_hash: str, failure: str) -> dict[str, str]:
-    return {
-        **live.marks(),
-        names.ANNOTATION_FAILED_TEMPLATE: template_hash,
-        # Bounded: annotations of an object may hold 256 KiB in all, and a server may write a long last word.
-        names.ANNOTATION_FAILED_MESSAGE: failure[:1024],
-    }
+    return Marks(live.good, template_hash, failure).written()
 
 
 def _template_of(observed: Observed, template_hash: str) -> Manifest | None:
-    for replica_set in observed.replica_sets:
-        template: Manifest = replica_set["spec"]["template"]
-        if template_hash and _hash_of(template) == template_hash:
-            return template
-    return None
+    return find((replica_set["spec"]["template"] for replica_set in observed.replica_sets), template_hash)
 
 
 def _check_job(observed: Observed, template_hash: str) -> Manifest | None:
@@ -241,28 +229,19 @@ def _outcome(job: Manifest | None) -> str:
     return "running"
 
 
-def _hash_of(template: Manifest) -> str:
-    value: str = template.get("metadata", {}).get("annotations", {}).get(names.ANNOTATION_TEMPLATE_HASH, "")
-    return value
-
-
 def _read(deployment: Manifest) -> _Live:
-    annotations = deployment["metadata"].get("annotations", {})
     rolling = deployment["spec"].get("strategy", {}).get("rollingUpdate", {})
     return _Live(
         manifest=deployment,
-        template_hash=_hash_of(deployment["spec"]["template"]),
+        template_hash=hash_of(deployment["spec"]["template"]),
         surge=rolling.get("maxSurge", 1) not in {0, "0%"},
         done=rolled_out(deployment),
-        good=annotations.get(names.ANNOTATION_GOOD_TEMPLATE, ""),
-        failed=annotations.get(names.ANNOTATION_FAILED_TEMPLATE, ""),
-        failed_message=annotations.get(names.ANNOTATION_FAILED_MESSAGE, ""),
+        standing=marks_of(deployment),
     )
 
 
 def rolled_out(deployment: Manifest) -> bool:
     """Tell whether every pod of the Deployment is of its present template and at least one is available."""
     status = deployment.get("status", {})
-    seen = status.get("observedGeneration", 0) >= deployment["metadata"].get("generation", 1)
     whole = status.get("updatedReplicas", 0) == status.get("replicas", 0)
-    return bool(seen and whole and status.get("availableReplicas", 0) >= 1)
+    return bool(seen(deployment) and whole and status.get("availableReplicas", 0) >= 1)

@@ -19,6 +19,7 @@ from mooring_runtime.errors import SettingsInvalid
 from mooring_runtime.frontends.http.messages import OCTETS
 from mooring_runtime.frontends.http.peers import EPOCH, FROM, STORE, TO
 from mooring_runtime.frontends.http.session_access import TokenFile
+from mooring_runtime.server.peer_names import PeerNames
 from mooring_runtime.sessions import messages, passing
 from mooring_runtime.sessions.messages import Answer, Envelope, Introduce, Message, Take
 from mooring_runtime.sessions.passing import Step
@@ -163,6 +164,7 @@ class PeerClient:
                 raise SettingsInvalid(
                     f"cannot use the authorities in {authorities}: {error}; look at MOORING_PEER_CA_FILE"
                 ) from error
+        self._names = PeerNames()
         self._idle: dict[int, deque[_Line]] = defaultdict(deque)
         self._busy: set[_Line] = set()
         self._sweeping: asyncio.TimerHandle | None = None
@@ -301,21 +303,24 @@ class PeerClient:
 
     async def _connect(self, ordinal: int) -> _Line:
         address = self._url(ordinal)
-        port = address.port or (443 if self._tls is not None else 80)
-        loop = asyncio.get_running_loop()
+        host, port = address.hostname or "", address.port or (443 if self._tls is not None else 80)
         try:
             async with asyncio.timeout(_CONNECT if self._tls is None else _CONNECT_TLS):
-                _, line = await loop.create_connection(
-                    _Line,
-                    address.hostname or "",
-                    port,
-                    ssl=self._tls,
-                    server_hostname=address.hostname if self._tls else None,
-                )
+                return await self._reach(host, port)
         except (OSError, TimeoutError) as error:
+            self._names.forget(host)
             why = str(error) or "no connection in time"
             raise Unreachable(f"cannot connect to {address.netloc}: {why}") from error
-        return line
+
+    async def _reach(self, host: str, port: int) -> _Line:
+        loop, named = asyncio.get_running_loop(), host if self._tls else None
+        failed: OSError | None = None
+        for address in await self._names.addresses(host):
+            try:
+                return (await loop.create_connection(_Line, address, port, ssl=self._tls, server_hostname=named))[1]
+            except OSError as error:
+                failed = failed or error
+        raise failed or OSError(f"{host} has no address")
 
     def _sweep(self) -> None:
         """Close what nobody has used for long."""

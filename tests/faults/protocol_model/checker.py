@@ -62,8 +62,13 @@ class _Search:
 
 
 def explore(name: str, mutation: str | None = None) -> Outcome:
+    """Check a scenario, perhaps with something broken."""
+    return explore_model(Model(SCENARIOS[name], mutation))
+
+
+def explore_model(model: Model) -> Outcome:
     """Check the invariants in every reachable world; then that no run without faults gets stuck."""
-    search, began = _Search(Model(SCENARIOS[name], mutation)), time.monotonic()
+    search, began = _Search(model), time.monotonic()
     violation, at, here = "", 0, 0
     while search.queue and not violation:
         search.found = here

@@ -67,7 +67,7 @@ class Model:
 
     def successors(self, w: World) -> Next:
         """All that may happen next."""
-        yield from self._operator(w)
+        yield from self.operator(w)
         for r, me in enumerate(w.replicas):
             yield from self._membership(w, r, me)
             yield from handoff.send(self, w, r, me)
@@ -83,7 +83,8 @@ class Model:
         if self.s.lost >= 0:
             yield from losses.lose(self, w)
 
-    def _operator(self, w: World) -> Next:
+    def operator(self, w: World) -> Next:
+        """What the operator, and who asks it for another size, may do next."""
         now = w.records[w.stored]
         if w.wish + 1 < len(self.s.sizes):
             yield "user resizes", True, w._replace(wish=w.wish + 1)

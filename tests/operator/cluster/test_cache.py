@@ -78,6 +78,19 @@ def test_pods_are_found_by_label() -> None:
     assert [entry.uid for entry in seen.pods(KEY)] == ["2"]
 
 
+def test_claims_are_found_by_label_and_outlive_the_service() -> None:
+    seen = cache()
+    storage = {"resources": {"requests": {"storage": "1Gi"}}}
+    claim = obj(kinds.PERSISTENT_VOLUME_CLAIM, 1, meta={"name": "sessions-sentiment-0"}, status={"phase": "Bound"})
+    seen.put(kinds.PERSISTENT_VOLUME_CLAIM, {**claim, "spec": storage})
+    [found] = seen.claims(KEY)
+    assert found.manifest["spec"] == storage
+    assert found.manifest["status"] == {"phase": "Bound", "conditions": []}
+    assert seen.pods(KEY) == []
+    seen.drop(kinds.INFERENCE_SERVICE, obj(kinds.INFERENCE_SERVICE, 2, uid="s"))
+    assert [entry.uid for entry in seen.claims(KEY)] == ["1"]
+
+
 def test_an_event_names_the_service_that_it_concerns() -> None:
     seen = cache()
     assert seen.feed(kinds.SERVICE, False, obj(kinds.SERVICE, 1)) == KEY
@@ -97,6 +110,10 @@ def test_the_echo_of_our_own_status_concerns_nobody() -> None:
     assert seen.feed(kind, False, obj(kind, 3, meta={"generation": 2})) == KEY
     assert seen.feed(kind, False, obj(kind, 4, meta={"generation": 2, "deletionTimestamp": "now"})) == KEY
     assert seen.feed(kind, False, obj(kind, 5, uid="2", meta={"generation": 2})) == KEY
+    # No generation tells of what a person wrote beside the spec.
+    given_up = {"annotations": {names.ANNOTATION_ABANDON_STORE: "s1", "example.com/x": "y"}}
+    assert seen.feed(kind, False, obj(kind, 6, uid="2", meta={"generation": 2, **given_up})) == KEY
+    assert (seen.service(KEY) or {})["metadata"]["annotations"] == {names.ANNOTATION_ABANDON_STORE: "s1"}
 
 
 def test_a_child_that_says_nothing_new_concerns_nobody() -> None:
@@ -154,8 +171,11 @@ def test_of_a_whole_object_only_what_is_read_is_kept() -> None:
 
 
 def test_nodes_concern_no_service() -> None:
-    node = obj(kinds.NODE, 1, status={"allocatable": {"cpu": "4"}})
+    ready = {"type": "Ready", "status": "True", "lastHeartbeatTime": "now"}
+    node = obj(kinds.NODE, 1, status={"allocatable": {"cpu": "4"}, "conditions": [ready, {"type": "DiskPressure"}]})
     assert key_of(kinds.NODE, node) is None
     seen = cache()
     assert seen.feed(kinds.NODE, False, node) is None
-    assert [found["status"] for found in seen.nodes()] == [{"allocatable": {"cpu": "4"}}]
+    assert [found["status"] for found in seen.nodes()] == [
+        {"allocatable": {"cpu": "4"}, "conditions": [{"type": "Ready", "status": "True"}]}
+    ]

@@ -13,6 +13,7 @@ import silero_vad
 import torch
 
 from examples.speech.client import RATE, Stream, chunks, voice
+from tests.demo import speech
 from tests.support.runtime_process import Server
 
 pytestmark = pytest.mark.timeout(180)
@@ -86,6 +87,10 @@ def test_a_stream_has_the_probabilities_of_the_models_own_wrapper(
     place: Place, sound: list[list[float]], expected: list[float]
 ) -> None:
     assert played(place, sound) == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_demo_holds_its_answers_against_the_same(sound: list[list[float]], expected: list[float]) -> None:
+    assert speech.own(sound) == pytest.approx(expected, abs=1e-6)
 
 
 def test_streams_side_by_side_are_not_mixed(place: Place, sound: list[list[float]], expected: list[float]) -> None:

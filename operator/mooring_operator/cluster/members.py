@@ -1,0 +1,110 @@
+"""What is seen of the replicas of a stateful service in one round: record, claims, reports, nodes."""
+
+import re
+from collections.abc import Iterable, Mapping
+
+from ..api import names
+from ..api.membership import Record
+from ..facts import Key, Manifest, Members, ObjectKey, Service
+from . import kinds, membership
+from .cache import Cache
+from .kube import Kube
+from .ownership import controller_of
+from .peers import Heard, PeerPod, Peers
+from .pods import has_ended, is_router, lives, ordinal_of, pod_of
+from .scaling import scaled_by
+from .storage import Storage
+
+
+class MembersObserver:
+    """Gathers what `Members` holds. It decides nothing."""
+
+    def __init__(self, kube: Kube, cache: Cache, peers: Peers) -> None:
+        self._kube = kube
+        self._cache = cache
+        self._peers = peers
+        self._storage = Storage(kube)
+
+    async def observe(self, service: Service, live: Manifest, children: Mapping[ObjectKey, Manifest]) -> Members:
+        """Return what is seen of the replicas of a service.
+
+        Raises `LeftoverError` while the record of a deleted service of this name goes, and `KubeError`.
+        """
+        key = Key(service.namespace, service.name)
+        found = self._cache.get(kinds.CONFIG_MAP, service.namespace, f"{service.name}{names.SUFFIX_MEMBERSHIP}")
+        membership.check_leftover(service, found)
+        kept = membership.kept(found)
+        entries = [entry.manifest for entry in self._cache.pods(key)]
+        replicas = {ordinal: pod for pod in entries if (ordinal := ordinal_of(pod)) is not None and not is_router(pod)}
+        heard = await self._hear(key, replicas, kept.record)
+        claims = self._claims(key)
+        entry = self._cache.entry(kinds.INFERENCE_SERVICE, *key)
+        return Members(
+            record=kept.record,
+            version=kept.version,
+            resized=kept.resized,
+            notes=kept.notes,
+            reports=heard.reports,
+            silent=heard.silent,
+            access_mode=await self._storage.access_mode(service, children, claims),
+            claims=claims,
+            revisions=await self._revisions(service, children),
+            lost_nodes=self._lost_nodes(replicas.values()),
+            scaled_by=scaled_by(service, entry.scaled_by if entry is not None else "", children),
+            abandon=(live["metadata"].get("annotations") or {}).get(names.ANNOTATION_ABANDON_STORE, ""),
+            ending=tuple(pod_of(pod) for _, pod in sorted(replicas.items()) if "deletionTimestamp" in pod["metadata"]),
+            router=tuple(pod_of(pod) for pod in entries if is_router(pod) and lives(pod)),
+        )
+
+    async def _hear(self, key: Key, replicas: Mapping[int, Manifest], kept: Record | None) -> Heard:
+        running = {ordinal: pod for ordinal, pod in replicas.items() if not has_ended(pod)}
+        pods = [peer_pod(ordinal, pod) for ordinal, pod in running.items()]
+        return await self._peers.hear(key, pods, kept)
+
+    def _claims(self, key: Key) -> dict[int, Manifest]:
+        """Claims that stay. One that is being deleted holds no sessions for anybody."""
+        name = re.compile(rf"{names.CLAIM_SESSIONS}-{re.escape(key.name)}-(0|[1-9][0-9]*)")
+        claims = {}
+        for entry in self._cache.claims(key):
+            meta = entry.manifest["metadata"]
+            if (matched := name.fullmatch(meta["name"])) and "deletionTimestamp" not in meta:
+                claims[int(matched[1])] = entry.manifest
+        return dict(sorted(claims.items()))
+
+    def _lost_nodes(self, replicas: Iterable[Manifest]) -> dict[str, str]:
+        used = {pod["spec"]["nodeName"] for pod in replicas if "nodeName" in pod["spec"]}
+        return {name: why for name in sorted(used) if (why := _lost(self._cache.node(name)))}
+
+    async def _revisions(self, service: Service, children: Mapping[ObjectKey, Manifest]) -> tuple[Manifest, ...]:
+        """The StatefulSet's earlier templates, while one of them may be needed: to go back to, or to stay with."""
+        live = children.get(ObjectKey(kinds.STATEFUL_SET.kind, service.name))
+        if live is None:
+            return ()
+        annotations = live["metadata"]["annotations"]
+        good = annotations.get(names.ANNOTATION_GOOD_TEMPLATE)
+        present = live["spec"]["template"]["metadata"]["annotations"].get(names.ANNOTATION_TEMPLATE_HASH)
+        if good is None or (good == present and names.ANNOTATION_FAILED_TEMPLATE not in annotations):
+            return ()
+        selector = f"{names.MANAGED_SELECTOR},{names.LABEL_SERVICE}={service.name}"
+        pages = self._kube.pages(kinds.CONTROLLER_REVISION, selector, namespace=service.namespace)
+        uid = live["metadata"]["uid"]
+        return tuple([found async for page in pages for found in page if controller_of(found).get("uid") == uid])
+
+
+def peer_pod(ordinal: int, pod: Manifest) -> PeerPod:
+    """Return where a pod is asked, and what tells it from itself at another time."""
+    meta, status = pod["metadata"], pod.get("status", {})
+    restarts = [each.get("restartCount", 0) for each in status.get("containerStatuses") or ()]
+    ready = [each["status"] for each in status.get("conditions") or () if each["type"] == "Ready"]
+    ends = "deletionTimestamp" in meta
+    return PeerPod(ordinal, status.get("podIP", ""), f"{meta['uid']} {restarts} {ready} {ends}")
+
+
+def _lost(node: Manifest | None) -> str:
+    """Return what is wrong with a node that runs a pod; empty while kubelet says that it is ready."""
+    if node is None:
+        return "it does not exist any more"
+    for condition in node["status"].get("conditions") or ():
+        if condition["type"] == "Ready":
+            return "" if condition["status"] == "True" else condition.get("message") or "it is not ready"
+    return ""

@@ -1,0 +1,70 @@
+"""More replicas and fewer, by hand and by the autoscaler, while clients step their sessions and begin new ones."""
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.bench.report import percentile
+from tests.cluster.processes import wait_until
+from tests.support.e2e_metrics import Metrics
+from tests.support.e2e_moves import PAUSE, Figures, home, moved, otherwise, owner, pauses, twins
+from tests.support.e2e_site import Site
+from tests.support.e2e_stateful import Stateful, made, spec
+
+PULSES = 40
+
+
+@pytest.fixture(scope="module")
+def ledger(site: Site) -> Iterator[Stateful]:
+    with made(site, 2) as service:
+        yield service
+
+
+def test_a_resize_by_hand_loses_nothing_and_is_hardly_noticed(ledger: Stateful, figures: Figures, long: bool) -> None:
+    resizes: list[tuple[int, int, float, float]] = []
+    with ledger.asked("2 -> 5 -> 1 -> 3 by hand", PULSES) as asked:
+        size, held = 2, ledger.holders()
+        for wanted in (5, 1, 3) * (3 if long else 1):
+            since = time.monotonic()
+            ledger.scale(wanted)
+            until = ledger.settled(wanted)
+            resizes.append((size, wanted, since, until))
+            now = ledger.holders()
+            for session in now.keys() & held.keys():
+                assert now[session] == owner(session, wanted), f"session {session} is not at its place"
+                if wanted > size and home(session) is not None:
+                    assert now[session] in (held[session], home(session)), f"session {session} moved, and not home"
+            assert len(now.keys() & held.keys()) > PULSES / 2, "so few sessions are there that nothing is shown"
+            size, held = wanted, now
+    assert twins(asked.ops) > 10
+    usual = percentile(otherwise(asked.beats, [(since, until) for *_, since, until in resizes]), 99)
+    for before, after, since, until in resizes:
+        sessions = moved({beat.session for beat in asked.beats}, before, after)
+        longest = pauses(asked.beats, sessions, since, until)
+        assert longest, "no pulse's session moved"
+        what = (
+            f"{before} -> {after}, settled in {until - since:.1f} s; p99 of steps without a move: {usual * 1000:.0f} ms"
+        )
+        figures.add(PAUSE, longest, what, percentile(longest, 99))
+
+
+def test_the_autoscaler_resizes_through_the_service_itself(
+    site: Site, ledger: Stateful, metrics: Metrics, long: bool
+) -> None:
+    size = int(ledger.live()["spec"]["replicas"])
+    metrics.millicores = size * 150  # 60 % of what each of so many pods has asked for.
+    at_once = {"scaleDown": {"stabilizationWindowSeconds": 0}}
+    scaling = {"minReplicas": 1, "maxReplicas": 5, "cpu": {"target": 60}, "behavior": at_once}
+    with ledger.asked(f"{size} -> 5 -> 1 by the autoscaler"):
+        ledger.apply(**spec(site, "ledger", scaling=scaling))
+        metrics.millicores = 5 * 150
+        ledger.settled(5)
+        metrics.millicores = 10
+        if long:
+            wait_until(lambda: ledger.record()["size"] == 1, 60, "the record of one member")
+            site.kill_operator()  # In the middle: the next leader goes on by what it finds.
+        ledger.settled(1)
+    target = ledger.cluster.get("hpa", ledger.name, "--namespace", ledger.namespace)["spec"]["scaleTargetRef"]
+    assert target["kind"] == "InferenceService"
+    ledger.apply(**spec(site, "ledger", replicas=1))

@@ -1,0 +1,162 @@
+"""Replicas are asked over HTTP: what they say is believed only as far as it makes sense."""
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from aiohttp import web
+
+from mooring_operator.api.membership import Record
+from mooring_operator.cluster import peers as module
+from mooring_operator.cluster.peers import PeerPod, Peers
+from mooring_operator.facts import Key
+
+SERVICE = Key("models", "speech")
+POD = PeerPod(0, "127.0.0.1", "a")
+RECORD = Record(3, 1, (), {0: "s0"})
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def report(record: Record | None = RECORD, **fields: Any) -> dict[str, Any]:
+    counts = {"held": 1, "ended": 0, "foreign": 0, "unreadable": 0, "bytes": 8}
+    kept = None if record is None else json.loads(record.to_json())
+    return {"ordinal": 0, "store": "s0", "boot": 1, "record": kept, "clean": True, "counts": counts, **fields}
+
+
+@asynccontextmanager
+async def answering(handler: Handler) -> AsyncIterator[Peers]:
+    """Peers whose replicas all answer as the handler does."""
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", handler)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.0)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        port = runner.addresses[0][1]
+        async with Peers(b"key", port) as peers:
+            yield peers
+    finally:
+        await runner.cleanup()
+
+
+async def silent(handler: Handler) -> str:
+    async with answering(handler) as peers:
+        heard = await peers.hear(SERVICE, [POD], None)
+        assert heard.reports == {}
+        return heard.silent[0]
+
+
+async def test_the_token_is_of_the_service_and_of_the_installation() -> None:
+    async with Peers(b"key") as peers, Peers(b"another") as others:
+        token = peers.token(SERVICE)
+        assert token == peers.token(Key("models", "speech"))
+        assert len({token, peers.token(Key("models", "speech2")), others.token(SERVICE)}) == 3
+
+
+async def test_a_question_shows_the_token_and_names_who_is_meant() -> None:
+    seen = []
+
+    async def handler(request: web.Request) -> web.Response:
+        seen.append((request.method, request.path, request.headers, await request.text()))
+        return web.json_response(report())
+
+    async with answering(handler) as peers:
+        heard = await peers.hear(SERVICE, [POD], None)
+        assert heard.reports[0].record == RECORD
+        assert await peers.tell(SERVICE, [POD], RECORD) == {}
+        for (method, path, headers, body), sent in zip(seen, ("", RECORD.to_json()), strict=True):
+            assert (method, path) == ("PUT" if sent else "GET", "/membership")
+            assert headers["Authorization"] == f"Bearer {peers.token(SERVICE)}"
+            assert headers["x-mooring-to"] == "0"
+            assert body == sent
+
+
+async def test_a_redirect_is_not_followed() -> None:
+    # It would carry the token to wherever the pod likes.
+    seen = []
+
+    async def handler(request: web.Request) -> web.Response:
+        seen.append(request.path)
+        raise web.HTTPFound("/elsewhere")
+
+    assert "it answers 302" in await silent(handler)
+    assert seen == ["/membership"]
+
+
+async def test_an_endless_answer_is_cut_off() -> None:
+    async def handler(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        for _ in range(64):
+            await response.write(b" " * 2**16)
+        return response
+
+    assert "longer than" in await silent(handler)
+
+
+async def test_what_is_no_report_is_told() -> None:
+    async def garbage(_: web.Request) -> web.Response:
+        return web.Response(text='{"ordinal": 0}')
+
+    async def another(_: web.Request) -> web.Response:
+        return web.json_response(report(ordinal=4))
+
+    async def closed(_: web.Request) -> web.Response:
+        return web.json_response({"error": "x", "cause": "search"}, status=503)
+
+    assert "cannot be read" in await silent(garbage)
+    assert await silent(another) == "at its address answers ordinal 4"
+    assert "it answers 503" in await silent(closed)
+
+
+async def test_without_a_key_or_an_address_nobody_is_asked() -> None:
+    async with Peers() as peers:
+        assert "no key" in (await peers.hear(SERVICE, [POD], None)).silent[0]
+    async with Peers(b"key") as peers:
+        assert "no address" in (await peers.hear(SERVICE, [POD._replace(address="")], None)).silent[0]
+
+
+async def test_a_replica_that_stays_behind_is_told_of() -> None:
+    async def handler(_: web.Request) -> web.Response:
+        return web.json_response(report(Record(2, 1)))
+
+    async with answering(handler) as peers:
+        assert await peers.tell(SERVICE, [POD], RECORD) == {0: "has epoch 2 after it was sent epoch 3"}
+
+
+async def test_reports_of_a_calm_service_stand_for_a_while() -> None:
+    asked = 0
+    now = report()
+
+    async def handler(_: web.Request) -> web.Response:
+        nonlocal asked
+        asked += 1
+        return web.json_response(now)
+
+    async with answering(handler) as peers:
+
+        async def asks(record: Record | None = RECORD, pod: PeerPod = POD) -> bool:
+            before = asked
+            await peers.hear(SERVICE, [pod], record)
+            return asked > before
+
+        assert await asks()
+        assert not await asks()
+        assert await asks(pod=POD._replace(identity="b"))  # its container was started again
+        assert not await asks(pod=POD._replace(identity="b"))
+        await peers.tell(SERVICE, [POD], RECORD)
+        assert await asks()
+        peers.forget(SERVICE)
+        assert await asks()
+    # While something is under way each round asks.
+    for unsettled in (report(clean=False), report(Record(3, 1, (2,), {0: "s0"}), clean=True)):
+        now = unsettled
+        kept = Record.of(unsettled["record"])
+        async with answering(handler) as peers:
+            for _ in range(2):
+                before = asked
+                await peers.hear(SERVICE, [POD], kept)
+                assert asked == before + 1
+    assert module.REMEMBER > 1
