@@ -29,7 +29,8 @@ class Asked:
 
     def read(self, folder: Path) -> None:
         """Takes in what the clients wrote."""
-        self.ops.extend(history.read(folder / "history.jsonl"))
+        ops, _ = history.read(folder / "history.jsonl")
+        self.ops.extend(ops)
         for told in json.loads((folder / "beats.json").read_text()):
             self.beats.append(Beat(**{**told, "causes": tuple(told["causes"])}))
 
