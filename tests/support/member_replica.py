@@ -108,5 +108,6 @@ class Replica:
                 "foreign": foreign,
                 "unreadable": 0 if self.can_read else volume.sessions,
                 "bytes": 100 * volume.sessions,
+                "quarantined": 0,
             },
         }
