@@ -1,5 +1,7 @@
 """What is decided about a step, against tables of cases and against a simple oracle."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,7 +11,7 @@ from mooring_runtime.errors.sessions import SessionError
 from mooring_runtime.messages import SessionCall, Tensor
 from mooring_runtime.sessions import steps
 from mooring_runtime.sessions.copies import KEPT_REPLY_BYTES, Copy, End, Phase, StoredReply, apart, kept_replies
-from mooring_runtime.sessions.steps import Life, Made, Verdict
+from mooring_runtime.sessions.steps import Life, Made, Verdict, digest_of
 
 A, B = b"a" * 16, b"b" * 16
 LIVE = Copy(Phase.HELD, 1, 77, 6, version="1", fingerprint="f", created=10, last_used=20, size=8)
@@ -238,3 +240,13 @@ def test_texts_count_with_all_their_bytes() -> None:
     assert told(1).size > KEPT_REPLY_BYTES
     assert apart(Copy(Phase.HELD, 1), (told(1),)) == (False, True)
     assert [reply.step for reply in kept_replies((told(1),), told(2))] == [2]
+
+
+def test_names_that_clients_make_up_are_not_kept() -> None:
+    tracemalloc.start()
+    try:
+        for number in range(20):
+            digest_of([Tensor(f"{number}" + "x" * 2**20, "FP32", np.zeros(1, np.float32))])
+        assert tracemalloc.get_traced_memory()[0] < 2**21
+    finally:
+        tracemalloc.stop()
