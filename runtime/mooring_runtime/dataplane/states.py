@@ -6,6 +6,7 @@ import numpy as np
 
 from mooring_runtime.messages import DATATYPES, Array, Fitted, ModelMetadata, Tensor
 from mooring_runtime.sessions.copies import State
+from mooring_runtime.sessions.tensors import bytes_of
 
 _FIRST, _ASKED, _PARTS = "steps.first", "steps.asked", "steps.parts"
 """Keys of `ModelMetadata.memo`."""
@@ -48,7 +49,7 @@ def parted(
     size = 0
     for place, name, kind in parts[1]:
         array = owned(results[place])
-        size += array.nbytes
+        size += array.nbytes if kind != "BYTES" else bytes_of(array)
         state += (_new(Tensor, (name, kind, array)),)
     return answered, state, size
 

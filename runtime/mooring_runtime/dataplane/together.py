@@ -4,6 +4,7 @@ What they have in common is looked up once. Every other step lands by itself, an
 committed: one that is too large must not take its neighbours with it.
 """
 
+import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,8 @@ from mooring_runtime.sessions.together import Following
 
 if TYPE_CHECKING:
     from mooring_runtime.dataplane.steps import Step
+
+log = logging.getLogger(__name__)
 
 _new = tuple.__new__
 """See `infer`."""
@@ -35,7 +38,7 @@ def land_together(first: "Step", jobs: "Sequence[Step]", results: Sequence[list[
         entry = job.entry
         copy = None if entry is None or alone or not job.plain else entry.copy
         if copy is None or job.life is not Life.GO_ON or copy.version != version or copy.fingerprint != fingerprint:
-            job.land(arrays, run)
+            _land(job, arrays, run)
             continue
         assert entry is not None
         try:
@@ -46,9 +49,23 @@ def land_together(first: "Step", jobs: "Sequence[Step]", results: Sequence[list[
             stored = StoredReply(after.step, job.digest, answered)
             kept = _new(Kept, (after, state, kept_replies(entry.replies, stored)))
         except Exception as error:
-            job.fail(error)
+            _fail(job, error)
             continue
         job.run, job.ran, job.answered, job.kept = run, ran, answered, kept
         group.append((entry, kept, job.written))
     if group:
         holder.table.follow(group)
+
+
+def _land(job: "Step", results: list[Array], run: Run) -> None:
+    try:
+        job.land(results, run)
+    except Exception:  # As in `_fail`.
+        log.exception("a step of model '%s' cannot end", job.name)
+
+
+def _fail(job: "Step", error: Exception) -> None:
+    try:
+        job.fail(error)
+    except Exception:  # Those that were made before it are still to be committed: they would keep their turns for ever.
+        log.exception("a step of model '%s' cannot be told that it has failed", job.name)

@@ -4,7 +4,7 @@ import enum
 from typing import NamedTuple
 
 from mooring_runtime.messages import Tensor
-from mooring_runtime.sessions.tensors import decode_tensors, encode_tensors
+from mooring_runtime.sessions.tensors import bytes_of, decode_tensors, encode_tensors
 
 State = tuple[Tensor, ...]
 """The tensors that the last step left, in the order of the model's state pairs."""
@@ -101,8 +101,8 @@ class StoredReply(_Reply):
     def __new__(cls, step: int, digest: bytes, outputs: tuple[Tensor, ...]) -> "StoredReply":
         """Counts the bytes, which are asked for again and again while the reply is kept."""
         size = 0
-        for _, _, array in outputs:
-            size += array.nbytes
+        for _, datatype, array in outputs:
+            size += array.nbytes if datatype != "BYTES" else bytes_of(array)
         return tuple.__new__(cls, (step, digest, size, outputs if size > HERE_BYTES else encode_tensors(outputs)))
 
     @property

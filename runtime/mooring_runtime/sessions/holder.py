@@ -33,6 +33,7 @@ from mooring_runtime.sessions.placement import place
 from mooring_runtime.sessions.record import Record
 from mooring_runtime.sessions.sweep import Sweep
 from mooring_runtime.sessions.table import Table
+from mooring_runtime.sessions.tensors import bytes_of
 
 
 class Birth(NamedTuple):
@@ -296,7 +297,7 @@ class Holder:
         """Commit a new life, in its turn and in the turn of the loop in which it was found to be allowed."""
         self.room.for_one()
         now = self.now()
-        size = sum(tensor.array.nbytes for tensor in birth.state)
+        size = sum(bytes_of(tensor.array) for tensor in birth.state)
         self.room.check(entry.key, size)
         since = epoch if entry.copy is None or entry.copy.phase is not Phase.HELD else entry.copy.since
         copy = Copy(Phase.HELD, since, steps.new_incarnation(), birth.step, None, None, *birth[:2], now, now, size)

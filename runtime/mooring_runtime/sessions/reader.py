@@ -5,11 +5,14 @@ the loop wants go together.
 """
 
 import asyncio
+import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from mooring_runtime.sessions.copies import Kept
 from mooring_runtime.sessions.keys import Key
+
+log = logging.getLogger(__name__)
 
 Read = Callable[[Kept | BaseException], None]
 """Called on the event loop with what was read, or with why it could not be."""
@@ -42,10 +45,9 @@ class Reader:
         try:
             reading = loop.run_in_executor(self._thread, self._all, [key for key, _ in wanted])
         except RuntimeError as closed:
-            for _, done in wanted:
-                done(closed)
+            _tell(wanted, [closed] * len(wanted))
             return
-        reading.add_done_callback(lambda read: _tell(wanted, read))
+        reading.add_done_callback(lambda read: _tell(wanted, _found(read, len(wanted))))
 
     def _all(self, keys: list[Key]) -> list[Kept | BaseException]:
         """On the thread."""
@@ -62,10 +64,16 @@ class Reader:
         self._thread.shutdown()
 
 
-def _tell(wanted: list[tuple[Key, Read]], read: "asyncio.Future[list[Kept | BaseException]]") -> None:
+def _found(read: "asyncio.Future[list[Kept | BaseException]]", wanted: int) -> list[Kept | BaseException]:
     try:
-        found = read.result()
+        return read.result()
     except (Exception, asyncio.CancelledError) as error:
-        found = [error] * len(wanted)
-    for (_, done), outcome in zip(wanted, found, strict=True):
-        done(outcome)
+        return [error] * wanted
+
+
+def _tell(wanted: list[tuple[Key, Read]], found: list[Kept | BaseException]) -> None:
+    for (key, done), outcome in zip(wanted, found, strict=True):
+        try:
+            done(outcome)
+        except Exception:  # One that raises must not keep the others from being told: they would wait for ever.
+            log.exception("cannot go on with session '%s' of model '%s', which was read", key.session, key.model)

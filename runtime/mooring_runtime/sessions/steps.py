@@ -294,12 +294,19 @@ def digest_of_one(name: str, datatype: str, array: Array) -> bytes:
     return blake2b(b"".join((head, data)), digest_size=16).digest()
 
 
-@lru_cache(4096)
 def _head(name: str, datatype: str, shape: tuple[int, ...], size: int) -> bytes:
     """What goes before the bytes of a tensor; the same for nearly all steps of a model, so it is made once."""
+    # Clients choose the names of requests that were not checked yet, and must not fill the memory with them.
+    made = _known_head if len(name) <= _LONGEST_NAME else _head_of
+    return made(name, datatype, shape, size)
+
+
+def _head_of(name: str, datatype: str, shape: tuple[int, ...], size: int) -> bytes:
     return f"{len(name)} {name} {datatype} {shape} {size} ".encode(errors="surrogatepass")
 
 
+_known_head = lru_cache(4096)(_head_of)
+_LONGEST_NAME = 256
 _LARGE = 2**16
 
 

@@ -33,6 +33,13 @@ _SMALL = 1024
 """Bytes of an array below which a copy is quicker than a view."""
 
 
+def bytes_of(array: Array) -> int:
+    """Bytes of an array, texts and all, which numpy counts as pointers: else any length of text would be small."""
+    if array.dtype.hasobject:
+        return array.nbytes + sum(map(len, array.ravel().tolist()))
+    return array.nbytes
+
+
 def encode_tensors(tensors: Sequence[Tensor]) -> bytes:
     """Their names, datatypes, shapes and elements."""
     if len(tensors) == 1:  # As most states and replies are.

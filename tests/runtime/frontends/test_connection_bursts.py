@@ -146,3 +146,12 @@ async def test_a_server_that_stops_answers_a_burst_that_has_begun() -> None:
         await asyncio.sleep(0)
     assert line.transport.closed
     assert line.replies[-1].status == 200
+
+
+async def test_a_large_request_under_a_known_head_is_handed_on_once() -> None:
+    handler = Counting()
+    line = Line(handler)
+    for number in range(1, 4):
+        line.send(http("POST", "/step", body=b"x" * 5000))
+        await asyncio.sleep(0)
+        assert handler.handed == [b"/step"] * number

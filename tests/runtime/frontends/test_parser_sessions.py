@@ -95,3 +95,12 @@ def test_what_the_handler_found_out_of_a_head_is_found_out_once() -> None:
         RequestParser(Limits(), handle, lambda: None, known).feed(post(b"X-Mooring-Session: %d" % number))
     assert [head.route for head in heads] == [1, 1, 1]
     assert len({id(head) for head in heads}) == 3
+
+
+@pytest.mark.parametrize("empty", [b"\r\n", b"\r\n\r\n", b"\n"])
+def test_a_line_of_a_session_before_the_request_is_refused_whatever_was_seen(empty: bytes) -> None:
+    known: dict[bytes, Head] = {}
+    seen_by(known, empty + post())
+    lines = b"\r\nX-Mooring-Session: 5\r\nX-Mooring-Step: 2"
+    for request in (lines + empty + post(), empty[:-2] + lines + b"\r\n" + post()):
+        assert seen_by(known, request) == seen_by({}, request)

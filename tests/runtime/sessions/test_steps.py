@@ -1,5 +1,7 @@
 """What is decided about a step, against tables of cases and against a simple oracle."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -8,8 +10,8 @@ from hypothesis import strategies as st
 from mooring_runtime.errors.sessions import SessionError
 from mooring_runtime.messages import SessionCall, Tensor
 from mooring_runtime.sessions import steps
-from mooring_runtime.sessions.copies import KEPT_REPLY_BYTES, Copy, End, Phase, StoredReply, kept_replies
-from mooring_runtime.sessions.steps import Life, Made, Verdict
+from mooring_runtime.sessions.copies import KEPT_REPLY_BYTES, Copy, End, Phase, StoredReply, apart, kept_replies
+from mooring_runtime.sessions.steps import Life, Made, Verdict, digest_of
 
 A, B = b"a" * 16, b"b" * 16
 LIVE = Copy(Phase.HELD, 1, 77, 6, version="1", fingerprint="f", created=10, last_used=20, size=8)
@@ -229,3 +231,22 @@ def test_the_last_replies_are_kept_as_far_as_they_fit() -> None:
     half = KEPT_REPLY_BYTES // 2
     assert [each.step for each in kept_replies((sized(1, half), sized(2, half)), sized(3, half))] == [2, 3]
     assert [each.step for each in kept_replies(small, sized(5, KEPT_REPLY_BYTES + 1))] == [5]
+
+
+def test_texts_count_with_all_their_bytes() -> None:
+    def told(step: int) -> StoredReply:
+        return StoredReply(step, A, (Tensor("y", "BYTES", np.array([b"t" * KEPT_REPLY_BYTES], object)),))
+
+    assert told(1).size > KEPT_REPLY_BYTES
+    assert apart(Copy(Phase.HELD, 1), (told(1),)) == (False, True)
+    assert [reply.step for reply in kept_replies((told(1),), told(2))] == [2]
+
+
+def test_names_that_clients_make_up_are_not_kept() -> None:
+    tracemalloc.start()
+    try:
+        for number in range(20):
+            digest_of([Tensor(f"{number}" + "x" * 2**20, "FP32", np.zeros(1, np.float32))])
+        assert tracemalloc.get_traced_memory()[0] < 2**21
+    finally:
+        tracemalloc.stop()

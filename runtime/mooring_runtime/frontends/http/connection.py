@@ -100,13 +100,15 @@ class Connection(asyncio.Protocol):
         """Bytes have arrived."""
         if self._deaf:
             return
-        if self._unread or (len(data) > _AT_ONCE and not self._parser.feed_known(data)):
+        known = False
+        if self._unread or (len(data) > _AT_ONCE and not (known := self._parser.feed_known(data))):
             self._unread.append(memoryview(data))
             if len(self._unread) == 1:
                 self._read_on()
             return
         try:
-            self._parser.feed(data)
+            if not known:  # Else it was handed on, and would be a second time.
+                self._parser.feed(data)
         except RequestError as error:
             self._refuse(error)
             return

@@ -154,7 +154,8 @@ class RequestParser:
         size = data.find(_HEAD_END) + 4
         if not head.keep_alive or size > _KEPT_BYTES or not _RARE.isdisjoint(head.headers):
             return
-        if size + int(head.headers.get(b"content-length", b"0")) != len(data):  # Empty lines before it, say.
+        if size + int(head.headers.get(b"content-length", b"0")) != len(data) or data.startswith((b"\r", b"\n")):
+            # Empty lines before it, say: with them known, a line of a session could stand before the request's own.
             return
         if _SESSION in data:
             said = {name.lower(): value for name, value in _LINES.findall(data[:size])}
