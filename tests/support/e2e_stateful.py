@@ -44,29 +44,33 @@ class Stateful(Served):
         """Its pods by ordinal, those that are going included."""
         return {int(pod["metadata"]["labels"]["apps.kubernetes.io/pod-index"]): pod for pod in self.pods()}
 
-    def settled(self, size: int, seconds: float = 90) -> float:
+    def settled(self, size: int, seconds: float = 90) -> tuple[float, float]:
         """Waits until every session is where it should be under so many members, and these are ready; returns when the
-        former was. It watches: asking again and again would slow the very moves that it waits for.
+        record had that size first, and when every session was there: between the two they move.
+
+        It watches: asking again and again would slow the very moves that it waits for.
 
         Raises:
             AssertionError: it took longer; the message holds the last record and what the cluster tells.
         """
         told: Manifest = {}
 
-        def is_settled(live: Manifest) -> bool:
+        def is_resized(live: Manifest) -> bool:
             told.update(record_in(live))
-            return bool(told["size"] == size and not told["past"])
+            return bool(told["size"] == size)
 
         try:
             with Watch(self.cluster, "configmap", self.namespace, f"{self.name}-membership") as watch:
-                watch.until(is_settled, seconds, f"to settle at {size} members")
-                moment = time.monotonic()
+                watch.until(is_resized, seconds, f"to have {size} members")
+                since = time.monotonic()
+                watch.until(lambda live: is_resized(live) and not told["past"], seconds, f"to settle at {size} members")
+                until = time.monotonic()
             self.settled_pods(size, seconds)
             with self.watch() as watch:
                 watch.until(is_true("Ready"), seconds, "to be ready")
         except AssertionError as error:
             raise AssertionError(f"{error}\nrecord: {told}\n{self.account()}") from None
-        return moment
+        return since, until
 
     def settled_pods(self, size: int, seconds: float = 90) -> None:
         """Waits until so many pods are ready, and there are no others."""
