@@ -72,7 +72,8 @@ def test_a_stopped_component_is_gone(tmp_path: Path) -> None:
     component = processes.start(tmp_path, "sleeper", ["sh", "-c", "echo started; exec sleep 60"])
     assert component.alive()
     assert processes.find(tmp_path, "sleeper") == component
-    assert component.pid in processes.marked(tmp_path)
+    # For a moment a process that becomes another program shows no environment.
+    processes.wait_until(lambda: component.pid in processes.marked(tmp_path), 10, "its mark to be seen")
 
     processes.stop(component)
     assert not component.alive()
