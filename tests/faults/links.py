@@ -55,7 +55,7 @@ class Link:
             self._open.set()
         if self.shut <= {SILENT}:
             if self._server is None:
-                self._server = await asyncio.start_server(self._serve, host(self.sender, self.to), self.port)
+                self._server = await asyncio.start_server(self._accept, host(self.sender, self.to), self.port)
             return
         if self._server is not None:
             self._server.close()
@@ -68,17 +68,16 @@ class Link:
             line.cancel()
         await asyncio.gather(*lines, return_exceptions=True)
 
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        line = asyncio.ensure_future(self._serve(reader, writer))
+        self._lines.add(line)
+        line.add_done_callback(self._lines.discard)
+        # Not at its own end: who is cut off before its first step has none, and would stay open.
+        line.add_done_callback(lambda _: writer.close())
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._lines.add(task)
-        try:
-            # A cancelled task is told as an error by asyncio's server.
-            with contextlib.suppress(OSError, asyncio.CancelledError):
-                await self._carry(reader, writer)
-        finally:
-            self._lines.discard(task)
-            writer.close()
+        with contextlib.suppress(OSError):
+            await self._carry(reader, writer)
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await self._open.wait()
