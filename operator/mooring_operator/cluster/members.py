@@ -9,11 +9,11 @@ from ..facts import Key, Manifest, Members, ObjectKey, Service
 from . import kinds, membership
 from .cache import Cache
 from .kube import Kube
-from .ownership import controller_of
 from .peers import Heard, PeerPod, Peers
 from .pods import has_ended, is_router, lives, ordinal_of, pod_of
 from .scaling import scaled_by
 from .storage import Storage
+from .templates import earlier_templates
 
 
 class MembersObserver:
@@ -31,6 +31,7 @@ class MembersObserver:
         Raises `LeftoverError` while the record of a deleted service of this name goes, and `KubeError`.
         """
         key = Key(service.namespace, service.name)
+        sets = ObjectKey(kinds.STATEFUL_SET.kind, service.name)
         found = self._cache.get(kinds.CONFIG_MAP, service.namespace, f"{service.name}{names.SUFFIX_MEMBERSHIP}")
         membership.check_leftover(service, found)
         kept = membership.kept(found)
@@ -48,7 +49,7 @@ class MembersObserver:
             silent=heard.silent,
             access_mode=await self._storage.access_mode(service, children, claims),
             claims=claims,
-            revisions=await self._revisions(service, children),
+            revisions=await earlier_templates(self._kube, service, children.get(sets), kinds.CONTROLLER_REVISION),
             lost_nodes=self._lost_nodes(replicas.values()),
             scaled_by=scaled_by(service, entry.scaled_by if entry is not None else "", children),
             abandon=(live["metadata"].get("annotations") or {}).get(names.ANNOTATION_ABANDON_STORE, ""),
@@ -74,21 +75,6 @@ class MembersObserver:
     def _lost_nodes(self, replicas: Iterable[Manifest]) -> dict[str, str]:
         used = {pod["spec"]["nodeName"] for pod in replicas if "nodeName" in pod["spec"]}
         return {name: why for name in sorted(used) if (why := _lost(self._cache.node(name)))}
-
-    async def _revisions(self, service: Service, children: Mapping[ObjectKey, Manifest]) -> tuple[Manifest, ...]:
-        """The StatefulSet's earlier templates, while one of them may be needed: to go back to, or to stay with."""
-        live = children.get(ObjectKey(kinds.STATEFUL_SET.kind, service.name))
-        if live is None:
-            return ()
-        annotations = live["metadata"]["annotations"]
-        good = annotations.get(names.ANNOTATION_GOOD_TEMPLATE)
-        present = live["spec"]["template"]["metadata"]["annotations"].get(names.ANNOTATION_TEMPLATE_HASH)
-        if good is None or (good == present and names.ANNOTATION_FAILED_TEMPLATE not in annotations):
-            return ()
-        selector = f"{names.MANAGED_SELECTOR},{names.LABEL_SERVICE}={service.name}"
-        pages = self._kube.pages(kinds.CONTROLLER_REVISION, selector, namespace=service.namespace)
-        uid = live["metadata"]["uid"]
-        return tuple([found async for page in pages for found in page if controller_of(found).get("uid") == uid])
 
 
 def peer_pod(ordinal: int, pod: Manifest) -> PeerPod:

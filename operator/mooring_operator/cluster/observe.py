@@ -4,7 +4,6 @@ import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from ..api import names
 from ..facts import Key, Manifest, MissingClass, ObjectKey, Observed, Pod, Service
 from . import kinds
 from .cache import Cache
@@ -13,9 +12,10 @@ from .kinds import Kind
 from .kube import Kube
 from .members import MembersObserver
 from .nodes import Accelerators
-from .ownership import controller_of, whose
+from .ownership import whose
 from .peers import Peers
 from .pods import is_router, lives, pod_of
+from .templates import earlier_templates
 
 REMEMBER = 30.0
 """Seconds for which a class that was there is taken to be there."""
@@ -41,6 +41,7 @@ class Observer:
         """
         await self._look_at_foreign(service)
         children = self._cache.children(service.uid)
+        deployment = ObjectKey(kinds.DEPLOYMENT.kind, service.name)
         accelerator = service.spec.accelerator
         return Observed(
             now=datetime.now(UTC),
@@ -48,7 +49,7 @@ class Observer:
             children=children,
             foreign=dict(self._cache.foreign.get(service.uid, {})),
             pods=self._pods(service, children),
-            replica_sets=await self._replica_sets(service, children),
+            replica_sets=await earlier_templates(self._kube, service, children.get(deployment), kinds.REPLICA_SET),
             nodes=await self._accelerators.nodes(accelerator, self._bound(service, children)) if accelerator else (),
             missing=await self._missing(service),
             members=None if service.spec.state is None else await self._members.observe(service, live, children),
@@ -83,21 +84,6 @@ class Observer:
             and "nodeName" in entry.manifest["spec"]
             and not is_router(entry.manifest)
         }
-
-    async def _replica_sets(self, service: Service, children: Mapping[ObjectKey, Manifest]) -> tuple[Manifest, ...]:
-        """The Deployment's ReplicaSets, while a template of theirs may be needed: to go back to, or to stay with."""
-        deployment = children.get(ObjectKey(kinds.DEPLOYMENT.kind, service.name))
-        if deployment is None:
-            return ()
-        annotations = deployment["metadata"]["annotations"]
-        good = annotations.get(names.ANNOTATION_GOOD_TEMPLATE)
-        present = deployment["spec"]["template"]["metadata"]["annotations"].get(names.ANNOTATION_TEMPLATE_HASH)
-        if good is None or (good == present and names.ANNOTATION_FAILED_TEMPLATE not in annotations):
-            return ()
-        selector = f"{names.MANAGED_SELECTOR},{names.LABEL_SERVICE}={service.name}"
-        pages = self._kube.pages(kinds.REPLICA_SET, selector, namespace=service.namespace)
-        uid = deployment["metadata"]["uid"]
-        return tuple([found async for page in pages for found in page if controller_of(found).get("uid") == uid])
 
     async def _look_at_foreign(self, service: Service) -> None:
         """Look again at the objects that stood in our way: nothing tells us when their owner removes them."""
