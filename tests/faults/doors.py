@@ -9,6 +9,7 @@ import json
 import struct
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from random import Random
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -150,6 +151,19 @@ class Grpc(Door):
     async def close(self) -> None:
         """See `Door`."""
         await self._channel.close()
+
+
+def any_door(random: Random, http: int, grpc: int, host: str = "127.0.0.1") -> Door:
+    """One of the ways to who listens on these ports."""
+    match random.randrange(4):
+        case 0:
+            return Grpc(grpc, host=host)
+        case 1:
+            return Http(http, host=host, binary=True)
+        case 2:
+            return Http(http, host=host, headers=True)
+        case _:
+            return Http(http, host=host)
 
 
 _HEADERS = {

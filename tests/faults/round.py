@@ -13,7 +13,7 @@ from mooring_runtime.sessions.record import Record
 from tests.faults import fleet, history, ledger, links, nemesis, volumes
 from tests.faults.checker import Verdict, check
 from tests.faults.clients import Client, World
-from tests.faults.doors import Door, Grpc, Http
+from tests.faults.doors import any_door
 from tests.faults.fleet import Replica
 from tests.faults.history import Book, Losses, Step
 from tests.faults.links import Links
@@ -148,7 +148,9 @@ async def _play(plan: Plan, folder: Path, replicas: list[Replica]) -> Result:
         replica.start()
     book = Book()
     stopped = False
-    world = World(book, lambda random: [_door(random, replica) for replica in replicas], lambda: stopped)
+    world = World(
+        book, lambda random: [any_door(random, replica.http, replica.grpc) for replica in replicas], lambda: stopped
+    )
     clients = [Client(world, index, Random(f"{plan.seed} client {index}")) for index in range(plan.clients)]
     if plan.durability == "interval":
         world.lasting = 10
@@ -197,18 +199,6 @@ async def _play(plan: Plan, folder: Path, replicas: list[Replica]) -> Result:
         log = [*evil.log, *(evil.operator.seen if evil.operator is not None else [])]
         (folder / "nemesis.log").write_text("".join(f"{line}\n" for line in log))
     return Result(check(book.ops, losses), dict(evil.done), folder, problems, steps)
-
-
-def _door(random: Random, replica: Replica) -> Door:
-    match random.randrange(4):
-        case 0:
-            return Grpc(replica.grpc)
-        case 1:
-            return Http(replica.http, binary=True)
-        case 2:
-            return Http(replica.http, headers=True)
-        case _:
-            return Http(replica.http)
 
 
 async def _way(client: Client) -> None:

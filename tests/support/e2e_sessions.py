@@ -20,7 +20,7 @@ from random import Random
 
 from tests.faults import history
 from tests.faults.clients import Client, World
-from tests.faults.doors import Door, Grpc, Http
+from tests.faults.doors import Door, any_door
 from tests.faults.history import Answer, Book, Op, Step
 
 HTTP, GRPC = 80, 8001
@@ -131,7 +131,9 @@ async def _run(host: str, seed: str, count: int, folder: Path) -> None:
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     book = Book()
-    world = World(book, lambda random: [_door(random, host), _door(random, host)], stop.is_set)
+    world = World(
+        book, lambda random: [any_door(random, HTTP, GRPC, host), any_door(random, HTTP, GRPC, host)], stop.is_set
+    )
     # Other names than in the run before: its sessions still live.
     first = int(seed, 16) % 10**5 * 1000
     clients = [Paced(world, first + index, Random(f"{seed} client {index}")) for index in range(12)]
@@ -158,18 +160,6 @@ async def _run(host: str, seed: str, count: int, folder: Path) -> None:
             await door.close()
     history.write(book.ops, folder / "history.jsonl")
     (folder / "beats.json").write_text(json.dumps([asdict(beat) for pulse in pulses for beat in pulse.beats]))
-
-
-def _door(random: Random, host: str) -> Door:
-    match random.randrange(4):
-        case 0:
-            return Grpc(GRPC, host=host)
-        case 1:
-            return Http(HTTP, host=host, binary=True)
-        case 2:
-            return Http(HTTP, host=host, headers=True)
-        case _:
-            return Http(HTTP, host=host)
 
 
 async def _way(client: Client) -> None:
