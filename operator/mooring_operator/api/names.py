@@ -77,6 +77,9 @@ as JSON."""
 ANNOTATION_HELD: Final = f"{GROUP}/held"
 """On the membership ConfigMap: how many sessions each replica has, as JSON. Written only where that has doubled or
 halved: it is for saying what is at risk when a replica cannot be asked any more."""
+ANNOTATION_CONCURRENCY: Final = f"{GROUP}/concurrency-at-target"
+"""On the autoscaler: its latency target is held by `mooring_load` for want of a batch curve, and this many requests are
+what one replica is taken to hold at the target. Not there while the target is held by the scaling rule."""
 MEMBERSHIP_NOTES: Final = (ANNOTATION_BOOTS, ANNOTATION_STRANDED, ANNOTATION_HELD)
 """Annotations of the membership ConfigMap that only the plan writes: exactly those of `Moves.notes`."""
 
@@ -96,6 +99,22 @@ PORT_NAME_METRICS: Final = "metrics"
 PATH_LIVE: Final = "/v2/health/live"
 PATH_READY: Final = "/v2/health/ready"
 PATH_METRICS: Final = "/metrics"
+
+METRIC_LOAD: Final = "mooring_load"
+"""External metric: requests in flight and queued, over all pods of a service."""
+METRIC_QUEUE_DEPTH: Final = "mooring_queue_depth"
+"""External metric: queued requests, over all pods of a service. The runtime's series of each pod has the same name."""
+METRIC_LATENCY_RATIO: Final = "mooring_latency_ratio"
+"""External metric: the percentile of the latency target by the target."""
+METRIC_DESIRED_REPLICAS: Final = "mooring_desired_replicas"
+"""External metric: replicas that meet the latency target under the load that is coming."""
+EXTERNAL_METRICS: Final = (METRIC_LOAD, METRIC_QUEUE_DEPTH, METRIC_LATENCY_RATIO, METRIC_DESIRED_REPLICAS)
+METRIC_SERVICE_LOAD_SECONDS: Final = "mooring_service_load_seconds"
+"""Series of the operator: p90 of the time from a pod's creation until it was ready, by service."""
+METRIC_LABEL_SERVICE: Final = "mooring_service"
+METRIC_LABEL_NAMESPACE: Final = "mooring_namespace"
+"""Labels of every series of the runtime, and of those of the operator that concern one service. `service` and
+`namespace` belong to the scraper, which may rename them."""
 
 MODEL_DIR: Final = "/models"
 """Where the model stands in the pod: the image volume, the claim or what the fetcher wrote."""
@@ -166,3 +185,11 @@ ENV_MEMBERSHIP_FILE: Final = "MOORING_MEMBERSHIP_FILE"
 ENV_PEER_ADDRESS: Final = "MOORING_PEER_ADDRESS"
 ENV_PEER_PORT: Final = "MOORING_PEER_PORT"
 ENV_PEER_TOKEN_FILE: Final = "MOORING_PEER_TOKEN_FILE"
+
+EXTERNAL_METRICS_GROUP: Final = "external.metrics.k8s.io"
+EXTERNAL_METRICS_VERSION: Final = "v1beta1"
+EXTERNAL_METRICS_API_SERVICE: Final = f"{EXTERNAL_METRICS_VERSION}.{EXTERNAL_METRICS_GROUP}"
+"""The one APIService that says who serves external metrics in a cluster."""
+ADAPTER: Final = "mooring-adapter"
+"""Name of the adapter's Service, to which that APIService leads when the metrics are ours, and of its other parts."""
+ADAPTER_FIELD_MANAGER: Final = "mooring-adapter"

@@ -129,7 +129,21 @@ class InferenceServiceSpec(ApiModel):
             lambda spec: spec.state is None or spec.rollout.max_unavailable in {None, 1},
             ".rollout.maxUnavailable",
         ),
+        Rule(
+            "!has(self.scaling) || !has(self.scaling.cpu) || self.scaling.cpu.force ||"
+            " !(has(self.scaling.latency) || has(self.scaling.queue) || has(self.scaling.concurrency)) ||"
+            " (has(self.batching) && self.batching.maxSize == 1)",
+            "CPU is busy at any load where requests share runs, and beside another target it asks for two to five times"
+            " the replicas: remove it, set batching.maxSize: 1, or set scaling.cpu.force: true",
+            lambda spec: not _cpu_beside_others(spec),
+            ".scaling.cpu",
+        ),
     )
+
+
+def _cpu_beside_others(spec: InferenceServiceSpec) -> bool:
+    scaling, alone = spec.scaling, spec.batching is not None and spec.batching.max_size == 1
+    return scaling is not None and scaling.cpu is not None and scaling.external() and not (scaling.cpu.force or alone)
 
 
 class ObjectMeta(ApiModel):
