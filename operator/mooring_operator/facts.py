@@ -227,6 +227,8 @@ class Observed:
     missing: tuple[MissingClass, ...] = ()
     members: Members | None = None
     """Of a stateful service."""
+    keda_autoscaler: Manifest | None = None
+    """The HorizontalPodAutoscaler that KEDA made from the service's ScaledObject."""
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,8 @@ LABEL_MANAGED_BY: Final = "app.kubernetes.io/managed-by"
 LABEL_SERVICE: Final = f"{GROUP}/inferenceservice"
 LABEL_ORDINAL: Final = "apps.kubernetes.io/pod-index"
 """Of the pods of a StatefulSet, by its controller: the number of the replica."""
+LABEL_SCRAPED: Final = f"{GROUP}/scraped"
+"""Of the one Service by whose pods the metrics are found: several Services have the same pods."""
 MANAGED_BY: Final = "mooring"
 COMPONENT_SERVER: Final = "server"
 COMPONENT_CHECK: Final = "check"
@@ -141,6 +143,9 @@ ENV_BATCH_MAX_DELAY: Final = "MOORING_BATCH_MAX_DELAY"
 ENV_ALLOW_UNSAFE_FORMATS: Final = "MOORING_ALLOW_UNSAFE_FORMATS"
 ENV_DRAIN_SECONDS: Final = "MOORING_DRAIN_SECONDS"
 """How long the server, after SIGTERM, is unready and still serves, so that endpoints lose it before it stops."""
+
+PREFIX_KEDA_AUTOSCALER: Final = "keda-hpa-"
+"""Of the HorizontalPodAutoscaler that KEDA makes; its own default."""
 
 NAME_MAX_LENGTH: Final = 40
 """Of a service's name: a StatefulSet of 58 characters can no longer make pods, and children add suffixes."""
