@@ -35,7 +35,7 @@ class Decision(NamedTuple):
     until: float
 
 
-class Access:
+class Permissions:
     """The decisions of the API server, each asked for once at a time."""
 
     def __init__(self, kube: Kube, clock: Callable[[], float] = time.monotonic) -> None:

@@ -122,3 +122,18 @@ def quantity(value: float) -> str:
     thousandths = round(value * 1000)
     whole, rest = divmod(thousandths, 1000)
     return f"{thousandths}m" if rest else str(whole)
+
+
+def takes_json(accept: str) -> bool:
+    """Tell whether whoever sends this Accept header takes plain JSON.
+
+    `application/json;as=Table` and `;as=APIGroupDiscoveryList` are other documents, not ours; who asks for them names
+    plain JSON after them.
+    """
+    if not accept.strip():
+        return True
+    ranges = [[part.strip().lower() for part in each.split(";")] for each in accept.split(",")]
+    return any(
+        kind in {"application/json", "application/*", "*/*"} and not any(part.startswith("as=") for part in parameters)
+        for kind, *parameters in ranges
+    )
