@@ -2,6 +2,7 @@
 read.
 """
 
+from mooring_runtime.metrics.capacity import Aims, Capacity
 from mooring_runtime.metrics.ledger import Ledger
 from mooring_runtime.metrics.loads import Loaded, Loads
 from mooring_runtime.metrics.names import METRICS, Kind, Merge, Metric
@@ -15,6 +16,8 @@ __all__ = [
     "FAILURE_REASONS",
     "METRICS",
     "REJECT_CAUSES",
+    "Aims",
+    "Capacity",
     "Histogram",
     "Kind",
     "Ledger",

@@ -7,6 +7,7 @@ from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
 
 from mooring_runtime.metrics import collect, names
+from mooring_runtime.metrics.capacity import Aims
 from mooring_runtime.metrics.loads import Loads
 from mooring_runtime.metrics.machine import Machine
 from mooring_runtime.metrics.names import METRICS, Kind
@@ -60,7 +61,8 @@ def render(page: Page, accept: str = "", constant: Mapping[str, str] = NO_LABELS
 class MetricsPage:
     """What one process counts: its models, their loads, and the process itself."""
 
-    def __init__(self) -> None:
+    def __init__(self, aims: Aims = Aims()) -> None:  # noqa: B008 - immutable
+        self._aims = aims
         self._models: dict[tuple[str, str], ModelStats] = {}
         self.loads = Loads()
         self.sessions: SessionStats | None = None
@@ -71,15 +73,20 @@ class MetricsPage:
 
         The same model again has the same numbers: a counter must not begin anew when a model is reloaded.
         """
-        return self._models.setdefault((model, version), ModelStats(model, version))
+        return self._models.setdefault((model, version), ModelStats(model, version, self._aims))
 
     def models(self) -> list[ModelStats]:
         """The numbers of every model that was ever configured."""
         return list(self._models.values())
 
     def page(self) -> Page:
-        """The numbers now."""
-        pages = [collect.of_models(self._models.values()), collect.of_loads(self.loads), collect.of_process()]
+        """The numbers now. To be called on the event loop, which is one of those who are counted."""
+        pages = [
+            collect.of_models(self._models.values()),
+            collect.of_loads(self.loads),
+            collect.of_loop(self._aims.target),
+            collect.of_process(),
+        ]
         if self.sessions is not None:
             pages.append(collect.of_sessions(self.sessions))
         return merge(pages)

@@ -25,8 +25,9 @@ others are our own. Triton's counters lack the suffix `_total` and are therefore
 
 Each sample has two labels more, `{SERVICE_LABEL}` and `{NAMESPACE_LABEL}`, with what `MOORING_SERVICE` and
 `MOORING_NAMESPACE` say; the operator sets both, and without them the labels are not there. The page can be read before
-the models are loaded, with every counter at 0: a rate then sees the first request too. `mooring_requests_received_total`
-counts each request of a client once: also one that is refused, and not again where it is passed on to another replica.
+the models are loaded, with every counter at 0: a rate then sees the first request too.
+`mooring_requests_received_total` counts each request of a client once: also one that is refused, and not again where it
+is passed on to another replica.
 
 The bounds of the histograms, in seconds:
 {", ".join(f"{bound:g}" for bound in BUCKETS)};
