@@ -99,6 +99,22 @@ PATH_LIVE: Final = "/v2/health/live"
 PATH_READY: Final = "/v2/health/ready"
 PATH_METRICS: Final = "/metrics"
 
+METRIC_LOAD: Final = "mooring_load"
+"""External metric: requests in flight and queued, over all pods of a service."""
+METRIC_QUEUE_DEPTH: Final = "mooring_queue_depth"
+"""External metric: queued requests, over all pods of a service. The runtime's series of each pod has the same name."""
+METRIC_LATENCY_RATIO: Final = "mooring_latency_ratio"
+"""External metric: the percentile of the latency target by the target."""
+METRIC_DESIRED_REPLICAS: Final = "mooring_desired_replicas"
+"""External metric: replicas that meet the latency target under the load that is coming."""
+EXTERNAL_METRICS: Final = (METRIC_LOAD, METRIC_QUEUE_DEPTH, METRIC_LATENCY_RATIO, METRIC_DESIRED_REPLICAS)
+METRIC_SERVICE_LOAD_SECONDS: Final = "mooring_service_load_seconds"
+"""Series of the operator: p90 of the time from a pod's creation until it was ready, by service."""
+METRIC_LABEL_SERVICE: Final = "mooring_service"
+METRIC_LABEL_NAMESPACE: Final = "mooring_namespace"
+"""Labels of every series of the runtime, and of those of the operator that concern one service. `service` and
+`namespace` belong to the scraper, which may rename them."""
+
 MODEL_DIR: Final = "/models"
 """Where the model stands in the pod: the image volume, the claim or what the fetcher wrote."""
 CREDENTIALS_DIR: Final = "/var/run/secrets/mooring.dev/credentials"

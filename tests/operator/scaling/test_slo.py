@@ -1,0 +1,193 @@
+import math
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mooring_operator.scaling.slo import (
+    STEP,
+    Capability,
+    Curve,
+    Signals,
+    Target,
+    capacity,
+    decide,
+    horizon,
+    learn,
+    past_the_dead_band,
+    quantile,
+    unreachable,
+)
+
+GPU = Capability(Curve(0.040, 0.008), 32)
+CPU = Capability(Curve(0.016, 0.008), 16)
+SOLO = Capability(Curve(0.100, 0.0), 1)
+CALM = Signals(rate=1000.0, rise=0.0, peak=1000.0, queued=0.0, ready=10, load_seconds=60.0, history_seconds=3600.0)
+TARGET = Target(95, 0.4)
+
+
+@pytest.mark.parametrize(
+    ("capability", "target", "expected"),
+    [(GPU, Target(95, 0.4), 91.7), (CPU, Target(95, 0.2), 90.9), (SOLO, Target(95, 0.5), 6.9)],
+)
+def test_a_pod_is_planned_a_little_below_what_its_simulation_holds(
+    capability: Capability, target: Target, expected: float
+) -> None:
+    assert 0.9 < capacity(capability, target) / expected < 0.97
+
+
+@given(
+    st.floats(1e-4, 0.2), st.floats(0.0, 0.05), st.integers(1, 128), st.floats(0.01, 2.0), st.sampled_from((90, 95, 99))
+)
+def test_a_capacity_is_a_number_above_zero_and_below_what_the_runs_allow(
+    a: float, b: float, largest: int, seconds: float, percentile: int
+) -> None:
+    found = capacity(Capability(Curve(a, b), largest), Target(percentile, seconds))
+    assert 0.0 < found < largest / (a + b * largest)
+
+
+def test_a_stricter_target_lowers_the_capacity() -> None:
+    by_percentile = [capacity(GPU, Target(each, 0.4)) for each in (90, 95, 99)]
+    assert by_percentile == sorted(by_percentile, reverse=True)
+    assert len(set(by_percentile)) == 3
+    assert capacity(GPU, Target(95, 0.3)) < capacity(GPU, TARGET)
+
+
+def test_batching_never_holds_less_than_single_runs() -> None:
+    for seconds in (0.06, 0.08, 0.1, 0.2):
+        assert capacity(GPU, Target(95, seconds)) >= capacity(replace(GPU, max_batch=1), Target(95, seconds))
+
+
+def test_workers_add_up_and_a_delay_and_a_spread_cost() -> None:
+    assert capacity(replace(GPU, workers=3), TARGET) == pytest.approx(3 * capacity(GPU, TARGET))
+    assert capacity(replace(GPU, max_delay=0.05), TARGET) < capacity(GPU, TARGET)
+    assert capacity(replace(SOLO, squared_variation=1.0), TARGET) < capacity(SOLO, TARGET)
+
+
+def test_a_model_of_microseconds_is_limited_by_its_server() -> None:
+    assert capacity(Capability(Curve(1e-5, 1e-6), 32), TARGET) < 10_000
+
+
+def test_a_target_below_one_run_is_told_and_still_gives_a_count() -> None:
+    slow = Target(95, 0.045)
+    assert unreachable(GPU, Target(95, 0.05)) == ""
+    assert "48.1 ms, more than the target of 45 ms" in unreachable(GPU, slow)
+    assert 1.0 < capacity(GPU, slow) < 30.0
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: Curve(0.0, 0.0), "both 0"),
+        (lambda: Curve(math.nan, 0.1), "fixed is nan"),
+        (lambda: Capability(Curve(0.1, 0.0), 0), "max_batch is 0"),
+        (lambda: Target(50, 0.1), "percentile 50"),
+        (lambda: Target(95, 0.0), "above 0"),
+        (lambda: replace(CALM, rate=math.inf), "rate is inf"),
+        (lambda: replace(CALM, queued=-1.0), "queued is -1.0"),
+        (lambda: decide(CALM, 0.0, 0.0, TARGET), "capacity is 0.0"),
+        (lambda: decide(CALM, 100.0, -0.1, TARGET), "headroom is -0.1"),
+    ],
+)
+def test_what_is_no_measurement_is_refused(make: object, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        make()  # type: ignore[operator]
+
+
+def test_the_horizon_and_its_quantile() -> None:
+    assert horizon(90.0) == 127.5
+    assert horizon(10.0, scrape=5.0, window=15.0) == 27.5
+    assert quantile(127.5) == pytest.approx(0.947, abs=0.001)
+    assert quantile(1e6) == 0.5
+
+
+def test_calm_traffic_needs_its_rate_and_a_little() -> None:
+    decision = decide(CALM, 100.0, 0.0, TARGET)
+    assert (decision.replicas, decision.reason) == (11, "rate")
+    assert decision.planned == pytest.approx(1050.0)
+    assert not decision.learning
+    assert decide(replace(CALM, rate=0.0, peak=0.0), 100.0, 0.0, TARGET).replicas == 1
+    assert decide(replace(CALM, rate=952.4), 100.0, 0.0, TARGET).replicas == 10  # 10.0002 pods are ten
+
+
+def test_headroom_is_kept_whatever_comes() -> None:
+    decision = decide(CALM, 100.0, 1.0, TARGET)
+    assert (decision.replicas, decision.reason) == (20, "headroom")
+
+
+def test_a_known_rise_is_planned_for_but_never_beyond_the_peak() -> None:
+    rising = replace(CALM, rise=500.0, peak=3000.0)
+    assert decide(rising, 100.0, 0.0, TARGET).replicas == 15
+    assert decide(rising, 100.0, 0.0, TARGET).reason == "rise"
+    assert decide(replace(rising, peak=1200.0), 100.0, 0.0, TARGET).planned == pytest.approx(1260.0)
+
+
+def test_too_little_history_counts_the_rate_alone_and_says_so() -> None:
+    for young in (replace(CALM, rise=None), replace(CALM, rise=500.0, peak=3000.0, history_seconds=200.0)):
+        decision = decide(young, 100.0, 0.0, TARGET)
+        assert (decision.replicas, decision.learning, decision.reason) == (11, True, "rate")
+
+
+def test_a_backlog_is_worked_off_within_a_load_time() -> None:
+    # 10 pods of 100 req/s may hold 200 requests at 0.4 s; 600 more are 10 req/s over 60 s, and 20 over 30 s.
+    assert decide(replace(CALM, queued=200.0), 100.0, 0.0, TARGET).backlog == 0.0
+    assert decide(replace(CALM, queued=800.0), 100.0, 0.0, TARGET).backlog == pytest.approx(10.0)
+    assert decide(replace(CALM, queued=800.0, load_seconds=5.0), 100.0, 0.0, TARGET).backlog == pytest.approx(20.0)
+
+
+def _hour(rises: int, seconds: int) -> list[float]:
+    """An hour at 100 req/s with so many rises to 300, each so long."""
+    history = [100.0] * 241
+    for number in range(rises):
+        start = 40 + 60 * number
+        history[start : start + seconds // 15] = [300.0] * (seconds // 15)
+    return history
+
+
+def test_a_rise_seen_once_is_forgiven_and_one_seen_twice_expected() -> None:
+    assert learn(_hour(1, 600), 90.0).rise == 0.0
+    assert learn(_hour(2, 600), 90.0).rise == 200.0
+    assert learn(_hour(2, 600), 90.0).peak == 300.0
+
+
+def test_a_fall_is_no_rise() -> None:
+    assert learn([300.0 - point for point in range(241)], 90.0).rise == 0.0
+
+
+def test_nothing_is_learnt_before_three_horizons() -> None:
+    enough = math.ceil(3 * horizon(90.0) / STEP) + 1
+    assert learn([100.0] * (enough - 1), 90.0).rise is None
+    assert learn([100.0] * enough, 90.0).rise == 0.0
+    assert learn([], 90.0).rise is None
+    assert learn([None] * 200 + [100.0] * 10, 90.0).seconds == 135.0
+
+
+def test_what_is_older_than_an_hour_is_forgotten() -> None:
+    assert learn([9000.0] + [100.0] * 241, 90.0).peak == 100.0
+
+
+def test_gaps_in_the_history_are_left_out() -> None:
+    gaps: list[float | None] = list(_hour(2, 600))
+    gaps[10:20] = [None] * 10
+    assert learn(gaps, 90.0).rise == 200.0
+
+
+def test_the_quantile_lies_between_ranks_as_in_prometheus() -> None:
+    # Rises of 1, 2, … by a growing slope: the quantile falls between two of them.
+    history = [float(point * point) for point in range(241)]
+    lag = round(horizon(90.0) / STEP)
+    rises = [history[point + lag] - history[point] for point in range(241 - lag)]
+    rank = quantile(horizon(90.0)) * (len(rises) - 1)
+    low = math.floor(rank)
+    assert learn(history, 90.0).rise == pytest.approx(rises[low] + (rank - low) * (rises[low + 1] - rises[low]))
+
+
+@pytest.mark.parametrize(
+    ("desired", "live", "told"),
+    [(10, 10, 10), (11, 10, 12), (12, 10, 12), (22, 20, 23), (23, 20, 23), (9, 10, 9), (2, 1, 2), (33, 30, 34)],
+)
+def test_one_pod_more_is_told_past_the_dead_band(desired: int, live: int, told: int) -> None:
+    assert past_the_dead_band(desired, live) == told
+    if desired > live:
+        assert told / live > 1.1  # what the HPA compares, inclusively
