@@ -2,7 +2,6 @@
 
 import logging
 import time
-from collections.abc import Awaitable, Callable
 from typing import Final
 
 from aiohttp import web
@@ -47,8 +46,7 @@ class Api:
         """Ask who it is before anything else, and turn every failure into a Status."""
         try:
             request[_WHO] = self._who(request)
-            if not wire.takes_json(request.headers.get("Accept", "")):
-                raise ApiError(406, "only application/json is served here")
+            wire.check_accept(request.headers.get("Accept", ""))
             response = await handler(request)
         except ApiError as error:
             response = _document(wire.status(error), error.code)

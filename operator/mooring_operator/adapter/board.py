@@ -1,8 +1,7 @@
 """What is answered from: every metric of every service, as one look at Prometheus gave it.
 
 A loop looks every few seconds, whoever asks: any number of autoscalers and replicas of the adapter cost Prometheus the
-same. One look that fails is no gap, since what the one before gave still stands for `OLDEST` seconds, with its own time.
-After that there is no value any more, and autoscalers hold the counts that they have.
+same. One look that fails is no gap: what the one before gave stands for `OLDEST` seconds, with its own time. After that there is no value any more, and autoscalers hold the counts that they have.
 """
 
 import asyncio
@@ -14,7 +13,8 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from ..api import names
-from ..cluster.prometheus import Prometheus, PrometheusError
+from ..cluster.prometheus import Prometheus
+from ..cluster.prometheus_http import PrometheusError
 from ..facts import Key
 from ..scaling.answers import Answer, answers
 from ..scaling.slo import past_the_dead_band

@@ -2,7 +2,7 @@
 
 There is one in a cluster. KEDA, prometheus-adapter and others make the same, and whoever takes it over blinds the
 autoscalers of the one before. So it is never taken from anybody; when it becomes free, it is made within half a minute.
-It is no part of the chart: Helm would refuse the whole release where another one stands, and Argo CD would overwrite it.
+It is no part of the chart: where another one stands, Helm would refuse the whole release, and Argo CD overwrite it.
 """
 
 import base64

@@ -37,7 +37,9 @@ def reply(question: Question, services: Iterable[tuple[Key, Seen]], board: Board
         raise ApiError(404, f"there is no external metric {question.metric!r} here: the metrics are {known}")
     chosen = _select(question, services)
     if not board.fresh(now):
-        raise ApiError(503, f"no value of {question.metric}: {board.problem or 'the last look at Prometheus is too old'}")
+        raise ApiError(
+            503, f"no value of {question.metric}: {board.problem or 'the last look at Prometheus is too old'}"
+        )
     try:
         return value_list(question.metric, [_item(question.metric, key, seen, board) for key, seen in chosen])
     except ValueError as error:
@@ -69,8 +71,8 @@ def _select(question: Question, services: Iterable[tuple[Key, Seen]]) -> list[tu
         found = ", ".join(key.name for key, _ in chosen)
         raise ApiError(
             400,
-            f"labelSelector {question.selector!r} selects {len(chosen)} services ({found}), and {question.metric} cannot "
-            f"be added up: select one by {names.METRIC_LABEL_SERVICE}=<name>",
+            f"labelSelector {question.selector!r} selects {len(chosen)} services ({found}), and {question.metric} "
+            f"cannot be added up: select one by {names.METRIC_LABEL_SERVICE}=<name>",
         )
     return chosen
 

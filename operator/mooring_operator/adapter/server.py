@@ -16,7 +16,8 @@ from ..cluster.connection import Connection
 from ..cluster.errors import KubeError
 from ..cluster.kinds import CONFIG_MAP
 from ..cluster.kube import Kube
-from ..cluster.prometheus import Access, Prometheus
+from ..cluster.prometheus import Prometheus
+from ..cluster.prometheus_http import Access
 from ..facts import Cluster
 from ..health import Health, serve
 from ..scaling.queries import Scraping

@@ -1,4 +1,4 @@
-"""The services of the cluster, by list and watch: which there are, what they ask for, and how many replicas they have."""
+"""The services of the cluster, by list and watch: what each of them asks for, and how many replicas it has."""
 
 import asyncio
 import logging

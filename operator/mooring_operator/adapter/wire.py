@@ -124,16 +124,15 @@ def quantity(value: float) -> str:
     return f"{thousandths}m" if rest else str(whole)
 
 
-def takes_json(accept: str) -> bool:
-    """Tell whether whoever sends this Accept header takes plain JSON.
+def check_accept(accept: str) -> None:
+    """Return when whoever sends this Accept header takes plain JSON. Raises `ApiError` 406.
 
     `application/json;as=Table` and `;as=APIGroupDiscoveryList` are other documents, not ours; who asks for them names
     plain JSON after them.
     """
-    if not accept.strip():
-        return True
     ranges = [[part.strip().lower() for part in each.split(";")] for each in accept.split(",")]
-    return any(
+    if accept.strip() and not any(
         kind in {"application/json", "application/*", "*/*"} and not any(part.startswith("as=") for part in parameters)
         for kind, *parameters in ranges
-    )
+    ):
+        raise ApiError(406, f"only application/json is served here, and {accept!r} takes none")
