@@ -130,10 +130,12 @@ $(GPU_STAMP): requirements/dev.txt requirements/runtime-onnx-gpu.txt $(STAMP)
 lock: ## Write the locks anew from requirements/*.in
 	for name in dev dev-torch; do \
 	  $(BIN)/uv pip compile --quiet --generate-hashes --no-header --no-emit-index-url --no-annotate \
+	    --excludes requirements/excludes.txt \
 	    --python-version 3.11 --python-platform x86_64-manylinux_2_31 requirements/$$name.in \
 	    -o requirements/$$name.txt || exit 1; done
 	for name in clients operator runtime-onnx runtime-onnx-gpu runtime-torch tools; do \
 	  $(BIN)/uv pip compile --quiet --generate-hashes --no-header --no-emit-index-url --no-annotate \
+	    --excludes requirements/excludes.txt \
 	    --python-version 3.11 --python-platform linux requirements/$$name.in -o requirements/$$name.txt || exit 1; done
 	$(BIN)/uv pip compile --quiet --no-deps --generate-hashes --no-header --no-emit-index-url --no-annotate \
 	  --python-version 3.11 --python-platform linux requirements/models.in -o requirements/models.txt

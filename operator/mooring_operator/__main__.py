@@ -1,4 +1,4 @@
-"""The command line: `run` the operator, `render` the children of a file, print the `crds`."""
+"""The command line: `run` the operator, serve the metrics of its `adapter`, `render` the children of a file, print the `crds`."""
 
 import argparse
 import sys
@@ -11,7 +11,7 @@ import yaml
 from . import desired, plan, validation
 from .api import crd
 from .facts import Members, Observed, Problem
-from .handlers.installation import installation
+from .handlers.installation import discover, installation
 from .settings import Settings
 
 
@@ -20,6 +20,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="mooring_operator", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("run", help="run the operator; settings come from MOORING_ variables")
+    commands.add_parser("adapter", help="serve external metrics to autoscalers; settings come from the same variables")
     render = commands.add_parser("render", help="print what an InferenceService becomes, without a cluster")
     render.add_argument("file", type=Path)
     crds = commands.add_parser("crds", help="print the CustomResourceDefinition")
@@ -27,6 +28,8 @@ def main() -> int:
     arguments = parser.parse_args()
     if arguments.command == "run":
         return _run()
+    if arguments.command == "adapter":
+        return _adapter()
     if arguments.command == "render":
         return _render(arguments.file)
     print(crd.render_chart() if arguments.chart else crd.render(), end="")
@@ -41,6 +44,15 @@ def _run() -> int:
     settings = Settings()
     configure(settings)
     return uvloop.run(run(settings))
+
+
+def _adapter() -> int:
+    from .adapter.server import run  # noqa: PLC0415
+    from .handlers.logs import configure  # noqa: PLC0415
+
+    settings = Settings()
+    configure(settings)
+    return uvloop.run(run(settings, discover))
 
 
 def _render(file: Path) -> int:

@@ -57,3 +57,13 @@ LAST_RESYNC: Final = Gauge(
     "mooring_operator_last_resync_timestamp_seconds", "When the cache was last held against the API server"
 )
 LEADER: Final = Gauge("mooring_operator_leader", "1 while this process leads")
+PROMETHEUS_LOOKS: Final = Counter(
+    "mooring_operator_prometheus_looks",
+    "Looks at Prometheus for all services, by result (ok, or the reason why there is none)",
+    ["result"],
+)
+PROMETHEUS_SECONDS: Final = Histogram(
+    "mooring_operator_prometheus_look_seconds",
+    "Duration of one look, all its queries together",
+    buckets=(0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30),
+)

@@ -56,3 +56,28 @@ class Settings(BaseSettings):
     """Services that are reconciled at once."""
     resync_seconds: float = Field(default=600, gt=0)
     """Each service is looked at again after this time, give or take 20 %."""
+
+    prometheus_url: str = Field(default="", pattern="^(https?://[^/?#]+(/[^?#]*)?)?$")
+    """Prometheus that scrapes the models, such as http://prometheus.monitoring:9090; empty: none, and no metric has a
+    value."""
+    prometheus_token_file: Path | None = None
+    """File with a bearer token for it."""
+    prometheus_ca_file: Path | None = None
+    """Certificates (PEM) of the authority that signed its own; left out: the public ones."""
+    prometheus_timeout_seconds: float = Field(default=10, gt=0, le=60)
+    """Time for all queries of one look."""
+    scrape_seconds: float = Field(default=15, ge=1, le=120)
+    """Time between two scrapes of a model's pods."""
+
+    adapter_port: int = Field(default=8443, ge=0, le=65535)
+    """HTTPS port of the external-metrics API; 0 takes any."""
+    adapter_secret: str = "mooring-adapter-serving"
+    """Secret of the adapter's namespace in which its replicas share their serving certificate."""
+    adapter_certificate_seconds: float = Field(default=90 * 86400, ge=10)
+    """Lifetime of a certificate that the adapter makes; it is renewed half-way."""
+    adapter_certificate_dir: Path | None = None
+    """Folder with tls.crt, tls.key and ca.crt of somebody else, such as cert-manager; then the adapter makes none."""
+    adapter_refresh_seconds: float = Field(default=5, gt=0, le=60)
+    """Time between two looks at Prometheus."""
+    adapter_drain_seconds: float = Field(default=5, ge=0, le=60)
+    """How long the adapter still answers after SIGTERM, so that the API server hears of it first."""

@@ -8,6 +8,8 @@ import contextlib
 import json
 import time
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
@@ -29,6 +31,9 @@ PAGE = 100
 TRIES = 3
 LONGEST_WAIT = 5.0
 """Seconds that a Retry-After may hold a request; what takes longer goes back to the queue."""
+WATCH_SECONDS = 60
+"""How long a watch lasts at most: a line that was cut without a word is noticed by then."""
+_WATCH = (("watch", "1"), ("allowWatchBookmarks", "true"), ("timeoutSeconds", str(WATCH_SECONDS)))
 TIMEOUT = aiohttp.ClientTimeout(total=60, sock_connect=5)
 
 
@@ -52,6 +57,7 @@ class Kube:
         self._connection = connection
         self._session = connection.session()
         self._slots = asyncio.Semaphore(concurrency)
+        self._told: tuple[str, float] | None = None
 
     async def __aenter__(self) -> Self:
         return self
@@ -60,6 +66,13 @@ class Kube:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self._session.close()
+
+    def now(self) -> datetime:
+        """Return the time of the API server, as its last answer told it, or else our own."""
+        if self._told is None:
+            return datetime.now(UTC)
+        date, at = self._told
+        return parsedate_to_datetime(date) + timedelta(seconds=time.monotonic() - at)
 
     async def get(self, kind: Kind, namespace: str | None, name: str, metadata_only: bool = False) -> Manifest:
         """Return one object. Raises `NotFoundError`."""
@@ -84,15 +97,53 @@ class Kube:
             query += (("labelSelector", selector),)
         if fields:
             query += (("fieldSelector", fields),)
-        accept = METADATA_LIST if metadata_only else JSON
+        path = kind.path(namespace)
+        async for answer in self._answers(path, query, METADATA_LIST if metadata_only else JSON):
+            yield answer.get("items") or []
+
+    async def _answers(self, path: str, query: tuple[tuple[str, str], ...], accept: str) -> AsyncIterator[Manifest]:
         token = ""
         while True:
             place = (*query, ("continue", token)) if token else query
-            answer = await self.call(Call("list", "GET", kind.path(namespace), place, accept=accept))
-            yield answer.get("items") or []
+            answer = await self.call(Call("list", "GET", path, place, accept=accept))
+            yield answer
             token = answer["metadata"].get("continue", "")
             if not token:
                 return
+
+    async def list_whole(self, kind: Kind) -> tuple[list[Manifest], str]:
+        """Return all objects of a kind, and the resourceVersion as of which `watch` goes on."""
+        found: list[Manifest] = []
+        version = ""
+        async for answer in self._answers(kind.path(None), (("limit", str(PAGE)),), JSON):
+            found += answer.get("items") or []
+            version = answer["metadata"]["resourceVersion"]
+        return found, version
+
+    async def watch(self, kind: Kind, version: str) -> AsyncIterator[tuple[str, Manifest]]:
+        """Yield what happens to the objects of a kind after a resourceVersion, until the server ends the watch.
+
+        Yields the type (ADDED, MODIFIED, DELETED or BOOKMARK, which tells a newer resourceVersion only) and the object.
+        The server ends a watch after `WATCH_SECONDS`. A line that was cut for longer than that is an error, too: it
+        would else be silent for ever. Raises `KubeError`, with status 410 when the version is forgotten: list again.
+        """
+        call = Call("watch", "GET", kind.path(None), (*_WATCH, ("resourceVersion", version)))
+        url = self._connection.server + call.path
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=WATCH_SECONDS + 15)
+        try:
+            async with self._session.get(url, params=call.query, timeout=timeout) as response:
+                metrics.API_REQUESTS.labels(call.verb, response.status).inc()
+                if response.status != 200:
+                    raw = await response.read()
+                    raise _failure(response.status, _parse(raw), raw, call)
+                async for line in response.content:
+                    event = json.loads(line)
+                    if event["type"] == "ERROR":
+                        raise from_answer(int(event["object"].get("code") or 500), event["object"], _what(call))
+                    yield event["type"], event["object"]
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            cause = str(error) or type(error).__name__
+            raise UnavailableError(0, "NoAnswer", f"cannot {_what(call)}: {cause}") from error
 
     async def apply(
         self, kind: Kind, manifest: Manifest, manager: str, force: bool = True, subresource: str | None = None
@@ -187,6 +238,8 @@ class Kube:
                 status = response.status
                 raw = await response.read()
                 retry_after = response.headers.get("Retry-After", "")
+                if "Date" in response.headers:
+                    self._told = response.headers["Date"], time.monotonic()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             cause = str(error) or type(error).__name__
             raise UnavailableError(0, "NoAnswer", f"cannot {_what(call)}: {cause}") from error

@@ -25,11 +25,11 @@ from ..cluster.lease import DEADLINE, DURATION, Elector
 from ..cluster.peer_key import PeerKey
 from ..cluster.peers import Peers
 from ..facts import Cluster
+from ..health import Health, serve
 from ..reconcile import Reconciler
 from ..settings import Settings
 from ..work import GRACE, Queue, Workers
 from .events import register
-from .health import Health, serve
 from .installation import discover
 from .lifecycle import kopf_settings, register_login
 from .sweep import Sweeper

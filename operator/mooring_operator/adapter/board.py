@@ -1,0 +1,106 @@
+"""What is answered from: every metric of every service, as one look at Prometheus gave it.
+
+A loop looks every few seconds, whoever asks: any number of autoscalers and replicas of the adapter cost Prometheus the
+same. One look that fails is no gap: what the one before gave stands for `OLDEST` seconds, with its own time. After that there is no value any more, and autoscalers hold the counts that they have.
+"""
+
+import asyncio
+import logging
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from ..api import names
+from ..cluster.prometheus import Prometheus
+from ..cluster.prometheus_http import PrometheusError
+from ..facts import Key
+from ..scaling.answers import Answer, answers
+from ..scaling.slo import past_the_dead_band
+from . import metrics
+from .services import Services
+
+logger = logging.getLogger(__name__)
+
+OLDEST: Final = 30.0
+"""Seconds for which one look may be answered from: two rounds of an autoscaler."""
+NO_PROMETHEUS: Final = (
+    "the adapter is told of no Prometheus: set prometheus.url of the chart (MOORING_PROMETHEUS_URL) to the one that "
+    "scrapes the models"
+)
+
+
+@dataclass(frozen=True)
+class Board:
+    """All that one look gave."""
+
+    taken: float = -math.inf
+    """Monotonic seconds of that look."""
+    answers: Mapping[Key, Mapping[str, Answer]] = field(default_factory=dict)
+    problem: str = "Prometheus has not answered yet"
+    """Why there is no newer look; empty: the last one succeeded."""
+
+    def fresh(self, now: float) -> bool:
+        """Tell whether it may still be answered from."""
+        return now - self.taken <= OLDEST
+
+
+class Refresher:
+    """Keeps `board` fresh."""
+
+    def __init__(
+        self,
+        services: Services,
+        prometheus: Prometheus | None,
+        tolerance: bool,
+        interval: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.board = Board(problem="" if prometheus else NO_PROMETHEUS)
+        self._services = services
+        self._prometheus = prometheus
+        self._tolerance = tolerance
+        self._interval = interval
+        self._clock = clock
+
+    async def run(self, every: float) -> None:
+        """Look again and again, `every` seconds, until cancelled."""
+        while True:
+            if self._services.ready and self._prometheus is not None:
+                await self.look(self._prometheus)
+            await asyncio.sleep(every)
+
+    async def look(self, prometheus: Prometheus) -> None:
+        """Look once; what was known stays when that fails."""
+        services = self._services.readable()
+        began = self._clock()
+        try:
+            found = await prometheus.find(services)
+        except PrometheusError as error:
+            problem = f"{error.reason}: {error}"
+            if problem != self.board.problem:
+                logger.warning("cannot look at Prometheus: %s", problem)
+            self.board = replace(self.board, problem=problem)
+            metrics.PROMETHEUS_ERRORS.labels(error.reason).inc()
+            return
+        finally:
+            metrics.PROMETHEUS_SECONDS.observe(self._clock() - began)
+        if self.board.problem:
+            logger.info("Prometheus answers")
+        told = {}
+        for service in services:
+            key = Key(service.namespace, service.name)
+            told[key] = self._told(key, answers(service, found[key], self._interval))
+        # As old as its beginning: the queries of a look may take seconds.
+        self.board = Board(began, told, "")
+        metrics.DATA_TIMESTAMP.set_to_current_time()
+        metrics.SERVICES.set(len(told))
+
+    def _told(self, key: Key, found: dict[str, Answer]) -> dict[str, Answer]:
+        """Return the answers for autoscalers that have no `tolerance`: theirs swallow one pod of ten."""
+        desired = found[names.METRIC_DESIRED_REPLICAS]
+        if self._tolerance or desired.value is None:
+            return found
+        stepped = past_the_dead_band(round(desired.value), self._services.replicas(key))
+        return {**found, names.METRIC_DESIRED_REPLICAS: replace(desired, value=float(stepped))}

@@ -1,0 +1,257 @@
+"""What each external metric of a service says, made from what Prometheus found. Pure.
+
+An `Answer` without a value is an error to the autoscaler, which then holds the number of replicas. That is meant: no
+traffic is 0, but whoever cannot see must not say 0, for the fleet would be taken away under full load.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from ..api import names
+from ..api.quantities import seconds
+from ..facts import Service
+from . import slo
+from .findings import Findings
+from .queries import FLOOR
+
+STALE: Final = 4
+"""Scrapes after which a newest sample is too old to go by."""
+RATIO_MOST: Final = 10.0
+"""The most that `mooring_latency_ratio` says: beyond it only the bounds of a histogram would be told."""
+PUSH_MOST: Final = 2.0
+"""The most by which a latency above its target multiplies the load."""
+PUSH_FROM: Final = 0.3 / 0.35
+"""Share of the load's own target below which it is not multiplied: a latency that is high with few requests at work has
+another cause than too few pods. 0.3 of the concurrency at the latency target, of which the load's target is 0.35."""
+LOAD_SECONDS: Final = 60.0
+"""From a pod's creation until it serves, while neither the user nor the operator says it."""
+LOAD_SECONDS_MOST: Final = 600.0
+"""One pod that was stuck for long must not make the rule buy the hour's peak."""
+
+OK: Final = "OK"
+NO_SERIES: Final = "NoSeries"
+TOO_MANY_SERIES: Final = "TooManySeries"
+STALE_SERIES: Final = "StaleSeries"
+LEARNING: Final = "Learning"
+NO_LATENCY_TARGET: Final = "NoLatencyTarget"
+NO_CURVE: Final = "NoCurve"
+TARGET_UNREACHABLE: Final = "TargetUnreachable"
+FEW_REQUESTS: Final = "FewRequests"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What one external metric of one service says now.
+
+    Attributes:
+        value: finite and not negative; None: nothing can be said, and the autoscaler holds.
+        time: of the newest sample that it was made from, in unix seconds; 0: there is none.
+        series: pods whose series it was made from.
+        reason: `OK`, or what is the matter. There may be a value all the same: it then says less than it could.
+        decision: of the rule, where `mooring_desired_replicas` is its count.
+    """
+
+    metric: str
+    value: float | None
+    time: float
+    series: int
+    reason: str = OK
+    message: str = ""
+    decision: slo.Decision | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """An answer before it is told where it comes from."""
+
+    value: float | None
+    reason: str = OK
+    message: str = ""
+    decision: slo.Decision | None = None
+
+
+def unanswered(reason: str, message: str) -> dict[str, Answer]:
+    """Return what every metric says while Prometheus says nothing, such as after a `PrometheusError`."""
+    return {metric: Answer(metric, None, 0.0, 0, reason, message) for metric in names.EXTERNAL_METRICS}
+
+
+def answers(
+    service: Service, findings: Findings, interval: float = 15.0, load_target: float | None = None
+) -> dict[str, Answer]:
+    """Return what each external metric of a service says, by its name.
+
+    Args:
+        service: with its targets.
+        findings: what Prometheus found of it.
+        interval: seconds between two scrapes.
+        load_target: the `AverageValue` that `mooring_load` is held to, where one is known.
+    """
+    if (blind := _blind(service, findings, interval)) is not None:
+        said = dict.fromkeys(names.EXTERNAL_METRICS, blind)
+    else:
+        said = {
+            names.METRIC_LOAD: _load(service, findings, load_target),
+            names.METRIC_QUEUE_DEPTH: _gauge(service, findings.queued, "mooring_queue_depth"),
+            names.METRIC_LATENCY_RATIO: _ratio(service, findings),
+            names.METRIC_DESIRED_REPLICAS: _desired(service, findings),
+        }
+    return {
+        metric: Answer(
+            metric, each.value, findings.newest or 0.0, findings.pods, each.reason, each.message, each.decision
+        )
+        for metric, each in said.items()
+    }
+
+
+def target_of(service: Service) -> slo.Target | None:
+    """Return the latency target of a service; None: it has none."""
+    latency = None if service.spec.scaling is None else service.spec.scaling.latency
+    return None if latency is None else slo.Target(latency.percentile, seconds(latency.target))
+
+
+def capability_of(findings: Findings) -> slo.Capability | None:
+    """Return what one pod can do, counted in requests; None while it has not run anything.
+
+    The runtime measures samples, and a request may bring several: its batches hold as many fewer requests, and each of
+    these takes as much longer.
+    """
+    limit, workers = findings.batch_limit, max(1, round(findings.workers or 1))
+    if limit is None:
+        return None
+    if limit < 2:
+        if findings.run_mean is None:
+            return None
+        curve = slo.Curve(findings.run_mean, 0.0)
+        return slo.Capability(curve, 1, 0.0, max(0.0, findings.run_variation or 0.0), workers)
+    if findings.curve is None:
+        return None
+    samples = max(1.0, findings.samples_per_request or 1.0)
+    return slo.Capability(
+        slo.Curve(findings.curve.fixed, findings.curve.per_sample * samples),
+        max(1, int(limit / samples)),
+        max(0.0, findings.batch_delay or 0.0),
+        max(0.0, findings.run_variation or 0.0),
+        workers,
+    )
+
+
+def _blind(service: Service, findings: Findings, interval: float) -> _Said | None:
+    labels = f'{names.METRIC_LABEL_NAMESPACE}="{service.namespace}" and {names.METRIC_LABEL_SERVICE}="{service.name}"'
+    if findings.pods == 0 or findings.newest is None:
+        return _Said(
+            None,
+            NO_SERIES,
+            f"Prometheus has no series with {labels}: see that it scrapes port {names.METRICS_PORT} of the pods",
+        )
+    if findings.copies > 1:
+        return _Said(
+            None,
+            TOO_MANY_SERIES,
+            f"Prometheus has the series with {labels} {findings.copies} times for one pod, and sums would be as many "
+            "times too high: see that one job alone scrapes it, and that only one copy of each Prometheus is asked",
+        )
+    age = findings.time - findings.newest
+    if age > STALE * interval:
+        return _Said(
+            None,
+            STALE_SERIES,
+            f"the newest sample with {labels} is {age:.0f} s old: see that Prometheus still scrapes the service's pods",
+        )
+    return None
+
+
+def _gauge(service: Service, value: float | None, series: str) -> _Said:
+    if value is None:
+        return _Said(None, NO_SERIES, f"the pods of {service.name!r} have no series {series}: is their runtime older?")
+    return _Said(max(0.0, value))
+
+
+def _load(service: Service, findings: Findings, load_target: float | None) -> _Said:
+    if findings.queued is None or findings.in_flight is None:
+        return _gauge(service, None, "mooring_queue_depth or mooring_in_flight")
+    load = max(0.0, findings.queued) + max(0.0, findings.in_flight)
+    target = target_of(service)
+    if target is None or capability_of(findings) is not None:
+        return _Said(load)
+    if load_target is not None and load <= PUSH_FROM * load_target * max(1, findings.ready):
+        return _Said(load)
+    ratio = _latency_ratio(findings, target)
+    return _Said(load if ratio is None else load * min(max(ratio, 1.0), PUSH_MOST))
+
+
+def _ratio(service: Service, findings: Findings) -> _Said:
+    target = target_of(service)
+    if target is None:
+        return _no_target(service)
+    ratio = _latency_ratio(findings, target)
+    if ratio is None:
+        return _Said(
+            0.0,
+            FEW_REQUESTS,
+            f"{findings.answered:.0f} requests were answered in the last minute; a percentile needs {FLOOR}",
+        )
+    return _Said(ratio)
+
+
+def _latency_ratio(findings: Findings, target: slo.Target) -> float | None:
+    """The percentile by its target, at most `RATIO_MOST`; None where too few requests tell it."""
+    # A refused request misses its target as well. Without this a fleet that refuses nearly all of its load, and is
+    # quick with the rest, would look healthy.
+    seen = findings.answered + findings.refused
+    if seen >= FLOOR and findings.refused > (1.0 - target.percentile / 100.0) * seen:
+        return RATIO_MOST
+    latency = findings.latency.get(target.percentile)
+    return None if latency is None else min(max(latency / target.seconds, 0.0), RATIO_MOST)
+
+
+def _desired(service: Service, findings: Findings) -> _Said:
+    target = target_of(service)
+    if target is None:
+        return _no_target(service)
+    capability = capability_of(findings)
+    if capability is None:
+        return _Said(
+            None, NO_CURVE, f"the pods of {service.name!r} have not measured yet how long their model's runs take"
+        )
+    if findings.rate is None:
+        return _Said(None, LEARNING, "the arrival rate is not known before Prometheus has scraped a pod twice")
+    load = load_seconds(service, findings)
+    learned = slo.learn(findings.history, load)
+    decision = slo.decide(
+        slo.Signals(
+            rate=max(0.0, findings.rate),
+            rise=learned.rise,
+            peak=max(learned.peak, findings.rate),
+            queued=max(0.0, findings.queued or 0.0),
+            ready=findings.ready,
+            load_seconds=load,
+            history_seconds=learned.seconds,
+        ),
+        slo.capacity(capability, target),
+        headroom_of(service),
+        target,
+    )
+    reason, message = OK, ""
+    if unreachable := slo.unreachable(capability, target):
+        reason, message = TARGET_UNREACHABLE, unreachable
+    elif decision.learning:
+        reason = LEARNING
+        message = f"{learned.seconds:.0f} s of arrivals are known: the count follows the present rate alone"
+    return _Said(float(decision.replicas), reason, message, decision)
+
+
+def load_seconds(service: Service, findings: Findings) -> float:
+    """Return the seconds from a pod's creation until it serves: the user's word, or else what the operator measured."""
+    written = None if service.spec.scaling is None else service.spec.scaling.load_time
+    measured = findings.load_seconds if findings.load_seconds is not None else LOAD_SECONDS
+    return min(max(0.0, measured if written is None else seconds(written)), LOAD_SECONDS_MOST)
+
+
+def headroom_of(service: Service) -> float:
+    """Return the share of spare capacity that the user wants, such as 0.5."""
+    written = None if service.spec.scaling is None else service.spec.scaling.headroom
+    return 0.0 if written is None else int(written.removesuffix("%")) / 100.0
+
+
+def _no_target(service: Service) -> _Said:
+    return _Said(None, NO_LATENCY_TARGET, f"service {service.name!r} has no spec.scaling.latency: write one")

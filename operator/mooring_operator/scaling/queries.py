@@ -1,0 +1,153 @@
+"""Every question to Prometheus, as PromQL. Pure.
+
+One query per signal asks for all services at once: a cluster of 200 services costs as many requests as one of two.
+Series are told apart by `mooring_namespace` and `mooring_service`, which the runtime itself puts on them; `namespace`,
+`service` and `job` belong to the scraper. `instance` is the pod: the same page scraped by two jobs, or by two copies of
+Prometheus, has two `job`s or `replica`s but one `instance`.
+
+The names of the runtime's series stand in `runtime/mooring_runtime/metrics/names.py`; a contract test compares them.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from ..api import names
+from . import slo
+
+STEP: Final = int(slo.STEP)
+"""Seconds between two points of a history."""
+HISTORY: Final = int(slo.HISTORY)
+"""Seconds that a history covers."""
+SMOOTHED: Final = 60
+"""Seconds of which the highest latency counts: one quiet scrape must not call off a surge."""
+FLOOR: Final = 30
+"""Answered requests below which a percentile is an accident."""
+REFUSED: Final = ("queue_full", "timeout")
+"""Causes of refusals that more pods would have prevented."""
+
+WORKERS: Final = "mooring_workers"
+MODEL_READY: Final = "mooring_model_ready"
+RECEIVED: Final = "mooring_requests_received_total"
+REJECTED: Final = "mooring_requests_rejected_total"
+QUEUE_DEPTH: Final = "mooring_queue_depth"
+IN_FLIGHT: Final = "mooring_in_flight"
+REQUEST_SECONDS: Final = "mooring_request_seconds"
+BATCH_CURVE: Final = "mooring_batch_curve_seconds"
+BATCH_LIMIT: Final = "mooring_batch_limit"
+BATCH_DELAY: Final = "mooring_batch_delay_seconds"
+RUN_MEAN: Final = "mooring_run_mean_seconds"
+RUN_VARIATION: Final = "mooring_run_cv2"
+SAMPLES: Final = "nv_inference_count"
+SUCCESSES: Final = "nv_inference_request_success"
+
+BY: Final = f"{names.METRIC_LABEL_NAMESPACE}, {names.METRIC_LABEL_SERVICE}"
+POD: Final = "instance"
+
+Signal = Literal[
+    "newest",
+    "pods",
+    "copies",
+    "ready",
+    "rate",
+    "queued",
+    "in_flight",
+    "answered",
+    "refused",
+    "curve",
+    "batch_limit",
+    "batch_delay",
+    "run_mean",
+    "run_variation",
+    "workers",
+    "samples_per_request",
+    "load_seconds",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Scraping:
+    """How the series come to be.
+
+    Attributes:
+        interval: seconds between two scrapes of a pod.
+        matchers: label matchers that every query gets besides, such as `cluster="a"`, for a Prometheus that has the
+            series of several clusters.
+    """
+
+    interval: float = 15.0
+    matchers: str = ""
+
+    @property
+    def window(self) -> float:
+        """Seconds over which a rate is taken: three scrapes, so that one that is late leaves two."""
+        return 3 * self.interval
+
+    @property
+    def latency_window(self) -> float:
+        """Seconds over which a percentile is taken: four scrapes at least."""
+        return max(60.0, 4 * self.interval)
+
+
+def signals(scraping: Scraping) -> dict[Signal, str]:
+    """Return the instant query of each signal. All but `curve`, `run_mean` and `run_variation` give one value a
+    service; these give one a pod, for a line must be taken from one pod as a whole.
+    """
+
+    def of(metric: str, *matchers: str) -> str:
+        return _selector(scraping, metric, *matchers)
+
+    late = _duration(scraping.latency_window)
+    refused = of(REJECTED, 'cause=~"' + "|".join(REFUSED) + '"')
+    return {
+        # Of a bare selector timestamp() tells when the sample was taken; of anything else, when it was computed.
+        "newest": f"max by ({BY}) (timestamp({of(WORKERS)}))",
+        "pods": f"count by ({BY}) (count by ({BY}, {POD}) ({of(WORKERS)}))",
+        "copies": f"max by ({BY}) (count by ({BY}, {POD}) ({of(WORKERS)}))",
+        "ready": f"sum by ({BY}) (max by ({BY}, {POD}) ({of(MODEL_READY)}))",
+        "rate": arrivals(scraping),
+        "queued": f"sum by ({BY}) ({of(QUEUE_DEPTH)})",
+        "in_flight": f"sum by ({BY}) ({of(IN_FLIGHT)})",
+        "answered": f"sum by ({BY}) (increase({of(f'{REQUEST_SECONDS}_count')}[{late}]))",
+        "refused": f"sum by ({BY}) (increase({refused}[{late}]))",
+        "curve": f"max by ({BY}, {POD}, term) ({of(BATCH_CURVE)})",
+        "batch_limit": f"min by ({BY}) ({of(BATCH_LIMIT)})",
+        "batch_delay": f"max by ({BY}) ({of(BATCH_DELAY)})",
+        "run_mean": f"max by ({BY}, {POD}) ({of(RUN_MEAN)})",
+        "run_variation": f"max by ({BY}, {POD}) ({of(RUN_VARIATION)})",
+        "workers": f"avg by ({BY}) ({of(WORKERS)})",
+        # Without requests there is no mean: a comparison leaves the service out, where a division by 0 gave NaN.
+        "samples_per_request": (
+            f"sum by ({BY}) (rate({of(SAMPLES)}[10m])) / (sum by ({BY}) (rate({of(SUCCESSES)}[10m])) > 0)"
+        ),
+        "load_seconds": f"max by ({BY}) ({of(names.METRIC_SERVICE_LOAD_SECONDS)})",
+    }
+
+
+def arrivals(scraping: Scraping) -> str:
+    """Return the query of the arrival rate in requests a second, also for its history."""
+    return f"sum by ({BY}) (rate({_selector(scraping, RECEIVED)}[{_duration(scraping.window)}]))"
+
+
+def latencies(scraping: Scraping, percentiles: Collection[int]) -> dict[int, str]:
+    """Return, by percentile, the query of the highest latency of the last minute in seconds; it answers only where
+    enough requests were answered.
+    """
+    window, step = _duration(scraping.latency_window), _duration(scraping.interval)
+    buckets = f"sum by ({BY}, le) (rate({_selector(scraping, f'{REQUEST_SECONDS}_bucket')}[{window}]))"
+    count = f"sum by ({BY}) (increase({_selector(scraping, f'{REQUEST_SECONDS}_count')}[{window}]))"
+    return {
+        percentile: f"max_over_time((histogram_quantile({percentile / 100}, {buckets}) and {count} >= {FLOOR})"
+        f"[{SMOOTHED}s:{step}])"
+        for percentile in sorted(percentiles)
+    }
+
+
+def _selector(scraping: Scraping, metric: str, *matchers: str) -> str:
+    labels = (names.METRIC_LABEL_NAMESPACE, names.METRIC_LABEL_SERVICE)
+    every = [*(f'{label}!=""' for label in labels), *matchers, *([scraping.matchers] if scraping.matchers else [])]
+    return f"{metric}{{{', '.join(every)}}}"
+
+
+def _duration(seconds: float) -> str:
+    return f"{round(seconds * 1000)}ms"

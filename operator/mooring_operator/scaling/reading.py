@@ -1,0 +1,183 @@
+"""From Prometheus' answers to the findings of each service. Pure.
+
+An answer is the `result` of its HTTP API: a list of `{"metric": labels, "value": [time, text]}`; `values` in a range.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..api import names
+from ..facts import Key
+from .findings import Findings, Line
+from .queries import HISTORY, POD, STEP, Signal
+
+Vector = list[dict[str, Any]]
+"""What one query answers."""
+Numbers = dict[Key, float]
+Pods = dict[Key, dict[str, float]]
+"""Of each service, the number of each pod."""
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """All answers of one look."""
+
+    time: float
+    """When Prometheus looked, by its own clock, in unix seconds."""
+    signals: Mapping[Signal, Vector]
+    latencies: Mapping[int, Vector] = field(default_factory=dict)
+    """By percentile."""
+    history: Vector = field(default_factory=list)
+    """Of the arrival rate: a range in steps of `STEP` that ends at `last_step(time)`."""
+
+
+def last_step(time: float) -> int:
+    """Return the newest point of a history in unix seconds. Steps stand still between two looks, as in a subquery: else
+    each look would compare other moments, and what was seen once could be seen again.
+    """
+    return int(time // STEP) * STEP
+
+
+def read(results: Results) -> dict[Key, Findings]:
+    """Return the findings of every service that has a series.
+
+    Raises `ValueError` where an answer has not the form that Prometheus gives.
+    """
+    look = _Look(results)
+    return {key: look.at(key) for key in look.services()}
+
+
+class _Look:
+    """The answers by signal and service."""
+
+    def __init__(self, results: Results) -> None:
+        self._time = results.time
+        self._numbers: dict[Signal, Numbers] = {
+            signal: _numbers(vector)
+            for signal, vector in results.signals.items()
+            if signal not in {"curve", "run_mean", "run_variation"}
+        }
+        self._curve_a = _pods(results.signals.get("curve", []), term="a")
+        self._curve_b = _pods(results.signals.get("curve", []), term="b")
+        self._mean = _pods(results.signals.get("run_mean", []))
+        self._variation = _pods(results.signals.get("run_variation", []))
+        self._latencies = {percentile: _numbers(vector) for percentile, vector in results.latencies.items()}
+        self._history = {_key(series): _history(series, last_step(results.time)) for series in results.history}
+
+    def services(self) -> set[Key]:
+        return {key for numbers in self._numbers.values() for key in numbers} | set(self._history)
+
+    def at(self, key: Key) -> Findings:
+        limit = self._number("batch_limit", key)
+        mean, variation = _median_run(self._mean.get(key, {}), self._variation.get(key, {}))
+        return Findings(
+            time=self._time,
+            newest=self._number("newest", key),
+            pods=int(self._number("pods", key) or 0),
+            copies=int(self._number("copies", key) or 0),
+            ready=int(self._number("ready", key) or 0),
+            rate=self._number("rate", key),
+            history=self._history.get(key, ()),
+            queued=self._number("queued", key),
+            in_flight=self._number("in_flight", key),
+            latency={percentile: numbers[key] for percentile, numbers in self._latencies.items() if key in numbers},
+            answered=self._number("answered", key) or 0.0,
+            refused=self._number("refused", key) or 0.0,
+            curve=median_line(self._curve_a.get(key, {}), self._curve_b.get(key, {}), (limit or 1.0) / 2),
+            batch_limit=limit,
+            batch_delay=self._number("batch_delay", key),
+            run_mean=mean,
+            run_variation=variation,
+            workers=self._number("workers", key),
+            samples_per_request=self._number("samples_per_request", key),
+            load_seconds=self._number("load_seconds", key),
+        )
+
+    def _number(self, signal: Signal, key: Key) -> float | None:
+        return self._numbers.get(signal, {}).get(key)
+
+
+def median_line(fixed: Mapping[str, float], per_sample: Mapping[str, float], samples: float) -> Line | None:
+    """Return the line of the pod that is in the middle by its time for a run of so many samples; None without a line.
+
+    Not the slowest pod: one that has just started has learned from cold runs, would make the fleet look slow, and so
+    bring more pods that have just started. Not the middle of each term for itself either: where the one is too high the
+    other is too low, and the two of one pod belong together. Of an even number of pods it is the slower one.
+    """
+    lines = [Line(fixed[pod], per_sample[pod]) for pod in fixed.keys() & per_sample.keys()]
+    # Two zeros are what a pod says that has not run anything yet.
+    lines = sorted((line for line in lines if max(line) > 0.0), key=lambda line: (line.at(samples), line))
+    return lines[len(lines) // 2] if lines else None
+
+
+def _median_run(means: Mapping[str, float], variations: Mapping[str, float]) -> tuple[float | None, float | None]:
+    runs = sorted((mean, variations[pod]) for pod, mean in means.items() if pod in variations and mean > 0.0)
+    return runs[len(runs) // 2] if runs else (None, None)
+
+
+def _numbers(vector: Vector) -> Numbers:
+    return {_key(series): value for series in vector for value in _finite(series)}
+
+
+def _pods(vector: Vector, **labels: str) -> Pods:
+    pods: Pods = {}
+    for series in vector:
+        if all(_labels(series).get(name) == value for name, value in labels.items()):
+            for value in _finite(series):
+                pods.setdefault(_key(series), {})[_labels(series).get(POD, "")] = value
+    return pods
+
+
+def _finite(series: Mapping[str, Any]) -> Iterator[float]:
+    """The value of a series, unless it is NaN or infinite, which is what arithmetic leaves where nothing is known."""
+    match series.get("value"):
+        case [int() | float(), str() as text]:
+            value = _float(text, series)
+        case other:
+            raise ValueError(f"the value of {_labels(series)} is {str(other)[:100]}, not a time and a number")
+    if math.isfinite(value):
+        yield value
+
+
+def _history(series: Mapping[str, Any], end: int) -> tuple[float | None, ...]:
+    """The points of a range on its grid; None where there is none."""
+    match series.get("values"):
+        case list() as pairs:
+            known = dict(_point(pair, series) for pair in pairs)
+        case other:
+            raise ValueError(f"the values of {_labels(series)} are {str(other)[:100]}, not a list")
+    points = (known.get(time) for time in range(end - HISTORY, end + 1, STEP))
+    return tuple(point if point is not None and math.isfinite(point) else None for point in points)
+
+
+def _point(pair: object, series: Mapping[str, Any]) -> tuple[int, float]:
+    match pair:
+        case [int() | float() as time, str() as text]:
+            return round(time), _float(text, series)
+        case other:
+            raise ValueError(f"a value of {_labels(series)} is {str(other)[:100]}, not a time and a number")
+
+
+def _float(text: str, series: Mapping[str, Any]) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"the value of {_labels(series)} is {text[:100]!r}, not a number") from None
+
+
+def _key(series: Mapping[str, Any]) -> Key:
+    labels = _labels(series)
+    try:
+        return Key(labels[names.METRIC_LABEL_NAMESPACE], labels[names.METRIC_LABEL_SERVICE])
+    except KeyError as error:
+        raise ValueError(f"a series lacks the label {error}: its labels are {labels}") from None
+
+
+def _labels(series: Mapping[str, Any]) -> Mapping[str, str]:
+    match series.get("metric"):
+        case dict() as labels:
+            return labels
+        case other:
+            raise ValueError(f"the labels of a series are {str(other)[:100]}, not an object")
