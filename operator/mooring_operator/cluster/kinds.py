@@ -89,7 +89,7 @@ is rolled back to."""
 OF_A_SERVICE: Final = frozenset({POD, PERSISTENT_VOLUME_CLAIM})
 """Kinds that a service does not own, and that are found by its label."""
 OPTIONAL: Final = frozenset({RESOURCE_CLAIM_TEMPLATE, SCALED_OBJECT, SERVICE_MONITOR})
-"""Kinds that an API server may not serve (DRA before 1.34, KEDA, the operator of Prometheus): looked up at the start."""
+"""Kinds that an API server may not serve (DRA before 1.34, KEDA, the Prometheus operator): looked up at the start."""
 UNLABELLED: Final = frozenset({INFERENCE_SERVICE, NODE})
 """Kinds watched whole; of all others only what carries our label."""
 

@@ -54,6 +54,14 @@ def keda_autoscaler(cache: Cache, service: Service) -> Manifest | None:
     return cache.get(kinds.HORIZONTAL_POD_AUTOSCALER, service.namespace, name)
 
 
+def measured_cpu(autoscaler: Manifest | None) -> int | None:
+    """Return the share of the requested CPU that an autoscaler has measured, in percent; None: it has not."""
+    for each in _metrics(((autoscaler or {}).get("status") or {}).get("currentMetrics"), "current"):
+        if "averageUtilization" in each.value:
+            return int(each.value["averageUtilization"])
+    return None
+
+
 def _fits(service: Service, autoscaler: Manifest | None, counts: Mapping[str, int]) -> bool:
     """Tell whether all that the autoscaler has measured fits on the spec's replicas."""
     status: dict[str, Any] = (autoscaler or {}).get("status") or {}
@@ -72,7 +80,7 @@ def _need(asked: Metric, measured: Metric | None, counts: Mapping[str, int]) -> 
     """Return the replicas that one metric asks for; None for one that was not measured."""
     if measured is None:
         return None
-    # A share of the CPU is measured on the pods that run. The rest of external metrics is a sum, divided by all of them.
+    # A share of the CPU is measured on the pods that run; a sum from outside is divided by all that there are.
     for field, replicas in (
         ("averageUtilization", counts.get("readyReplicas", 0)),
         ("averageValue", counts.get("replicas", 0)),

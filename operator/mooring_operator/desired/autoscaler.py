@@ -22,7 +22,7 @@ _DOWN: dict[str, Any] = {
     "stabilizationWindowSeconds": 300,
     "policies": [{"type": "Percent", "value": 100, "periodSeconds": 15}],
 }
-"""Slowly, then at once: a replica that goes takes its loaded model along, and the window has seen the whole of a lull."""
+"""Slowly, then at once: a replica that goes takes its loaded model along, and the window has seen all of a lull."""
 
 
 def autoscaler(service: Service, cluster: Cluster, step: Step) -> Manifest | None:
@@ -81,7 +81,10 @@ def _external(service: Service, external: External) -> Manifest:
     # The namespace is that of the autoscaler: it is part of the request, and needs no label.
     selector = {"matchLabels": {names.METRIC_LABEL_SERVICE: service.name}}
     value = {"type": "AverageValue", "averageValue": milli(external.per_replica)}
-    return {"type": "External", "external": {"metric": {"name": external.metric, "selector": selector}, "target": value}}
+    return {
+        "type": "External",
+        "external": {"metric": {"name": external.metric, "selector": selector}, "target": value},
+    }
 
 
 def milli(value: float) -> str:

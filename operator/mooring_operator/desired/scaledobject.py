@@ -29,7 +29,7 @@ def scaled_object(service: Service, cluster: Cluster, step: Step) -> Manifest | 
             "pollingInterval": _POLLING,
             "minReplicaCount": scaling.min_replicas,
             "maxReplicaCount": scaling.max_replicas,
-            # Never the name of our own autoscaler: KEDA takes over one that it finds, and we would take it for another's.
+            # Never the name of our own autoscaler: KEDA takes over one that it finds, and we would see somebody else's.
             "advanced": {
                 "horizontalPodAutoscalerConfig": {
                     "name": f"{names.PREFIX_KEDA_AUTOSCALER}{service.name}",

@@ -12,7 +12,7 @@ def service_monitor(service: Service, cluster: Cluster) -> Manifest | None:
     """Return the ServiceMonitor; None where the cluster does not know the kind.
 
     It goes by one Service alone, whose pods are the replicas: with two of them each pod would be scraped twice, and
-    every sum be twice as high. Prometheus also scrapes what is not ready, so that the first requests are counted from 0.
+    every sum be twice as high. Prometheus scrapes what is not ready, so that the first requests are counted from 0.
     """
     if not cluster.service_monitors:
         return None

@@ -1,4 +1,4 @@
-"""What stands for the rule where no batch curve is known: the load at which a replica is taken to hold its target. Pure."""
+"""What stands for the rule where no batch curve is known: the load at which a replica holds its target. Pure."""
 
 from typing import Final
 

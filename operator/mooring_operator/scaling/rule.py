@@ -58,7 +58,7 @@ def scaler(service: Service, cluster: Cluster, observed: Observed, look: Look | 
     if keda is None:
         keda = theirs is not None and ours is None
     other, named = (ours, _HPA) if keda else (theirs, _SCALED_OBJECT)
-    known = _known(theirs if keda else ours) or _known(other)
+    known = concurrency_of(theirs if keda else ours) or concurrency_of(other)
     return Scaler(
         keda=keda,
         concurrency=_stand_in(known, look) if scaling.latency is not None else None,
@@ -87,9 +87,10 @@ def choice(scaling: Scaling, cluster: Cluster) -> Choice:
             return _keda(cluster, external)
         case "auto" if external and api is not None and api.owner == "other":
             message = (
-                f"{names.EXTERNAL_METRICS_API_SERVICE} belongs to {api.server}, which does not know our metrics: replicas "
-                "stay as they are. Set spec.scaling.backend: prometheusAdapter if that is what it is and it has the rules "
-                "of docs/autoscaling.md; else scale by cpu, or let Mooring's adapter or KEDA have the APIService"
+                f"{names.EXTERNAL_METRICS_API_SERVICE} belongs to {api.server}, which does not know our metrics: "
+                "replicas stay as they are. If it is prometheus-adapter with the rules of docs/autoscaling.md, "
+                "set spec.scaling.backend: prometheusAdapter; else scale by cpu, or let Mooring's adapter or KEDA have "
+                "the APIService"
             )
             return Choice(None, Problem(_FIELD, message, "MetricsAPIConflict"))
         case "auto" if external and api is None:
@@ -102,12 +103,14 @@ def _keda(cluster: Cluster, external: bool) -> Choice:
     api = cluster.metrics_api
     if not cluster.keda:
         message = (
-            "the cluster had no ScaledObject (keda.sh/v1alpha1) when the operator started: install KEDA and restart the "
-            "operator, or choose another backend. Until then replicas are only kept within their bounds"
+            "the cluster had no ScaledObject (keda.sh/v1alpha1) when the operator started: install KEDA and restart "
+            "the operator, or choose another backend. Until then replicas are only kept within their bounds"
         )
         return Choice(False, Problem(_FIELD, message, "KedaMissing"))
     if external and not cluster.prometheus_url:
-        message = "KEDA asks Prometheus itself, and nobody has told where that is: set prometheus.url in the chart's values"
+        message = (
+            "KEDA asks Prometheus itself, and nobody has told where it is: set prometheus.url in the chart's values"
+        )
         return Choice(True, Problem(_FIELD, message, "PrometheusNotConfigured"))
     if not external or api is None:
         return Choice(True)
@@ -128,8 +131,8 @@ def _conflict(api: MetricsApi, backend: str, wanted: str) -> Problem:
 def _reachable(api: MetricsApi) -> Problem | None:
     if api.owner == "nobody":
         message = (
-            f"the cluster has no APIService {names.EXTERNAL_METRICS_API_SERVICE}, so nobody answers for external metrics: "
-            "set adapter.enabled: true in the chart's values, or install KEDA. Replicas stay as they are"
+            f"the cluster has no APIService {names.EXTERNAL_METRICS_API_SERVICE}, so nobody answers for external "
+            "metrics: set adapter.enabled: true in the chart's values, or install KEDA. Replicas stay as they are"
         )
         return Problem(_FIELD, message, "MetricsAPIMissing")
     if api.trouble:
@@ -141,7 +144,7 @@ def _reachable(api: MetricsApi) -> Problem | None:
     return None
 
 
-def _known(autoscaler: Manifest | None) -> float | None:
+def concurrency_of(autoscaler: Manifest | None) -> float | None:
     """Return the concurrency that stands on an autoscaler; None where the rule holds the target there."""
     annotations = (autoscaler or {"metadata": {}})["metadata"].get("annotations") or {}
     try:

@@ -147,4 +147,3 @@ def _stalled(view: View) -> Verdict:
     if view.step.stalled:
         return Verdict("True", view.step.reason, view.step.message)
     return Verdict("False", "NotStalled", "nothing stands in the way")
-

@@ -11,7 +11,7 @@ from ..api import names
 from ..facts import Manifest, ObjectKey
 from ..scaling import rule
 from ..scaling.answers import LEARNING, OK, TARGET_UNREACHABLE, Answer
-from ..scaling.wishes import CPU, Wish, wishes
+from ..scaling.wishes import Wish, wishes
 from .view import Verdict, View, first
 
 _HELD: Final = {
@@ -34,7 +34,9 @@ def ready(view: View) -> Verdict:
         return _missing(view)
     for wish in _wishes(view):
         if wish.answer is not None and wish.answer.value is None:
-            return Verdict("False", wish.answer.reason, f"{wish.metric}: {wish.answer.message}. Replicas stay as they are")
+            return Verdict(
+                "False", wish.answer.reason, f"{wish.metric}: {wish.answer.message}. Replicas stay as they are"
+            )
     active = _condition(autoscaler, "ScalingActive")
     if not active:
         message = "the HorizontalPodAutoscaler has not read its metrics yet"
