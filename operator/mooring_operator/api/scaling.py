@@ -80,7 +80,15 @@ class Behavior(ApiModel):
 class Scaling(ApiModel):
     """Autoscaling: on if and only if `maxReplicas` is set."""
 
-    min_replicas: Annotated[Int, Field(ge=1, le=1000)] = 1
+    min_replicas: Annotated[
+        Int,
+        Field(ge=0, le=1000),
+        Rule(
+            "self >= 1",
+            "scaling to zero is not built yet: nothing would keep a request until a replica answers; write at least 1",
+            lambda value: value >= 1,
+        ),
+    ] = 1
     """Fewest replicas, at least 1: nothing would hold a request until the first replica answers."""
     max_replicas: Annotated[Int, Field(ge=1, le=1000)] | None = None
     """Most replicas; turns the autoscaler on."""
