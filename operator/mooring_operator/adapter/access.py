@@ -53,8 +53,8 @@ class Permissions:
             because = f": {decision.reason}" if decision.reason else ""
             raise ApiError(
                 403,
-                f'{question.metric}.{names.EXTERNAL_METRICS_GROUP} is forbidden: User "{question.who.user}" cannot list '
-                f'resource "{question.metric}" in API group "{names.EXTERNAL_METRICS_GROUP}" '
+                f"{question.metric}.{names.EXTERNAL_METRICS_GROUP} is forbidden: "
+                f'User "{question.who.user}" cannot list resource "{question.metric}" in API group "{names.EXTERNAL_METRICS_GROUP}" '
                 f'in the namespace "{question.namespace}"{because}',
             )
 
