@@ -1,4 +1,4 @@
-"""The command line: `run` the operator, serve the metrics of its `adapter`, `render` the children of a file, print the `crds`."""
+"""The command line: `run` the operator, `adapter` for its metrics, `render` a file's children, print the `crds`."""
 
 import argparse
 import sys

@@ -41,6 +41,8 @@ class Operator:
     """What its pod is called; two that run at the same time need two names."""
     settings: dict[str, str] = field(default_factory=dict)
     """Variables beside those of the chart, without their prefix."""
+    command: str = "run"
+    """What it runs: the operator, or its adapter."""
     _process: subprocess.Popen[bytes] | None = None
 
     def __post_init__(self) -> None:
@@ -71,7 +73,7 @@ class Operator:
             **self.settings,
         }
         env = {**self.env, **{f"MOORING_{key.upper()}": value for key, value in settings.items()}}
-        argv = [sys.executable, "-m", "mooring_operator", "run"]
+        argv = [sys.executable, "-m", "mooring_operator", self.command]
         with self.log.open("ab") as output:
             self._process = subprocess.Popen(argv, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
         return self
@@ -86,11 +88,11 @@ class Operator:
 
     def leads(self) -> bool:
         """Whether it leads and has filled its cache."""
-        return self._readyz() == "leads"
+        return self.readyz() == "leads"
 
     def follows(self) -> bool:
         """Whether it stands by."""
-        return self._readyz() == "follows"
+        return self.readyz() == "follows"
 
     def metric(self, name: str) -> float:
         """The sum of a metric over all its labels."""
@@ -139,7 +141,8 @@ class Operator:
     def _ended(self) -> bool:
         return self.process.poll() is not None
 
-    def _readyz(self) -> str:
+    def readyz(self) -> str:
+        """What it does, once it is ready for it; empty before."""
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{self.health_port}/readyz", timeout=2) as answer:
                 return str(answer.read().decode().strip())
@@ -153,6 +156,18 @@ def install(cluster: Cluster) -> dict[str, str]:
     Its kubeconfig holds a token of the chart's service account: it has the chart's rights and no other.
     """
     manifests = chart.render(assets.folder() / "helm")
+    apply(cluster, manifests)
+    told = environment(chart.one(manifests, "Deployment"))
+    kubeconfig = str(cluster.token_kubeconfig(chart.NAMESPACE, ACCOUNT))
+    # As kubelet mounts the Secret that the first operator has made.
+    key = cluster.state / "peer-key"
+    key.write_text(PEER_KEY)
+    told |= {"MOORING_PEER_KEY_FILE": str(key)}
+    return {**cluster.env(), **told, "MOORING_NAMESPACE": chart.NAMESPACE, "KUBECONFIG": kubeconfig}
+
+
+def apply(cluster: Cluster, manifests: list[chart.Manifest]) -> None:
+    """Apply the definitions and the rights of a rendered chart; return when services are served."""
     definitions = [manifest for manifest in manifests if manifest["kind"] == "CustomResourceDefinition"]
     kinds = {"ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"}
     namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": chart.NAMESPACE}}
@@ -162,14 +177,12 @@ def install(cluster: Cluster) -> dict[str, str]:
     for definition in definitions:
         cluster.kubectl("wait", "--for=condition=Established", f"crd/{definition['metadata']['name']}")
     wait_until(lambda: _listable(cluster), 30, "services to be served")
-    variables = chart.one(manifests, "Deployment")["spec"]["template"]["spec"]["containers"][0]["env"]
-    told = {variable["name"]: variable["value"] for variable in variables if "value" in variable}
-    kubeconfig = str(cluster.token_kubeconfig(chart.NAMESPACE, ACCOUNT))
-    # As kubelet mounts the Secret that the first operator has made.
-    key = cluster.state / "peer-key"
-    key.write_text(PEER_KEY)
-    told |= {"MOORING_PEER_KEY_FILE": str(key)}
-    return {**cluster.env(), **told, "MOORING_NAMESPACE": chart.NAMESPACE, "KUBECONFIG": kubeconfig}
+
+
+def environment(deployment: chart.Manifest) -> dict[str, str]:
+    """Return the variables that a Deployment gives its container by value."""
+    variables = deployment["spec"]["template"]["spec"]["containers"][0]["env"]
+    return {variable["name"]: variable["value"] for variable in variables if "value" in variable}
 
 
 def drop_lease(cluster: Cluster) -> None:

@@ -51,11 +51,11 @@ class Permissions:
             decision = await self._ask_once(question)
         if not decision.allowed:
             because = f": {decision.reason}" if decision.reason else ""
+            group = names.EXTERNAL_METRICS_GROUP
             raise ApiError(
                 403,
-                f'{question.metric}.{names.EXTERNAL_METRICS_GROUP} is forbidden: User "{question.who.user}" cannot list '
-                f'resource "{question.metric}" in API group "{names.EXTERNAL_METRICS_GROUP}" '
-                f'in the namespace "{question.namespace}"{because}',
+                f'{question.metric}.{group} is forbidden: User "{question.who.user}" cannot list resource '
+                f'"{question.metric}" in API group "{group}" in the namespace "{question.namespace}"{because}',
             )
 
     async def _ask_once(self, question: Question) -> Decision:

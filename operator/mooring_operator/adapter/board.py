@@ -1,7 +1,8 @@
 """What is answered from: every metric of every service, as one look at Prometheus gave it.
 
-A loop looks every few seconds, whoever asks: any number of autoscalers and replicas of the adapter cost Prometheus the
-same. One look that fails is no gap: what the one before gave stands for `OLDEST` seconds, with its own time. After that there is no value any more, and autoscalers hold the counts that they have.
+A loop looks every few seconds, whoever asks: any number of autoscalers cost Prometheus the same. One look that fails is
+no gap: what the one before gave still stands for `OLDEST` seconds, with its own time. After that there is no value any
+more, and autoscalers hold the counts that they have.
 """
 
 import asyncio
@@ -77,15 +78,13 @@ class Refresher:
         began = self._clock()
         try:
             found = await prometheus.find(services)
-        except PrometheusError as error:
-            problem = f"{error.reason}: {error}"
+        except (PrometheusError, OSError) as error:
+            reason = error.reason if isinstance(error, PrometheusError) else PrometheusError.reason
+            problem = f"{reason}: {error}"
             if problem != self.board.problem:
                 logger.warning("cannot look at Prometheus: %s", problem)
             self.board = replace(self.board, problem=problem)
-            metrics.PROMETHEUS_ERRORS.labels(error.reason).inc()
             return
-        finally:
-            metrics.PROMETHEUS_SECONDS.observe(self._clock() - began)
         if self.board.problem:
             logger.info("Prometheus answers")
         told = {}

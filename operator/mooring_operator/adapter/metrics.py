@@ -2,20 +2,9 @@
 
 from typing import Final
 
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import Counter, Gauge
 
 REQUESTS: Final = Counter("mooring_adapter_requests", "Requests to the external-metrics API, by HTTP code", ["code"])
-REVIEWS: Final = Counter(
-    "mooring_adapter_access_reviews", "Questions to the API server of who may read what, by answer", ["result"]
-)
-PROMETHEUS_SECONDS: Final = Histogram(
-    "mooring_adapter_prometheus_seconds",
-    "Duration of one look at Prometheus, for all services",
-    buckets=(0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30),
-)
-PROMETHEUS_ERRORS: Final = Counter(
-    "mooring_adapter_prometheus_errors", "Looks at Prometheus that gave nothing, by reason", ["reason"]
-)
 DATA_TIMESTAMP: Final = Gauge(
     "mooring_adapter_data_timestamp_seconds", "When Prometheus last gave what is answered from; 0: never"
 )

@@ -1,0 +1,217 @@
+"""Replicas of the metrics adapter as processes beside a control plane, reached by its API server as pods would be."""
+
+import json
+import socket
+import ssl
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from mooring_operator.api import names
+from tests.cluster import assets
+from tests.cluster.cluster import Cluster
+from tests.cluster.processes import wait_until
+from tests.support import chart, operator
+from tests.support.operator import Operator
+
+API = f"/apis/{names.EXTERNAL_METRICS_GROUP}/{names.EXTERNAL_METRICS_VERSION}"
+API_SERVICE = names.EXTERNAL_METRICS_API_SERVICE
+SECRET = "mooring-adapter-serving"
+READY_SECONDS = 60
+
+
+@dataclass
+class Adapters:
+    """The adapter's Service and its replicas. Use as a context: nothing of it is left at the end."""
+
+    cluster: Cluster
+    logs: Path
+    prometheus_url: str
+    settings: Mapping[str, str] = field(default_factory=dict)
+    """Variables beside those of the chart, without their prefix."""
+
+    def __enter__(self) -> Self:
+        self._stack = ExitStack()
+        manifests = chart.render(assets.folder() / "helm", "--set", f"prometheus.url={self.prometheus_url}")
+        operator.apply(self.cluster, manifests)
+        self._deployment = chart.one(manifests, "Deployment", names.ADAPTER)
+        service = chart.one(manifests, "Service", names.ADAPTER)
+        # No pod has its labels here: the endpoints are written by hand, as the replicas come and go.
+        del service["spec"]["selector"]
+        self.cluster.apply(service)
+        self._stack.callback(self._remove)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def start(self, name: str = "adapter-0", **settings: str) -> "Replica":
+        """Start a replica; the API server comes to it when it is ready."""
+        kubeconfig = self.cluster.token_kubeconfig(chart.NAMESPACE, names.ADAPTER)
+        env = {
+            **self.cluster.env(),
+            **operator.environment(self._deployment),
+            "MOORING_NAMESPACE": chart.NAMESPACE,
+            "KUBECONFIG": str(kubeconfig),
+        }
+        port = operator.free_port()
+        own = {"adapter_port": str(port), "adapter_drain_seconds": "1", **self.settings, **settings}
+        process = Operator(env, self.logs / f"{name}.log", name, own, command="adapter")
+        replica = Replica(self.cluster, self._stack.enter_context(process), port)
+        process.start()
+        replica.wait_ready()
+        return replica
+
+    def available(self) -> bool:
+        """Whether the API server finds the adapter well."""
+        found = self.cluster.get("apiservice", API_SERVICE)
+        conditions = {each["type"]: each["status"] for each in (found.get("status") or {}).get("conditions") or ()}
+        return conditions.get("Available") == "True"
+
+    def wait_available(self) -> None:
+        """Wait until the API server finds the adapter well."""
+        wait_until(self._registered, READY_SECONDS, f"APIService {API_SERVICE} to be made")
+        wait_until(self.available, READY_SECONDS, f"APIService {API_SERVICE} to be available")
+
+    def _registered(self) -> bool:
+        return bool(self.cluster.kubectl("get", "apiservice", API_SERVICE, "--ignore-not-found", "-o", "name"))
+
+    def ask(self, namespace: str, metric: str, service: str) -> float:
+        """What the API server answers for a metric of a service, as an autoscaler reads it."""
+        query = f"labelSelector={names.METRIC_LABEL_SERVICE}%3D{service}"
+        answer = json.loads(self.cluster.kubectl("get", "--raw", f"{API}/namespaces/{namespace}/{metric}?{query}"))
+        return sum(amount(item["value"]) for item in answer["items"])
+
+    def _remove(self) -> None:
+        # A dead APIService would hold up the deletion of every namespace.
+        for kind, place in (("apiservice", []), ("secret", ["-n", chart.NAMESPACE]), ("service", ["-n", chart.NAMESPACE])):
+            name = {"apiservice": API_SERVICE, "secret": SECRET, "service": names.ADAPTER}[kind]
+            self.cluster.kubectl("delete", kind, name, *place, "--ignore-not-found", "--wait=false")
+
+
+@dataclass
+class Replica:
+    """One process of the adapter, and the endpoint that leads to it."""
+
+    cluster: Cluster
+    process: Operator
+    port: int
+
+    def wait_ready(self) -> None:
+        """Wait until it says that it is ready, then let the API server know of it, as kubelet would."""
+        wait_until(lambda: self.process.readyz() == "serves", READY_SECONDS, f"{self.process.name}: {self.process.log}")
+        self.cluster.apply(self._slice())
+
+    def kill(self) -> None:
+        """kill -9; its endpoint goes, as that of a pod that is no more."""
+        self.process.kill()
+        self.forget()
+
+    def forget(self) -> None:
+        """Take its endpoint away."""
+        self.cluster.kubectl("delete", "endpointslice", self.process.name, "-n", chart.NAMESPACE)
+
+    def ask(self, path: str, context: ssl.SSLContext, headers: Mapping[str, str] | None = None) -> tuple[int, Any]:
+        """Ask the process itself; return the HTTP code and the document. Raises `OSError` without a connection."""
+        request = urllib.request.Request(f"https://localhost:{self.port}{path}", headers=dict(headers or {}))
+        try:
+            with urllib.request.urlopen(request, timeout=10, context=context) as answer:
+                return answer.status, json.load(answer)
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, json.load(error)
+
+    def certificate(self) -> str:
+        """What it shows at present, PEM."""
+        return ssl.get_server_certificate(("127.0.0.1", self.port))
+
+    def _slice(self) -> chart.Manifest:
+        return {
+            "apiVersion": "discovery.k8s.io/v1",
+            "kind": "EndpointSlice",
+            "metadata": {
+                "name": self.process.name,
+                "namespace": chart.NAMESPACE,
+                "labels": {"kubernetes.io/service-name": names.ADAPTER},
+            },
+            "addressType": "IPv4",
+            "endpoints": [{"addresses": [host_address()], "conditions": {"ready": True}}],
+            "ports": [{"name": "https", "port": self.port, "protocol": "TCP"}],
+        }
+
+
+def host_address() -> str:
+    """An address of this machine that is no loopback: no endpoint may be one."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect(("198.51.100.1", 9))  # nothing is sent
+        address: str = probe.getsockname()[0]
+        return address
+
+
+def client(certificate: Path | None = None, key: Path | None = None) -> ssl.SSLContext:
+    """What a client shows; it believes any server."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    if certificate is not None:
+        context.load_cert_chain(certificate, key)
+    return context
+
+
+def signed(authority: Path, folder: Path, name: str) -> tuple[Path, Path]:
+    """A client's certificate with this common name, and its key; `authority` is NAME.crt beside NAME.key."""
+    certificate, key = folder / f"{name}.crt", folder / f"{name}.key"
+    new = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
+    usage = ["-addext", "basicConstraints=critical,CA:FALSE", "-addext", "extendedKeyUsage=clientAuth"]
+    signer = ["-CA", str(authority), "-CAkey", str(authority.with_suffix(".key"))]
+    names_ = ["-subj", f"/CN={name}", "-keyout", str(key), "-out", str(certificate)]
+    subprocess.run(["openssl", "req", "-x509", *new, *usage, *signer, *names_], check=True, capture_output=True)
+    return certificate, key
+
+
+def amount(quantity: str) -> float:
+    """The number that a quantity says, of those that the adapter writes."""
+    return float(quantity.removesuffix("m")) / (1000 if quantity.endswith("m") else 1)
+
+
+def autoscaler(namespace: str, metric: str, target: str, most: int = 10) -> chart.Manifest:
+    """An HPA as the operator makes it, of Deployment `demo`; it goes down without delay."""
+    selector = {"matchLabels": {names.METRIC_LABEL_SERVICE: "demo"}}
+    return {
+        "apiVersion": "autoscaling/v2",
+        "kind": "HorizontalPodAutoscaler",
+        "metadata": {"name": "demo", "namespace": namespace},
+        "spec": {
+            "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "demo"},
+            "minReplicas": 1,
+            "maxReplicas": most,
+            "metrics": [
+                {
+                    "type": "External",
+                    "external": {
+                        "metric": {"name": metric, "selector": selector},
+                        "target": {"type": "AverageValue", "averageValue": target},
+                    },
+                }
+            ],
+            "behavior": {"scaleDown": {"stabilizationWindowSeconds": 0}},
+        },
+    }
+
+
+def steadily(cluster: Cluster, namespace: str, seconds: float) -> set[int]:
+    """The replicas that Deployment `demo` is told to have, at any time within so many seconds."""
+    found, end = set(), time.monotonic() + seconds
+    while time.monotonic() < end:
+        found.add(int(cluster.get("deployment", "demo", "-n", namespace)["spec"]["replicas"]))
+        time.sleep(0.2)
+    return found
