@@ -28,11 +28,11 @@ class Starts:
     def __init__(self) -> None:
         self._seen: dict[Key, set[str]] = {}
         self._seconds: dict[Key, deque[float]] = {}
-        self._waiting: set[str] = set()
+        self._waiting: dict[Key, set[str]] = {}
 
     def look(self, key: Key, pods: Iterable[Manifest]) -> None:
         """Take in the pods of a service."""
-        seen, living = self._seen.setdefault(key, set()), set()
+        seen, waiting, living = self._seen.setdefault(key, set()), self._waiting.setdefault(key, set()), set()
         for pod in pods:
             uid = pod["metadata"].get("uid", "")
             living.add(uid)
@@ -40,20 +40,19 @@ class Starts:
                 continue
             took = _took(pod)
             if took is None:
-                self._waiting.add(uid)
+                waiting.add(uid)
                 continue
-            watched = uid in self._waiting
-            if watched or took <= MOST:
+            if uid in waiting or took <= MOST:
                 self._seconds.setdefault(key, deque(maxlen=KEPT)).append(min(took, MOST))
             seen.add(uid)
-            self._waiting.discard(uid)
         seen &= living
+        waiting &= living - seen
 
     def keep(self, keys: Collection[Key]) -> None:
         """Forget every other service."""
         for key in self._seen.keys() - set(keys):
-            self._seen.pop(key, None)
-            self._seconds.pop(key, None)
+            for table in (self._seen, self._waiting, self._seconds):
+                table.pop(key, None)
 
     def seconds(self, key: Key) -> float | None:
         """Return the time within which nine pods of ten have started; None where none was seen to."""

@@ -184,5 +184,3 @@ def test_who_is_told_to_serve(backend: Scaler, scaling: dict[str, Any], expected
     spec = builders.spec(scaling={"maxReplicas": 3, **scaling})
     assert spec.scaling is not None
     assert rule.backend(spec.scaling, backend) == expected
-
-
