@@ -46,10 +46,11 @@ def told(
     scaler: Scaler | None = None,
     problem: Problem | None = None,
     of_keda: Manifest | None = None,
+    ready: int = 2,
 ) -> tuple[tuple[str, str, str], dict[str, Any]]:
     """AutoscalingReady as status, reason and message; and `status.autoscaling`."""
     service: Service = builders.service(scaling=scaling)
-    observed = builders.observed(builders.deployment("v1", replicas=2), *children, keda_autoscaler=of_keda)
+    observed = builders.observed(builders.deployment("v1", replicas=2, ready=ready), *children, keda_autoscaler=of_keda)
     verdicts = Verdicts((), () if problem is None else (problem,), now)
     rendered = Rendered("v1", {"a": "1"}, "http://sentiment")
     written = status_of(service, observed, Step(scaler=scaler or Scaler()), rendered, verdicts)
@@ -135,6 +136,13 @@ def test_a_metric_that_says_nothing_is_told_with_its_reason(reason: str) -> None
     assert (blind["healthy"], blind["reason"], blind["message"]) == (False, reason, "what is the matter")
     assert "value" not in blind
     assert queue["healthy"] is True
+
+
+def test_what_every_start_passes_through_is_no_fault() -> None:
+    assert told(look(None, LEARNING, "one scrape", None), hpa())[0][:2] == ("Unknown", LEARNING)
+    for reason, status in (("NoSeries", "Unknown"), ("NoCurve", "Unknown"), ("TooManySeries", "False")):
+        found, _ = told(look(None, reason, "", None), hpa(), ready=0)
+        assert found[:2] == (status, reason)
 
 
 def test_prometheus_that_cannot_be_reached_is_told() -> None:

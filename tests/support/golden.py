@@ -1,8 +1,8 @@
 """Golden files: what a pure function makes of a written spec, kept beside it; `--update-golden` rewrites them.
 
 A case is a folder under `tests/operator/golden/`: `spec.yaml` is what a user applies, `step.yaml`, where there is one,
-what the round was told to do, `cluster.yaml`, where there is one, what the cluster has besides, `children.yaml` what comes
-out.
+what the round was told to do, `cluster.yaml`, where there is one, what the cluster has besides, `children.yaml` what
+comes out.
 """
 
 from dataclasses import dataclass, fields

@@ -122,8 +122,8 @@ def _keda(cluster: Cluster, external: bool) -> Choice:
 def _conflict(api: MetricsApi, backend: str, wanted: str) -> Problem:
     message = (
         f'found "{backend}": {names.EXTERNAL_METRICS_API_SERVICE} belongs to {api.server}, and {wanted} cannot '
-        "answer. A cluster has one server of external metrics: set backend: auto, or remove the other server. Replicas stay as "
-        "they are"
+        "answer. A cluster has one server of external metrics: set backend: auto, or remove the other server. Replicas "
+        "stay as they are"
     )
     return Problem(_FIELD, message, "MetricsAPIConflict")
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 from ..api import names
 from ..facts import Manifest, ObjectKey
 from ..scaling import rule
-from ..scaling.answers import LEARNING, OK, TARGET_UNREACHABLE, Answer
+from ..scaling.answers import LEARNING, NO_CURVE, NO_SERIES, OK, TARGET_UNREACHABLE, Answer
 from ..scaling.wishes import Wish, wishes
 from .view import Verdict, View, first
 
@@ -19,6 +19,9 @@ _HELD: Final = {
     "rise": "a rise that the last hour has shown more than once",
     "headroom": "spec.scaling.headroom over the requests that come now",
 }
+
+_EARLY: Final = frozenset({NO_SERIES, NO_CURVE})
+"""What is the matter with every service that has no replica yet."""
 
 
 def ready(view: View) -> Verdict:
@@ -32,11 +35,12 @@ def ready(view: View) -> Verdict:
     autoscaler = _autoscaler(view)
     if autoscaler is None:
         return _missing(view)
-    for wish in _wishes(view):
-        if wish.answer is not None and wish.answer.value is None:
-            return Verdict(
-                "False", wish.answer.reason, f"{wish.metric}: {wish.answer.message}. Replicas stay as they are"
-            )
+    for answer in _answers(view):
+        if answer.value is None:
+            # The first replica brings the first series, and it takes two scrapes until they tell a rate.
+            early = answer.reason == LEARNING or (answer.reason in _EARLY and not view.counts.get("readyReplicas"))
+            message = f"{answer.metric}: {answer.message}. Replicas stay as they are"
+            return Verdict("Unknown" if early else "False", answer.reason, message)
     active = _condition(autoscaler, "ScalingActive")
     if not active:
         message = "the HorizontalPodAutoscaler has not read its metrics yet"

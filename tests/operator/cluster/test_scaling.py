@@ -78,7 +78,7 @@ def test_a_number_that_was_measured_is_believed(asked: int, found: Manifest | No
         (3, wants(("mooring_desired_replicas", "1", "273m")), True),
         (2, wants(("mooring_desired_replicas", "1", "273m")), False),
         (2, wants(("mooring_queue_depth", "4", "500m")), True),
-        # Each of them must fit, and each must have been read: an autoscaler that cannot see one of them never goes down.
+        # Each of them must fit, and be known: an autoscaler that cannot see one of them never goes down.
         (3, wants(("mooring_desired_replicas", "1", "273m"), ("mooring_queue_depth", "4", "500m")), True),
         (2, wants(("mooring_desired_replicas", "1", "273m"), ("mooring_queue_depth", "4", "500m")), False),
         (3, wants(("mooring_desired_replicas", "1", "273m"), ("mooring_queue_depth", "4", "")), False),

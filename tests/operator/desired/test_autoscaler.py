@@ -7,7 +7,6 @@ from mooring_operator import desired
 from mooring_operator.facts import Manifest, Scaler, Step
 from tests.support import builders
 
-
 RULE = Scaler()
 
 
