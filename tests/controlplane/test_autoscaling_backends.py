@@ -66,7 +66,7 @@ async def replicas(world: World, name: str) -> int:
 
 @asynccontextmanager
 async def never_two(world: World, name: str) -> AsyncIterator[None]:
-    """Fails when a HorizontalPodAutoscaler of ours and a ScaledObject, or what was made of it, stand at the same time."""
+    """Fails when a HorizontalPodAutoscaler of ours and a ScaledObject, or what was made of it, stand at one time."""
     both: list[list[str]] = []
 
     async def watch() -> None:
@@ -126,7 +126,7 @@ async def test_what_is_made_follows_the_server_of_external_metrics(
         await world.vanishes(THEIRS, "moves")
     assert await replicas(world, "moves") == 5
     told = await says(world, "moves", "AdapterDown")
-    assert "mooring/mooring-adapter" in told["message"]
+    assert "mooring-system/mooring-adapter" in told["message"]
 
 
 async def test_an_explicit_back_end_is_made_as_it_is_written(world: World, lead: Callable[[], Operator]) -> None:

@@ -9,11 +9,12 @@ from typing import Final
 from mooring_operator.api import names
 from mooring_operator.facts import Manifest
 from tests.cluster.cluster import Cluster
+from tests.support import chart
 
 DEFINITIONS: Final = Path(__file__).parent / "crds"
 KEDA: Final = ("keda", "keda-operator-metrics-apiserver")
 SOMEBODY: Final = ("monitoring", "cluster-agent")
-OURS: Final = ("mooring", names.ADAPTER)
+OURS: Final = (chart.NAMESPACE, names.ADAPTER)
 
 
 @contextmanager
@@ -51,7 +52,7 @@ def serve_metrics(cluster: Cluster, owner: tuple[str, str]) -> None:
 
 
 def serve_no_metrics(cluster: Cluster) -> None:
-    """Take the external metrics away. Also for the sake of other tests: a dead server holds up every namespace's end."""
+    """Take the external metrics away, also for other tests: a dead server holds up the end of every namespace."""
     cluster.kubectl("delete", "apiservice", names.EXTERNAL_METRICS_API_SERVICE, "--ignore-not-found")
 
 
