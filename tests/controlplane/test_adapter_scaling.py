@@ -25,7 +25,9 @@ def prometheus(tmp_path: Path) -> Iterator[Server]:
 
 @pytest.fixture
 def adapters(control_plane: Cluster, prometheus: Server, tmp_path: Path) -> Iterator[Adapters]:
-    with Adapters(control_plane, tmp_path, prometheus.url, {"adapter_refresh_seconds": "1", "scrape_seconds": "1"}) as made:
+    with Adapters(
+        control_plane, tmp_path, prometheus.url, {"adapter_refresh_seconds": "1", "scrape_seconds": "1"}
+    ) as made:
         yield made
 
 
@@ -36,7 +38,9 @@ def replicas(cluster: Cluster, namespace: str) -> int:
 def condition(cluster: Cluster, namespace: str) -> tuple[str, str]:
     """Whether the autoscaler can compute a count, and why not."""
     found = cluster.get("hpa", "demo", "-n", namespace).get("status", {}).get("conditions", [])
-    return next(((each["status"], each.get("message", "")) for each in found if each["type"] == "ScalingActive"), ("", ""))
+    return next(
+        ((each["status"], each.get("message", "")) for each in found if each["type"] == "ScalingActive"), ("", "")
+    )
 
 
 async def test_replicas_follow_the_load_and_stay_while_prometheus_is_away(

@@ -93,7 +93,11 @@ class Adapters:
 
     def _remove(self) -> None:
         # A dead APIService would hold up the deletion of every namespace.
-        for kind, place in (("apiservice", []), ("secret", ["-n", chart.NAMESPACE]), ("service", ["-n", chart.NAMESPACE])):
+        for kind, place in (
+            ("apiservice", []),
+            ("secret", ["-n", chart.NAMESPACE]),
+            ("service", ["-n", chart.NAMESPACE]),
+        ):
             name = {"apiservice": API_SERVICE, "secret": SECRET, "service": names.ADAPTER}[kind]
             self.cluster.kubectl("delete", kind, name, *place, "--ignore-not-found", "--wait=false")
 
