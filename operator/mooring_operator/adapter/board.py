@@ -58,7 +58,7 @@ class Refresher:
         interval: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.board = Board(problem="" if prometheus else NO_PROMETHEUS)
+        self.board = Board() if prometheus is not None else Board(problem=NO_PROMETHEUS)
         self._services = services
         self._prometheus = prometheus
         self._tolerance = tolerance
