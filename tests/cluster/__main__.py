@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from . import assets, host, images, lifecycle
+from . import assets, debian, host, images, lifecycle
 from .cluster import find
 from .places import ClusterError, state_folder
 from .progress import step
@@ -25,6 +25,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _prerequisites(options: argparse.Namespace) -> None:
     host.install()
+    if debian.unfetchable("prometheus", debian.PROMETHEUS) is None:
+        debian.unpack("prometheus", debian.PROMETHEUS)
 
 
 def _build(options: argparse.Namespace) -> None:

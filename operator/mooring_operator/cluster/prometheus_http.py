@@ -142,7 +142,7 @@ class Client:
         if left <= 0.0:
             raise SlowError(f"{self._url} has not answered all queries in time")
         # Prometheus itself ends a query that takes too long, and Thanos says so when it lacks a part.
-        bounds = {"timeout": f"{left:.3f}s", "partial_response": "false"}
+        bounds = {"timeout": f"{left:.3f}", "partial_response": "false"}
         try:
             return ask({**params, **bounds}, left)
         except PrometheusError as error:
@@ -151,7 +151,7 @@ class Client:
             raise UnreachableError(f"{self._url} takes no connection within {left:.1f} s") from error
         except (requests.exceptions.Timeout, urllib3.exceptions.TimeoutError) as error:
             raise SlowError(f"{self._url} has not answered within {left:.1f} s: it was asked {query}") from error
-        except (requests.exceptions.JSONDecodeError, LookupError, TypeError) as error:
+        except (requests.exceptions.JSONDecodeError, LookupError, TypeError, RecursionError) as error:
             raise GarbageError(
                 f"{self._url} does not answer as Prometheus does ({error!r:.200}): see that the URL is "
                 "Prometheus' own, without /api/v1"
@@ -182,7 +182,7 @@ class _Session(requests.Session):
         """Return an answer of status 200 that was read whole. `timeout` is for all of it."""
         deadline = time.monotonic() + arguments["timeout"]
         if self._token_file is not None:
-            arguments["headers"] = {"Authorization": f"Bearer {self._token_file.read_text().strip()}"}
+            arguments["headers"] = {"Authorization": f"Bearer {_token(self._token_file)}"}
         # The client hands on `verify`, which it read before our file was known.
         with super().request(method, url, **{**arguments, "stream": True, "verify": self.verify}) as answer:
             body = _read(answer, deadline)
@@ -191,6 +191,13 @@ class _Session(requests.Session):
         _check_whole(body)
         answer.raw = io.BytesIO(body)
         return answer
+
+
+def _token(file: Path) -> str:
+    try:
+        return file.read_text().strip()
+    except (OSError, ValueError) as error:
+        raise RefusedError(f"is not asked, for the token in {file} cannot be read: {error}") from None
 
 
 def _read(answer: requests.Response, deadline: float) -> bytes:

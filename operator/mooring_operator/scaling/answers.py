@@ -28,8 +28,13 @@ LOAD_SECONDS: Final = 60.0
 LOAD_SECONDS_MOST: Final = 600.0
 """One pod that was stuck for long must not make the rule buy the hour's peak."""
 
+UNSEEN_MOST: Final = 0.25
+"""Share of the ready pods that may lack series; one may in any case. A new pod is ready up to a scrape before it is
+seen, but over few of many pods no sum may be taken: the rest of the fleet would be taken away."""
+
 OK: Final = "OK"
 NO_SERIES: Final = "NoSeries"
+MISSING_SERIES: Final = "MissingSeries"
 TOO_MANY_SERIES: Final = "TooManySeries"
 STALE_SERIES: Final = "StaleSeries"
 LEARNING: Final = "Learning"
@@ -76,7 +81,11 @@ def unanswered(reason: str, message: str) -> dict[str, Answer]:
 
 
 def answers(
-    service: Service, findings: Findings, interval: float = 15.0, load_target: float | None = None
+    service: Service,
+    findings: Findings,
+    interval: float = 15.0,
+    load_target: float | None = None,
+    ready: int | None = None,
 ) -> dict[str, Answer]:
     """Return what each external metric of a service says, by its name.
 
@@ -85,8 +94,9 @@ def answers(
         findings: what Prometheus found of it.
         interval: seconds between two scrapes.
         load_target: the `AverageValue` that `mooring_load` is held to, where one is known.
+        ready: pods that are ready by the cluster's word, where that is known.
     """
-    if (blind := _blind(service, findings, interval)) is not None:
+    if (blind := _blind(service, findings, interval, ready)) is not None:
         said = dict.fromkeys(names.EXTERNAL_METRICS, blind)
     else:
         said = {
@@ -135,7 +145,7 @@ def capability_of(findings: Findings) -> slo.Capability | None:
     )
 
 
-def _blind(service: Service, findings: Findings, interval: float) -> _Said | None:
+def _blind(service: Service, findings: Findings, interval: float, ready: int | None) -> _Said | None:
     labels = f'{names.METRIC_LABEL_NAMESPACE}="{service.namespace}" and {names.METRIC_LABEL_SERVICE}="{service.name}"'
     if findings.pods == 0 or findings.newest is None:
         return _Said(
@@ -156,6 +166,13 @@ def _blind(service: Service, findings: Findings, interval: float) -> _Said | Non
             None,
             STALE_SERIES,
             f"the newest sample with {labels} is {age:.0f} s old: see that Prometheus still scrapes the service's pods",
+        )
+    if ready is not None and ready - findings.pods > max(1.0, UNSEEN_MOST * ready):
+        return _Said(
+            None,
+            MISSING_SERIES,
+            f"Prometheus has series with {labels} of {findings.pods} pods, and {ready} are ready: see that it scrapes "
+            "all of them",
         )
     return None
 

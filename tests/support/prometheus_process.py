@@ -1,0 +1,120 @@
+"""A real Prometheus of a test's own: Debian's, as a process on loopback with its own folder."""
+
+import json
+import shutil
+import subprocess
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cluster import debian
+from tests.cluster.processes import wait_until
+from tests.support.router_process import free_ports
+
+START_SECONDS = 30
+
+
+def skip_reason() -> str | None:
+    """Why Prometheus cannot run here, in one line; None when it can."""
+    return debian.unfetchable("prometheus", debian.PROMETHEUS)
+
+
+class Server:
+    """A Prometheus that scrapes each second what `scrape` names; stopped and started as a test wants."""
+
+    def __init__(self, folder: Path, labels: Mapping[str, str] | None = None) -> None:
+        if reason := skip_reason():
+            pytest.skip(reason)
+        debian.unpack("prometheus", debian.PROMETHEUS)
+        self._folder = folder
+        self._data = folder / "data"
+        self._targets = folder / "targets.json"
+        self._log = folder / "log"
+        self._process: subprocess.Popen[bytes] | None = None
+        (port,) = free_ports(1)
+        self.url = f"http://127.0.0.1:{port}"
+        folder.mkdir(parents=True, exist_ok=True)
+        self.scrape()
+        self._write(labels or {})
+
+    def _write(self, labels: Mapping[str, str]) -> None:
+        """The configuration; YAML takes JSON."""
+        configuration = {
+            "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "external_labels": dict(labels)},
+            "scrape_configs": [
+                {"job_name": "models", "file_sd_configs": [{"files": [str(self._targets)], "refresh_interval": "1s"}]}
+            ],
+        }
+        (self._folder / "prometheus.yml").write_text(json.dumps(configuration))
+
+    def scrape(self, *targets: str, also: Sequence[str] = ()) -> None:
+        """Scrape these addresses from now on, and those of `also` as another job would beside it."""
+        groups = [{"targets": list(targets)}, {"targets": list(also), "labels": {"job": "another"}}]
+        new = self._targets.with_suffix(".new")
+        new.write_text(json.dumps(groups))
+        new.rename(self._targets)
+
+    def backfill(self, page: str) -> None:
+        """Put a past into it that is written as OpenMetrics with times. Before `start`."""
+        source = self._folder / "past.txt"
+        source.write_text(page)
+        tool = debian.program("promtool", "prometheus")
+        argv = [str(tool), "tsdb", "create-blocks-from", "openmetrics", str(source), str(self._data)]
+        done = subprocess.run(argv, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    def start(self) -> "Server":
+        """Start it and wait until it answers."""
+        program = debian.program("prometheus", "prometheus")
+        address = self.url.removeprefix("http://")
+        argv = [str(program), f"--config.file={self._folder / 'prometheus.yml'}", f"--storage.tsdb.path={self._data}"]
+        argv += [f"--web.listen-address={address}", "--storage.tsdb.retention.time=30d", "--log.level=warn"]
+        with self._log.open("ab") as output:
+            self._process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+        wait_until(self._answers, START_SECONDS, f"Prometheus to answer; its log: {self._log}")
+        return self
+
+    def stop(self, forget: bool = False) -> None:
+        """End it; `forget` loses all that it has, as one without a volume does."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+        if forget:
+            shutil.rmtree(self._data, ignore_errors=True)
+
+    def query(self, query: str) -> list[dict[str, Any]]:
+        """What an instant query answers."""
+        with urllib.request.urlopen(f"{self.url}/api/v1/query?{urllib.parse.urlencode({'query': query})}") as answer:
+            found: list[dict[str, Any]] = json.load(answer)["data"]["result"]
+        return found
+
+    def wait(self, query: str, series: int = 1) -> None:
+        """Wait until a query answers with so many series."""
+        wait_until(lambda: len(self.query(query)) == series, START_SECONDS, f"{query} to have {series} series")
+
+    def _answers(self) -> bool:
+        assert self._process is not None
+        assert self._process.poll() is None, self._log.read_text()
+        try:
+            with urllib.request.urlopen(f"{self.url}/-/ready", timeout=1):
+                return True
+        except OSError:
+            return False
+
+
+@contextmanager
+def prometheus(folder: Path, past: str = "") -> Iterator[Server]:
+    """A running Prometheus, which remembers `past`."""
+    server = Server(folder)
+    if past:
+        server.backfill(past)
+    try:
+        yield server.start()
+    finally:
+        server.stop()
