@@ -99,6 +99,16 @@ def test_a_user_reads_what_his_roles_allow(
     def let_in() -> bool:
         return "no InferenceService" in control_plane.run(*ask, check=False).stderr
 
+    start = control_plane.audit_size()
+    for _ in range(5):
+        control_plane.run(*ask, check=False)
+    reviews = [
+        entry
+        for entry in control_plane.audit(start)
+        if entry["user"]["username"].endswith(f":{names.ADAPTER}")
+        and entry["objectRef"]["resource"] == "subjectaccessreviews"
+    ]
+    assert len(reviews) <= 1
     # A refusal is kept for ten seconds.
     wait_until(let_in, 30, "the role to be seen")
     with pytest.raises(ClusterError, match="forbidden"):

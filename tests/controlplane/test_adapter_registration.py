@@ -1,5 +1,6 @@
 """The APIService and the certificates: made when free, never taken, renewed without a gap, gone with the release."""
 
+import base64
 import threading
 import time
 from collections.abc import Iterator
@@ -65,11 +66,16 @@ def test_replicas_share_one_certificate_and_renew_it_without_a_gap(control_plane
     stop, failed, asked = threading.Event(), [], [0]
 
     def ask() -> None:
-        # A connection of its own each time: the API server keeps idle ones, and would check no certificate.
+        """As an API server would that keeps no connection: by the bundle that it is told, and by the Service's name."""
         while not stop.wait(0.1):
-            result = control_plane.run("kubectl", "get", "--raw", API, check=False)
             asked[0] += 1
-            if result.returncode:
+            told = base64.b64decode(control_plane.get("apiservice", API_SERVICE)["spec"]["caBundle"]).decode()
+            for replica in (first, second):
+                try:
+                    replica.handshake(told)
+                except OSError as error:
+                    failed.append(str(error))
+            if (result := control_plane.run("kubectl", "get", "--raw", API, check=False)).returncode:
                 failed.append(result.stderr)
 
     thread = threading.Thread(target=ask)

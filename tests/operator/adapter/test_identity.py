@@ -25,14 +25,17 @@ def headers(*pairs: tuple[str, str]) -> CIMultiDictProxy[str]:
 
 
 def test_the_front_proxys_authority_is_not_that_of_the_users() -> None:
-    assert FrontProxy(
-        authority="-----BEGIN CERTIFICATE-----\n",
-        allowed_names=frozenset({"front-proxy", "aggregator"}),
-        user_headers=("X-Remote-User", "X-Other-User"),
-        group_headers=("X-Remote-Group",),
-        uid_headers=("X-Remote-Uid",),
-        extra_prefixes=("X-Remote-Extra-",),
-    ) == PROXY
+    assert (
+        FrontProxy(
+            authority="-----BEGIN CERTIFICATE-----\n",
+            allowed_names=frozenset({"front-proxy", "aggregator"}),
+            user_headers=("X-Remote-User", "X-Other-User"),
+            group_headers=("X-Remote-Group",),
+            uid_headers=("X-Remote-Uid",),
+            extra_prefixes=("X-Remote-Extra-",),
+        )
+        == PROXY
+    )
 
 
 @pytest.mark.parametrize(
