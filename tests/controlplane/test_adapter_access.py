@@ -70,7 +70,11 @@ async def test_only_the_front_proxy_is_believed(
     assert replica.ask(path(namespace), proxy)[0] == 401
     code, answer = replica.ask(path(namespace), proxy, MASTERS)
     assert (code, answer["reason"]) == (503, "ServiceUnavailable")
-    assert "PrometheusUnreachable" in answer["message"]
+
+    def unreachable() -> bool:
+        return "PrometheusUnreachable" in replica.ask(path(namespace), proxy, MASTERS)[1]["message"]
+
+    wait_until(unreachable, 30, "the first look at Prometheus to fail")
     assert replica.ask(f"{API}/namespaces/{namespace}/other", proxy, MASTERS)[0] == 404
     assert replica.ask(path(namespace).replace("demo", "other"), proxy, MASTERS)[0] == 404
     assert replica.ask(path(namespace).replace("%3D", "%3E"), proxy, MASTERS)[0] == 400

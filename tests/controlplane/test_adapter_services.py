@@ -6,10 +6,12 @@ from datetime import UTC, datetime
 
 import pytest
 
-from mooring_operator.adapter.services import Services
+from mooring_operator.adapter.services import Pods, Services
+from mooring_operator.api import names
 from mooring_operator.cluster import kinds
 from mooring_operator.facts import Key
 from tests.cluster.cluster import Cluster
+from tests.support import builders
 from tests.support.world import World, eventually
 
 pytestmark = pytest.mark.timeout(120)
@@ -38,13 +40,15 @@ async def test_services_come_change_and_go(
         return target() == wanted
 
     async def counts(wanted: int) -> bool:
-        return services.replicas(key) == wanted
+        found = dict(services)[key].service
+        return found is not None and services.pods(found) == Pods(wanted, 0)
 
     made = await world.make("demo", scaling={"maxReplicas": 4, "concurrency": {"target": 3}})
     await eventually("the service to be seen", lambda: has(3))
-    status = ["patch", "inferenceservice", "demo", "-n", namespace, "--subresource=status", "--type=merge", "-p"]
-    control_plane.kubectl(*status, '{"status": {"replicas": 7}}')
-    await eventually("its replicas to be seen", lambda: counts(7))
+    control_plane.kubectl("create", "deployment", "demo", "--image=localhost/none:1", "--replicas=2", "-n", namespace)
+    assert services.pods(builders.service("demo", namespace=namespace)) == Pods(0, None)  # it is not the operator's
+    control_plane.kubectl("label", "deployment", "demo", names.MANAGED_SELECTOR, "-n", namespace)
+    await eventually("its pods to be seen", lambda: counts(2))
     assert target() == 3
     await world.change("demo", scaling={"maxReplicas": 4, "concurrency": {"target": 5}})
     await eventually("the change to be seen", lambda: has(5))

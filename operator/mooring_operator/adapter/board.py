@@ -91,7 +91,7 @@ class Refresher:
         for service in services:
             key = Key(service.namespace, service.name)
             said = answers(service, found[key], self._interval)
-            told[key] = said if self._tolerance else stepped(said, self._services.replicas(key))
+            told[key] = said if self._tolerance else stepped(said, self._services.pods(service).live)
         # As old as its beginning: the queries of a look may take seconds.
         self.board = Board(began, told, "")
         metrics.DATA_TIMESTAMP.set_to_current_time()

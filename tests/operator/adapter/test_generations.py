@@ -73,7 +73,8 @@ def test_a_shorter_lifetime_holds_for_what_stands() -> None:
 @given(st.lists(st.tuples(st.booleans(), st.floats(0, 1 / 60)), min_size=120, max_size=200))
 def test_every_api_server_trusts_what_every_replica_serves(looks: list[tuple[bool, float]]) -> None:
     """Two replicas look after one Secret and one APIService; the API servers hear of the latter with a delay."""
-    now, known = NOW, ()
+    now = NOW
+    known: tuple[Generation, ...] = ()
     written: list[tuple[datetime, str]] = []
     shown: dict[str, Generation] = {}
     for swapped, wait in looks:

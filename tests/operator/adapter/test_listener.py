@@ -51,6 +51,13 @@ def test_the_api_server_takes_a_generation_by_itself(front: certificates.Pair) -
         handshake(tls(front).context(), ssl.create_default_context())
 
 
+def test_two_generations_are_trusted_side_by_side(front: certificates.Pair) -> None:
+    for _ in range(8):  # which of two is found first is not for us to say
+        other = make((HOST,), datetime.now(UTC), timedelta(days=1))
+        for bundle in (other.certificate + GENERATION.certificate, GENERATION.certificate + other.certificate):
+            handshake(tls(front).context(), ssl.create_default_context(cadata=bundle))
+
+
 def test_only_the_front_proxys_authority_vouches(front: certificates.Pair, tmp_path: Path) -> None:
     proxy = certificates.signed(front, tmp_path, "front-proxy")
     found = handshake(tls(front).context(), trusting(proxy)).getpeercert()

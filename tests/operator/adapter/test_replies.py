@@ -16,7 +16,7 @@ TAKEN = 1000.0
 
 
 def seen(name: str, namespace: str = "team") -> tuple[Key, Seen]:
-    return Key(namespace, name), Seen("uid", 1, service(name, namespace=namespace), "", 2)
+    return Key(namespace, name), Seen("uid", 1, service(name, namespace=namespace), "")
 
 
 def told(value: float | None, reason: str = "OK", message: str = "") -> dict[str, Answer]:
@@ -105,7 +105,7 @@ def test_a_service_that_was_not_looked_at_yet() -> None:
 
 
 def test_a_spec_that_cannot_be_read_is_told() -> None:
-    bad = (Key("team", "bad"), Seen("uid", 1, None, "spec.model.uri: begin with oci://", 0))
+    bad = (Key("team", "bad"), Seen("uid", 1, None, "spec.model.uri: begin with oci://"))
     with pytest.raises(ApiError, match=r"spec.model.uri: begin with oci://"):
         reply(Question("team", LOAD, "mooring_service=bad"), [bad], BOARD, TAKEN)
 
