@@ -1,4 +1,4 @@
-"""The real autoscaler reads our adapter, which reads a real Prometheus: replicas follow, and stay while nobody can see."""
+"""The real autoscaler reads our adapter, which reads a real Prometheus: replicas follow, and stay while it is blind."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -138,6 +138,16 @@ class Replica:
         """What it shows at present, PEM."""
         return ssl.get_server_certificate(("127.0.0.1", self.port))
 
+    def handshake(self, bundle: str) -> None:
+        """Connect as the API server does that trusts `bundle`. Raises `OSError` where it would not be taken."""
+        context = ssl.create_default_context(cadata=bundle)
+        host = f"{names.ADAPTER}.{chart.NAMESPACE}.svc"
+        with (
+            socket.create_connection(("127.0.0.1", self.port), timeout=10) as plain,
+            context.wrap_socket(plain, server_hostname=host),
+        ):
+            return
+
     def _slice(self) -> chart.Manifest:
         return {
             "apiVersion": "discovery.k8s.io/v1",

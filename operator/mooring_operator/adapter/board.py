@@ -58,7 +58,7 @@ class Refresher:
         interval: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.board = Board(problem="" if prometheus else NO_PROMETHEUS)
+        self.board = Board() if prometheus is not None else Board(problem=NO_PROMETHEUS)
         self._services = services
         self._prometheus = prometheus
         self._tolerance = tolerance
@@ -87,19 +87,21 @@ class Refresher:
             return
         if self.board.problem:
             logger.info("Prometheus answers")
-        told = {}
+        told: dict[Key, Mapping[str, Answer]] = {}
         for service in services:
             key = Key(service.namespace, service.name)
-            told[key] = self._told(key, answers(service, found[key], self._interval))
+            said = answers(service, found[key], self._interval)
+            told[key] = said if self._tolerance else stepped(said, self._services.pods(service).live)
         # As old as its beginning: the queries of a look may take seconds.
         self.board = Board(began, told, "")
         metrics.DATA_TIMESTAMP.set_to_current_time()
         metrics.SERVICES.set(len(told))
 
-    def _told(self, key: Key, found: dict[str, Answer]) -> dict[str, Answer]:
-        """Return the answers for autoscalers that have no `tolerance`: theirs swallow one pod of ten."""
-        desired = found[names.METRIC_DESIRED_REPLICAS]
-        if self._tolerance or desired.value is None:
-            return found
-        stepped = past_the_dead_band(round(desired.value), self._services.replicas(key))
-        return {**found, names.METRIC_DESIRED_REPLICAS: replace(desired, value=float(stepped))}
+
+def stepped(found: Mapping[str, Answer], live: int) -> Mapping[str, Answer]:
+    """Return the answers for an autoscaler without `tolerance` that holds `live` pods: it swallows one of ten."""
+    desired = found[names.METRIC_DESIRED_REPLICAS]
+    if desired.value is None:
+        return found
+    told = float(past_the_dead_band(round(desired.value), live))
+    return {**found, names.METRIC_DESIRED_REPLICAS: replace(desired, value=told)}

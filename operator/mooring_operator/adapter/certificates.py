@@ -3,7 +3,7 @@
 import base64
 import binascii
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -128,9 +128,9 @@ class SharedSecret:
 class Files:
     """Certificates that somebody else puts into a folder: tls.crt, tls.key and ca.crt, as cert-manager does."""
 
-    def __init__(self, folder: Path, kube: Kube) -> None:
+    def __init__(self, folder: Path, now: Callable[[], datetime]) -> None:
         self._folder = folder
-        self._kube = kube
+        self._now = now
 
     async def bundle(self, live: str) -> str:
         """Return ca.crt, and of what is trusted now what has not expired.
@@ -142,9 +142,10 @@ class Files:
         wanted = _split(authority)
         if not wanted:
             raise ValueError(f"{self._folder / 'ca.crt'} holds no certificate")
-        now = self._kube.now()
-        kept = [each for each in _split(live) if each not in wanted and _expires(each) > now]
-        return "".join([*kept, *wanted])
+        now = self._now()
+        # In the order in which they stand: two replicas that each put their own last would write for ever.
+        kept = [each for each in _split(live) if each in wanted or _expires(each) > now]
+        return "".join([*kept, *(each for each in wanted if each not in kept)])
 
     def served(self, trusted: str) -> Served:
         """Return the files as they are now. Raises `ValueError` and `OSError`."""

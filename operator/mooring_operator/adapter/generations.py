@@ -16,6 +16,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from ..api import names
+
 RENEW_AFTER: Final = 1 / 2
 SERVE_AFTER: Final = 1 / 8
 _BACKDATED: Final = 1 / 8
@@ -43,9 +45,11 @@ class Generation:
 
 
 def make(hosts: Sequence[str], now: datetime, lifetime: timedelta) -> Generation:
-    """Return a new generation for these DNS names, the first of which is its common name."""
+    """Return a new generation for these DNS names."""
     key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, hosts[0][:64])])
+    serial = x509.random_serial_number()
+    # A name of its own: where two generations have one name, OpenSSL may hold one against the key of the other.
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"{names.ADAPTER} {serial:x}"[:64])])
     usage = x509.KeyUsage(
         digital_signature=True,
         content_commitment=False,
@@ -62,7 +66,7 @@ def make(hosts: Sequence[str], now: datetime, lifetime: timedelta) -> Generation
         .subject_name(name)
         .issuer_name(name)
         .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
+        .serial_number(serial)
         .not_valid_before(now - lifetime * _BACKDATED)
         .not_valid_after(now + lifetime)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)

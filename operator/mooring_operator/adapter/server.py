@@ -103,7 +103,7 @@ class Upkeep:
         self._certificates: Certificates
         self._pause = UPKEEP_SECONDS
         if settings.adapter_certificate_dir is not None:
-            self._certificates = Files(settings.adapter_certificate_dir, kube)
+            self._certificates = Files(settings.adapter_certificate_dir, kube.now)
         else:
             lifetime = timedelta(seconds=settings.adapter_certificate_seconds)
             place = (settings.namespace, settings.adapter_secret)

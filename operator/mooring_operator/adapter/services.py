@@ -1,12 +1,13 @@
-"""The services of the cluster, by list and watch: what each of them asks for, and how many replicas it has."""
+"""The services of the cluster and what autoscales them, by list and watch into the cache that the operator has, too."""
 
 import asyncio
 import logging
 from collections.abc import Callable, Iterator
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
+from ..cluster.cache import Cache, selector_of
 from ..cluster.errors import KubeError
-from ..cluster.kinds import INFERENCE_SERVICE
+from ..cluster.kinds import DEPLOYMENT, HORIZONTAL_POD_AUTOSCALER, INFERENCE_SERVICE, Kind
 from ..cluster.kube import Kube
 from ..facts import Key, Manifest, Service
 from ..validation import parse_service
@@ -16,6 +17,9 @@ logger = logging.getLogger(__name__)
 RETRY: Final = 2.0
 """Seconds between two tries while the API server does not answer."""
 FORGOTTEN: Final = 410
+FOLLOWED: Final = (INFERENCE_SERVICE, DEPLOYMENT, HORIZONTAL_POD_AUTOSCALER)
+"""Deployments, since the operator's own word on how many pods there are is old while the operator is away, and
+autoscaling goes on then. Autoscalers, for what the operator wrote on them."""
 
 
 class Seen(NamedTuple):
@@ -27,71 +31,99 @@ class Seen(NamedTuple):
     """None: its spec cannot be read."""
     problem: str
     """Why not."""
-    replicas: int
-    """Pods that it has, as its status tells."""
+
+
+class Pods(NamedTuple):
+    """How many pods of a service there are."""
+
+    live: int
+    """As its autoscaler counts them; 0 where nothing tells."""
+    ready: int | None
+    """None: nothing tells."""
 
 
 class Services:
-    """What is known of all services. `ready` once they were listed; from then on it only ever gets newer."""
+    """What is known of all services. `ready` once everything was listed; from then on it only ever gets newer."""
 
     def __init__(self, kube: Kube) -> None:
-        self.ready = False
         self._kube = kube
+        self._cache = Cache()
+        self._cache.begin(FOLLOWED)
+        self._listed: set[Kind] = set()
         self._seen: dict[Key, Seen] = {}
 
+    @property
+    def ready(self) -> bool:
+        """Whether every kind was listed once."""
+        return len(self._listed) == len(FOLLOWED)
+
     def __iter__(self) -> Iterator[tuple[Key, Seen]]:
+        self._seen = {key: self._look(key) for key in self._cache.services()}
         return iter(tuple(self._seen.items()))
 
     def readable(self) -> list[Service]:
         """Return the services whose spec can be read."""
-        return [seen.service for seen in self._seen.values() if seen.service is not None]
+        return [seen.service for _, seen in self if seen.service is not None]
 
-    def replicas(self, key: Key) -> int:
-        """Return how many pods a service has; 0 for one that is not known."""
-        seen = self._seen.get(key)
-        return seen.replicas if seen is not None else 0
+    def pods(self, service: Service) -> Pods:
+        """Return how many pods a service has: by its Deployment, or by its own status where it is stateful."""
+        kind = DEPLOYMENT if service.spec.state is None else INFERENCE_SERVICE
+        found = self._cache.get(kind, service.namespace, service.name)
+        status: dict[str, Any] = (found or {}).get("status") or {}
+        if "replicas" not in status:
+            return Pods(0, None)
+        # A Deployment leaves out what is 0.
+        return Pods(int(status["replicas"]), int(status.get("readyReplicas") or 0))
+
+    def autoscaler(self, service: Service) -> Manifest | None:
+        """Return the HorizontalPodAutoscaler of a service, as far as the cache keeps it."""
+        return self._cache.get(HORIZONTAL_POD_AUTOSCALER, service.namespace, service.name)
 
     async def run(self, listed: Callable[[], None]) -> None:
         """List and watch, until cancelled, and call `listed` after each list.
 
         What was known stays while the API server is away.
         """
+        async with asyncio.TaskGroup() as group:
+            for kind in FOLLOWED:
+                group.create_task(self._keep(kind, listed))
+
+    async def _keep(self, kind: Kind, listed: Callable[[], None]) -> None:
         while True:
             try:
-                await self._follow(listed)
+                await self._follow(kind, listed)
             except KubeError as error:
                 if error.status != FORGOTTEN:
-                    logger.warning("cannot follow the services, next try in %.0f s: %s", RETRY, error)
+                    logger.warning("cannot follow %s, next try in %.0f s: %s", kind.plural, RETRY, error)
                     await asyncio.sleep(RETRY)
 
-    async def _follow(self, told: Callable[[], None]) -> None:
-        """List all, then take in each change. Raises `KubeError` when they must be listed again."""
-        listed, version = await self._kube.list_whole(INFERENCE_SERVICE)
-        self._seen = {key_of(obj): self._look(obj) for obj in listed}
-        self.ready = True
-        told()
+    async def _follow(self, kind: Kind, listed: Callable[[], None]) -> None:
+        """List all of a kind, then take in each change. Raises `KubeError` when it must be listed again."""
+        selector = selector_of(kind)
+        found, version = await self._kube.list_whole(kind, selector)
+        for obj in found:
+            self._cache.put(kind, obj)
+        if kind in self._listed:
+            await self._cache.sweep(self._kube, kind)
+        self._listed.add(kind)
+        listed()
         while True:
-            async for change, obj in self._kube.watch(INFERENCE_SERVICE, version):
+            async for change, obj in self._kube.watch(kind, version, selector):
                 version = obj["metadata"]["resourceVersion"]
-                if change == "DELETED":
-                    self._seen.pop(key_of(obj), None)
-                elif change != "BOOKMARK":
-                    self._seen[key_of(obj)] = self._look(obj)
+                if change != "BOOKMARK":
+                    self._cache.feed(kind, change == "DELETED", obj)
 
-    def _look(self, obj: Manifest) -> Seen:
-        """Read an object; its spec only when it has changed, for the status does so all the time."""
-        meta = obj["metadata"]
-        replicas = int((obj.get("status") or {}).get("replicas") or 0)
-        known = self._seen.get(key_of(obj))
-        if known is not None and (known.uid, known.generation) == (meta["uid"], meta["generation"]):
-            return known._replace(replicas=replicas)
-        parsed = parse_service(obj)
-        if isinstance(parsed, Service):
-            return Seen(meta["uid"], meta["generation"], parsed, "", replicas)
-        problem = "; ".join(f"{each.field}: {each.message}" for each in parsed)
-        return Seen(meta["uid"], meta["generation"], None, problem, replicas)
-
-
-def key_of(obj: Manifest) -> Key:
-    """Return which service an object is."""
-    return Key(obj["metadata"]["namespace"], obj["metadata"]["name"])
+    def _look(self, key: Key) -> Seen:
+        """Read a service; its spec only when it has changed, for the status does so all the time."""
+        live = self._cache.service(key)
+        assert live is not None, "the cache names only what it has"
+        meta = live["metadata"]
+        known = self._seen.get(key)
+        if known is None or (known.uid, known.generation) != (meta["uid"], meta["generation"]):
+            parsed = parse_service(live)
+            known = Seen(meta["uid"], meta["generation"], None, "")
+            if isinstance(parsed, Service):
+                known = known._replace(service=parsed)
+            else:
+                known = known._replace(problem="; ".join(f"{each.field}: {each.message}" for each in parsed))
+        return known

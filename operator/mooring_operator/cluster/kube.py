@@ -93,8 +93,7 @@ class Kube:
         Raises `KubeError` with status 410 when the pages take so long that the server has forgotten that moment.
         """
         query: tuple[tuple[str, str], ...] = (("limit", str(PAGE)),)
-        if selector:
-            query += (("labelSelector", selector),)
+        query += _labelled(selector)
         if fields:
             query += (("fieldSelector", fields),)
         path = kind.path(namespace)
@@ -111,23 +110,24 @@ class Kube:
             if not token:
                 return
 
-    async def list_whole(self, kind: Kind) -> tuple[list[Manifest], str]:
-        """Return all objects of a kind, and the resourceVersion as of which `watch` goes on."""
+    async def list_whole(self, kind: Kind, selector: str = "") -> tuple[list[Manifest], str]:
+        """Return the objects that a label selector selects, and the resourceVersion as of which `watch` goes on."""
         found: list[Manifest] = []
         version = ""
-        async for answer in self._answers(kind.path(None), (("limit", str(PAGE)),), JSON):
+        query = (("limit", str(PAGE)), *_labelled(selector))
+        async for answer in self._answers(kind.path(None), query, JSON):
             found += answer.get("items") or []
             version = answer["metadata"]["resourceVersion"]
         return found, version
 
-    async def watch(self, kind: Kind, version: str) -> AsyncIterator[tuple[str, Manifest]]:
+    async def watch(self, kind: Kind, version: str, selector: str = "") -> AsyncIterator[tuple[str, Manifest]]:
         """Yield what happens to the objects of a kind after a resourceVersion, until the server ends the watch.
 
         Yields the type (ADDED, MODIFIED, DELETED or BOOKMARK, which tells a newer resourceVersion only) and the object.
         The server ends a watch after `WATCH_SECONDS`. A line that was cut for longer than that is an error, too: it
         would else be silent for ever. Raises `KubeError`, with status 410 when the version is forgotten: list again.
         """
-        call = Call("watch", "GET", kind.path(None), (*_WATCH, ("resourceVersion", version)))
+        call = Call("watch", "GET", kind.path(None), (*_WATCH, ("resourceVersion", version), *_labelled(selector)))
         url = self._connection.server + call.path
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=WATCH_SECONDS + 15)
         try:
@@ -253,6 +253,10 @@ class Kube:
         if retry_after.isdigit():
             failure.retry_after = float(retry_after)
         raise failure
+
+
+def _labelled(selector: str) -> tuple[tuple[str, str], ...]:
+    return (("labelSelector", selector),) if selector else ()
 
 
 def _parse(raw: bytes) -> dict[str, Any] | None:
