@@ -134,7 +134,7 @@ class ScalingWatcher:
             return Look(blind, None, 0.0, cpu)
         standing = self._autoscaler(service)
         target = load_target(service, Scaler(concurrency=concurrency_of(standing)))
-        found = answers(service, findings, self._how.scrape, target)
+        found = answers(service, findings, self._how.scrape, target, self._status(key).get("readyReplicas"))
         since = findings.time
         if _curveless(found, findings):
             since = self._curveless.setdefault(key, since)
@@ -147,8 +147,7 @@ class ScalingWatcher:
         desired = look.answers.get(names.METRIC_DESIRED_REPLICAS)
         if self._how.tolerance or desired is None or desired.value is None:
             return look
-        status = (self._cache.service(key) or {}).get("status") or {}
-        value = float(past_the_dead_band(round(desired.value), int(status.get("replicas") or 0)))
+        value = float(past_the_dead_band(round(desired.value), int(self._status(key).get("replicas") or 0)))
         return replace(look, answers={**look.answers, desired.metric: replace(desired, value=value)})
 
     def _tell(self, key: Key, look: Look) -> None:
@@ -168,6 +167,9 @@ class ScalingWatcher:
             known = _Parsed(uid, generation, parsed if isinstance(parsed, Service) else None)
             self._parsed[key] = known
         return known.service
+
+    def _status(self, key: Key) -> Manifest:
+        return (self._cache.service(key) or {}).get("status") or {}
 
     def _autoscaler(self, service: Service) -> Manifest | None:
         """Return the object of ours that scales a service."""
