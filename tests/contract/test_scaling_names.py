@@ -18,8 +18,8 @@ SCRAPERS = {POD}
 _SELECTOR = re.compile(r"\b((?:mooring|nv|request|process)_\w+)\{([^}]*)\}")
 _SUFFIXES = {Kind.HISTOGRAM: ("_bucket", "_count", "_sum"), Kind.SUMMARY: ("_count", "_sum")}
 
-EVERY = {
-    **signals(Scraping()),
+EVERY: dict[str, str] = {
+    **{str(signal): query for signal, query in signals(Scraping()).items()},
     **{f"p{percentile}": query for percentile, query in latencies(Scraping(), {90, 95, 99}).items()},
     "history": arrivals(Scraping()),
 }

@@ -3,11 +3,11 @@ to be its past.
 """
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from mooring_runtime.metrics import Aims, Capacity, MetricsPage, WholePage, constant_labels
+from mooring_runtime.metrics import Aims, Capacity, MetricsPage, Page, WholePage, constant_labels, render
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 CAPACITY = Capacity(limit=32, delay=0.0, curve=(0.04, 0.008), mean=0.1, variation=0.2, queue=64)
@@ -27,6 +27,8 @@ class Replica:
         self.stats.load = lambda: (self.queued, self.running)
         self.capacity = capacity
         self.queued = self.running = 0
+        self.alive = True
+        """Else whoever scrapes it has no answer."""
         self._page = page
         self._workers = workers
         self._labels = constant_labels(service, namespace)
@@ -45,29 +47,41 @@ class Replica:
         for _ in range(requests):
             self.stats.observe_run(samples, 1, 0.0, seconds, 0.0)
 
-    def text(self, accept: str = "", **labels: str) -> str:
-        """The page; `labels` as a scraper would add them."""
-        whole = WholePage(self._page.page, lambda: (self._workers,) * 2 + (0,), {**self._labels, **labels})  # type: ignore[arg-type, return-value]
-        return whole.render(accept)[0].decode()
+    def text(self) -> str:
+        """The page."""
+        workers = (self._workers, self._workers, 0)
+        return WholePage(self._page.page, lambda: workers, self._labels).render()[0].decode()
+
+    def record(self, metrics: Collection[str], **labels: str) -> Iterator[tuple[str, str]]:
+        """The lines of some metrics as OpenMetrics, each behind the line that begins its family, with the labels that a
+        scraper adds.
+        """
+        page: Page = {**self._page.page(), "mooring_workers": {("", ()): float(self._workers)}}
+        some = {name: samples for name, samples in page.items() if name in metrics}
+        head = ""
+        for line in render(some, OPENMETRICS, {**self._labels, **labels})[0].decode().splitlines():
+            if line.startswith("# TYPE "):
+                head = line
+            elif not line.startswith("#"):
+                yield head, line
 
 
-def past(replicas: Mapping[str, Replica], moments: Iterable[float], happens: Callable[[float], None]) -> str:
+def past(
+    replicas: Mapping[str, Replica],
+    metrics: Collection[str],
+    moments: Iterable[float],
+    happens: Callable[[float], None],
+) -> str:
     """What a Prometheus would have that scraped these replicas, by their `instance`, at these moments (unix seconds):
-    OpenMetrics with times. `happens` is called before each.
+    OpenMetrics with times. `happens` is called with each moment, before the scrape.
     """
     families: dict[str, list[str]] = {}
-    heads: dict[str, str] = {}
     for moment in moments:
         happens(moment)
         for instance, replica in replicas.items():
-            family = ""
-            for line in replica.text(OPENMETRICS, instance=instance, job="models").splitlines():
-                if line.startswith("# TYPE "):
-                    family = line.split(" ")[2]
-                    heads[family] = line
-                elif not line.startswith("#") and family.startswith(("mooring_", "nv_inference_")):
-                    families.setdefault(family, []).append(f"{line} {moment:.3f}")
-    return "\n".join([line for family, lines in families.items() for line in (heads[family], *lines)] + ["# EOF\n"])
+            for head, line in replica.record(metrics, instance=instance, job="models"):
+                families.setdefault(head, []).append(f"{line} {moment:.3f}")
+    return "\n".join([*(line for head, lines in families.items() for line in (head, *lines)), "# EOF\n"])
 
 
 @contextmanager
@@ -91,7 +105,7 @@ def _handler(replica: Replica) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             page = replica.text().encode()
-            self.send_response(200)
+            self.send_response(200 if replica.alive else 503)
             self.send_header("Content-Type", "text/plain; version=0.0.4")
             self.send_header("Content-Length", str(len(page)))
             self.end_headers()

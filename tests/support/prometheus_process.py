@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,39 +25,25 @@ def skip_reason() -> str | None:
 
 
 class Server:
-    """A Prometheus that scrapes each second what `scrape` names; stopped and started as a test wants."""
+    """A Prometheus that scrapes some addresses each second, and `again` once more as another job would."""
 
-    def __init__(self, folder: Path, labels: Mapping[str, str] | None = None) -> None:
+    def __init__(self, folder: Path, targets: Sequence[str] = (), again: Sequence[str] = ()) -> None:
         if reason := skip_reason():
             pytest.skip(reason)
         debian.unpack("prometheus", debian.PROMETHEUS)
         self._folder = folder
         self._data = folder / "data"
-        self._targets = folder / "targets.json"
         self._log = folder / "log"
         self._process: subprocess.Popen[bytes] | None = None
         (port,) = free_ports(1)
         self.url = f"http://127.0.0.1:{port}"
         folder.mkdir(parents=True, exist_ok=True)
-        self.scrape()
-        self._write(labels or {})
-
-    def _write(self, labels: Mapping[str, str]) -> None:
-        """The configuration; YAML takes JSON."""
-        configuration = {
-            "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "external_labels": dict(labels)},
-            "scrape_configs": [
-                {"job_name": "models", "file_sd_configs": [{"files": [str(self._targets)], "refresh_interval": "1s"}]}
-            ],
-        }
-        (self._folder / "prometheus.yml").write_text(json.dumps(configuration))
-
-    def scrape(self, *targets: str, also: Sequence[str] = ()) -> None:
-        """Scrape these addresses from now on, and those of `also` as another job would beside it."""
-        groups = [{"targets": list(targets)}, {"targets": list(also), "labels": {"job": "another"}}]
-        new = self._targets.with_suffix(".new")
-        new.write_text(json.dumps(groups))
-        new.rename(self._targets)
+        jobs = [{"job_name": "models", "static_configs": [{"targets": list(targets)}]}]
+        if again:
+            jobs.append({"job_name": "another", "static_configs": [{"targets": list(again)}]})
+        configuration = {"global": {"scrape_interval": "1s", "scrape_timeout": "1s"}, "scrape_configs": jobs}
+        # YAML takes JSON.
+        (folder / "prometheus.yml").write_text(json.dumps(configuration))
 
     def backfill(self, page: str) -> None:
         """Put a past into it that is written as OpenMetrics with times. Before `start`."""
@@ -88,15 +74,16 @@ class Server:
         if forget:
             shutil.rmtree(self._data, ignore_errors=True)
 
+    def signal(self, number: int) -> None:
+        """Send it a signal, such as one that stops it for a while."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
     def query(self, query: str) -> list[dict[str, Any]]:
         """What an instant query answers."""
         with urllib.request.urlopen(f"{self.url}/api/v1/query?{urllib.parse.urlencode({'query': query})}") as answer:
             found: list[dict[str, Any]] = json.load(answer)["data"]["result"]
         return found
-
-    def wait(self, query: str, series: int = 1) -> None:
-        """Wait until a query answers with so many series."""
-        wait_until(lambda: len(self.query(query)) == series, START_SECONDS, f"{query} to have {series} series")
 
     def _answers(self) -> bool:
         assert self._process is not None
@@ -109,9 +96,11 @@ class Server:
 
 
 @contextmanager
-def prometheus(folder: Path, past: str = "") -> Iterator[Server]:
-    """A running Prometheus, which remembers `past`."""
-    server = Server(folder)
+def prometheus(
+    folder: Path, past: str = "", targets: Sequence[str] = (), again: Sequence[str] = ()
+) -> Iterator[Server]:
+    """A running Prometheus, which remembers `past`. It needs five seconds before it scrapes for the first time."""
+    server = Server(folder, targets, again)
     if past:
         server.backfill(past)
     try:

@@ -6,8 +6,9 @@ from mooring_operator.scaling.queries import BY, Scraping, arrivals, latencies, 
 
 
 def every(scraping: Scraping) -> dict[str, str]:
-    slow = {f"p{percentile}": query for percentile, query in latencies(scraping, {90, 95, 99}).items()}
-    return {**signals(scraping), **slow, "history": arrivals(scraping)}
+    found: dict[str, str] = {str(signal): query for signal, query in signals(scraping).items()}
+    found |= {f"p{percentile}": query for percentile, query in latencies(scraping, {90, 95, 99}).items()}
+    return {**found, "history": arrivals(scraping)}
 
 
 @pytest.mark.parametrize("name", every(Scraping()))

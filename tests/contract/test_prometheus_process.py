@@ -1,0 +1,334 @@
+"""What a real Prometheus answers about pages that the runtime wrote, and what is made of it."""
+
+import asyncio
+import math
+import re
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from mooring_operator.api import names
+from mooring_operator.cluster import prometheus as looking
+from mooring_operator.cluster.prometheus import Prometheus
+from mooring_operator.cluster.prometheus_http import Access, SlowError, UnreachableError
+from mooring_operator.facts import Key, Service
+from mooring_operator.scaling import slo
+from mooring_operator.scaling.answers import Answer, answers, capability_of, target_of
+from mooring_operator.scaling.findings import Findings, Line
+from mooring_operator.scaling.queries import Scraping, arrivals, latencies, signals
+from mooring_operator.scaling.reading import last_step
+from mooring_runtime.metrics import Capacity
+from tests.support import builders
+from tests.support.prometheus_pages import CAPACITY, Replica, past, served
+from tests.support.prometheus_process import Server, prometheus
+
+pytestmark = [pytest.mark.process, pytest.mark.timeout(90)]
+
+STEP = 15
+METRICS_ASKED_FOR = {
+    name.replace("_seconds_count", "_seconds").removesuffix("_bucket")
+    for query in (*signals(Scraping()).values(), *latencies(Scraping(), {95}).values())
+    for name in re.findall(r"\b(?:mooring|nv)_\w+(?=\{)", query)
+}
+DESIRED = names.METRIC_DESIRED_REPLICAS
+EACH_SECOND = Scraping(interval=1.0)
+
+
+def service(key: Key, **scaling: object) -> Service:
+    wanted = {"maxReplicas": 50, "latency": {"target": "400ms"}, "loadTime": "60s", **scaling}
+    return builders.service(key.name, namespace=key.namespace, scaling=wanted)
+
+
+SURGING, CALM, IDLE, LATE = Key("one", "same"), Key("two", "same"), Key("one", "idle"), Key("two", "late")
+KNOWN = (SURGING, CALM, IDLE, LATE)
+
+
+def surging(moment: float) -> float:
+    """Requests a second of one replica: ten minutes low, five minutes high."""
+    return 20.0 if moment % 900 < 600 else 60.0
+
+
+class History:
+    """An hour of four services, and what came of it."""
+
+    def __init__(self) -> None:
+        self.replicas = {
+            "10.0.0.1:8002": Replica(*reversed(SURGING), target=0.4),
+            "10.0.0.2:8002": Replica(*reversed(SURGING), target=0.4),
+            "10.0.0.3:8002": Replica(*reversed(CALM), target=0.4, workers=2),
+            "10.0.0.4:8002": Replica(*reversed(IDLE), target=0.4),
+            "10.0.0.5:8002": Replica(*reversed(LATE), target=0.4),
+        }
+
+    def happens(self, moment: float) -> None:
+        one, two, calm, _, late = self.replicas.values()
+        for replica in (one, two):
+            replica.answer(round(surging(moment) * STEP), 0.1)
+            replica.queued, replica.running = 3, 5
+        calm.answer(7 * STEP, 0.3, samples=4)
+        late.answer(9 * STEP, 0.1)
+        late.answer(1 * STEP, 0.9)
+        late.refuse(2)
+
+
+@pytest.fixture(scope="module")
+def remembering(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A Prometheus that knows an hour, and two minutes that are yet to come, so that no sample grows old meanwhile."""
+    history, now = History(), last_step(time.time())
+    page = past(history.replicas, METRICS_ASKED_FOR, range(now - 3705, now + 120, STEP), history.happens)
+    with prometheus(tmp_path_factory.mktemp("prometheus") / "own", page) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def found(remembering: Server) -> dict[Key, Findings]:
+    async def look() -> dict[Key, Findings]:
+        async with Prometheus(Access(remembering.url)) as asked:
+            return await asked.find([service(key) for key in KNOWN])
+
+    return asyncio.run(look())
+
+
+def test_services_of_one_name_in_two_namespaces_are_two(found: dict[Key, Findings]) -> None:
+    assert found[CALM].rate == pytest.approx(7.0, rel=0.01)
+    assert found[SURGING].rate == pytest.approx(2 * surging(found[SURGING].time - 25), rel=0.5)
+    assert (found[SURGING].pods, found[SURGING].ready, found[SURGING].copies) == (2, 2, 1)
+    assert (found[CALM].pods, found[CALM].ready, found[CALM].workers) == (1, 1, 2.0)
+    assert (found[SURGING].queued, found[SURGING].in_flight) == (6.0, 10.0)
+    assert (found[CALM].queued, found[CALM].in_flight) == (0.0, 0.0)
+
+
+def test_what_a_pod_can_do_is_what_it_has_measured(found: dict[Key, Findings]) -> None:
+    findings = found[SURGING]
+    assert findings.curve == Line(0.040, 0.008)
+    assert (findings.batch_limit, findings.batch_delay) == (32.0, 0.0)
+    assert (findings.run_mean, findings.run_variation) == (0.1, 0.2)
+    assert findings.samples_per_request == pytest.approx(1.0)
+    calm = capability_of(found[CALM])
+    assert calm is not None
+    assert calm.curve.per_sample == pytest.approx(0.032) and calm.max_batch == 8 and calm.workers == 2
+
+
+def test_the_newest_sample_is_told_by_its_own_time(found: dict[Key, Findings]) -> None:
+    for findings in found.values():
+        assert findings.newest is not None
+        assert findings.newest % STEP == 0 and 0 <= findings.time - findings.newest < STEP
+
+
+def test_what_the_hour_teaches_is_what_prometheus_itself_makes_of_it(
+    remembering: Server, found: dict[Key, Findings]
+) -> None:
+    findings = found[SURGING]
+    load = 60.0
+    learned = slo.learn(findings.history, load)
+    ahead = slo.horizon(load)
+    lag = round(ahead / STEP) * STEP
+    rate = arrivals(Scraping())
+    before = rate.replace("ms]", f"ms] offset {lag}s")
+    rises = f"({rate} - {before})[{3600 - lag}s:{STEP}s] @ {last_step(findings.time)}"
+    said = remembering.query(f"quantile_over_time({slo.quantile(ahead)}, {rises})")
+    (expected,) = [
+        float(each["value"][1])
+        for each in said
+        if (each["metric"]["mooring_namespace"], each["metric"]["mooring_service"]) == SURGING
+    ]
+    assert learned.rise == pytest.approx(expected) and expected > 30.0
+    assert learned.peak == pytest.approx(120.0, rel=0.01)
+    assert learned.seconds == 3600.0
+    assert slo.learn(found[CALM].history, load).rise == pytest.approx(0.0, abs=0.5)
+
+
+def test_the_count_is_that_of_the_rule_on_what_really_came(found: dict[Key, Findings]) -> None:
+    answer = answers(service(SURGING), found[SURGING])[DESIRED]
+    target = target_of(service(SURGING))
+    assert target is not None and answer.decision is not None
+    pod = slo.capacity(slo.Capability(slo.Curve(0.040, 0.008), 32, squared_variation=0.2), target)
+    # The surge comes four times an hour, so it is expected: the count is for its peak at any time.
+    assert answer.reason == "OK"
+    assert answer.value == math.ceil(120.0 * 1.05 / pod - 0.05)
+
+
+def test_no_traffic_is_nought_and_not_an_error(found: dict[Key, Findings]) -> None:
+    said = answers(service(IDLE), found[IDLE])
+    assert found[IDLE].rate == 0.0 and set(found[IDLE].history) == {0.0}
+    assert found[IDLE].samples_per_request is None and found[IDLE].latency == {}
+    assert [said[metric].value for metric in names.EXTERNAL_METRICS] == [0.0, 0.0, 0.0, 1.0]
+
+
+def test_a_percentile_is_that_of_the_last_minute(found: dict[Key, Findings]) -> None:
+    assert 0.05 < found[SURGING].latency[95] <= 0.1
+    # One request in ten takes 0.9 s: the 95th of a hundred is in the bucket from 0.5 to 1.
+    assert 0.5 < found[LATE].latency[95] <= 1.0
+    ratio = answers(service(LATE), found[LATE])[names.METRIC_LATENCY_RATIO].value
+    assert ratio == pytest.approx(found[LATE].latency[95] / 0.4)
+
+
+def test_refused_requests_are_arrivals_too(found: dict[Key, Findings]) -> None:
+    assert found[LATE].rate == pytest.approx(10.0 + 2 / STEP, rel=0.02)
+    assert found[LATE].answered == pytest.approx(600.0, rel=0.02)
+    assert found[LATE].refused == pytest.approx(8.0, rel=0.02)
+
+
+def test_other_percentiles_and_windows_are_taken_as_well(remembering: Server) -> None:
+    async def look() -> Findings:
+        wanted = service(LATE, latency={"target": "400ms", "percentile": 90})
+        # With scrapes half a minute apart the window of a rate is twice as long.
+        async with Prometheus(Access(remembering.url, Scraping(interval=30.0, matchers='job="models"'))) as asked:
+            return (await asked.find([wanted]))[LATE]
+
+    findings = asyncio.run(look())
+    assert set(findings.latency) == {90} and findings.rate == pytest.approx(10.0 + 2 / STEP, rel=0.02)
+
+
+def test_only_what_matches_is_counted(remembering: Server) -> None:
+    async def look() -> Findings:
+        async with Prometheus(Access(remembering.url, Scraping(matchers='job="none"'))) as asked:
+            return (await asked.find([service(CALM)]))[CALM]
+
+    findings = asyncio.run(look())
+    assert findings.pods == 0 and answers(service(CALM), findings)[DESIRED].reason == "NoSeries"
+
+
+class Watch:
+    """Looks at a live Prometheus again and again, and remembers what was said of one service."""
+
+    def __init__(self, server: Server, key: Key) -> None:
+        self._server = server
+        self._service = service(key)
+        self.said: list[dict[str, Answer]] = []
+
+    def until(self, holds: Callable[[dict[str, Answer]], bool], seconds: float = 30.0) -> dict[str, Answer]:
+        return asyncio.run(self._until(holds, seconds))
+
+    async def _until(self, holds: Callable[[dict[str, Answer]], bool], seconds: float) -> dict[str, Answer]:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            # Each look is by one who has not seen anything before.
+            async with Prometheus(Access(self._server.url, EACH_SECOND)) as asked:
+                findings = (await asked.find([self._service]))[service_key(self._service)]
+            self.said.append(answers(self._service, findings, interval=1.0))
+            if holds(self.said[-1]):
+                return self.said[-1]
+            await asyncio.sleep(0.05)
+        raise AssertionError(f"not within {seconds:.0f} s; the last that was said: {self.said[-1:]}")
+
+    def phases(self, metric: str) -> list[tuple[str, bool]]:
+        """Reason, and whether there was a value, without repeats."""
+        every = [(each[metric].reason, each[metric].value is not None) for each in self.said]
+        return [each for number, each in enumerate(every) if number == 0 or every[number - 1] != each]
+
+
+def service_key(service: Service) -> Key:
+    return Key(service.namespace, service.name)
+
+
+def has_value(metric: str) -> Callable[[dict[str, Answer]], bool]:
+    return lambda said: said[metric].value is not None
+
+
+def reason(wanted: str) -> Callable[[dict[str, Answer]], bool]:
+    return lambda said: said[DESIRED].reason == wanted
+
+
+def busy(name: str, **kinds: object) -> Replica:
+    """A replica that has seen much and is asked no more."""
+    replica = Replica(name, "live", **kinds)  # type: ignore[arg-type]
+    replica.answer(1000, 0.1)
+    replica.queued, replica.running = 4, 8
+    return replica
+
+
+NAN = Capacity(limit=32, delay=math.nan, curve=(math.nan, math.inf), mean=math.nan, variation=math.nan, queue=64)
+FRESH = CAPACITY._replace(curve=None, mean=0.0, variation=0.0)
+SCRAPED = {
+    "twice": [busy("twice")],
+    "nan": [busy("nan", capacity=NAN)],
+    "mixed": [busy("mixed"), busy("mixed", capacity=FRESH)],
+    "anew": [busy("anew")],
+}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A Prometheus that scrapes each second; it takes five to begin, so it is one for all."""
+    folder = tmp_path_factory.mktemp("prometheus") / "own"
+    with (
+        served(*(replica for replicas in SCRAPED.values() for replica in replicas)) as addresses,
+        prometheus(folder, targets=addresses, again=addresses[:1]) as made,
+    ):
+        yield made
+
+
+def test_two_jobs_that_scrape_one_pod_are_told_and_not_added_up(server: Server) -> None:
+    watch = Watch(server, Key("live", "twice"))
+    said = watch.until(reason("TooManySeries"))
+    assert {each[names.METRIC_LOAD].value for each in watch.said} <= {None, 12.0}
+    assert all(answer.value is None and "2 times" in answer.message for answer in said.values())
+
+
+def test_a_page_with_what_is_no_number_is_one_without_it(server: Server) -> None:
+    said = Watch(server, Key("live", "nan")).until(has_value(names.METRIC_LOAD))
+    assert said[DESIRED].reason == "NoCurve" and said[names.METRIC_LOAD].value == 12.0
+
+
+def test_a_pod_without_numbers_does_not_hide_those_of_another(server: Server) -> None:
+    watch = Watch(server, Key("live", "mixed"))
+    said = watch.until(lambda said: said[DESIRED].series == 2 and said[DESIRED].value is not None)
+    assert said[DESIRED].decision is not None
+
+
+def test_a_process_that_starts_anew_is_no_surge(server: Server) -> None:
+    watch = Watch(server, Key("live", "anew"))
+    watch.until(has_value(DESIRED))
+    (replica,) = SCRAPED["anew"]
+    replica.stats.received = 3
+    end = time.monotonic() + 4.0  # as long as it is within the window of the rate
+    watch.until(lambda _: time.monotonic() > end)
+    planned = [decision.planned for each in watch.said if (decision := each[DESIRED].decision) is not None]
+    assert 0.0 < max(planned) < 10.0
+
+
+def test_pods_that_are_gone_and_a_prometheus_that_forgot_are_no_service_without_load(tmp_path: Path) -> None:
+    key = Key("live", "gone")
+    learning = [("NoSeries", False), ("Learning", False), ("Learning", True)]
+    with served(replica := busy("gone")) as addresses, prometheus(tmp_path / "own", targets=addresses) as server:
+        watch = Watch(server, key)
+        watch.until(has_value(DESIRED))
+        assert watch.phases(DESIRED) == learning
+        server.stop(forget=True)
+        server.start()
+        again = Watch(server, key)
+        again.until(has_value(DESIRED))
+        assert again.phases(DESIRED) == learning
+        # The load needs no history: one scrape tells it.
+        assert {each[names.METRIC_LOAD].value for each in (*watch.said, *again.said)} == {None, 12.0}
+        replica.alive = False
+        last = Watch(server, key)
+        last.until(reason("NoSeries"))
+        assert {each[names.METRIC_LOAD].value for each in last.said} <= {None, 12.0}
+
+
+def test_a_prometheus_that_is_gone_or_stands_still_is_told_and_found_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(looking, "REMEMBER", 0.0)
+
+    async def play(server: Server) -> None:
+        async with Prometheus(Access(server.url, EACH_SECOND, timeout=1.0)) as asked:
+            assert CALM in await asked.find([service(CALM)])
+            server.signal(signal.SIGSTOP)
+            with pytest.raises(SlowError):
+                await asked.find([service(CALM)])
+            server.signal(signal.SIGCONT)
+            assert CALM in await asked.find([service(CALM)])
+            server.stop()
+            with pytest.raises(UnreachableError):
+                await asked.find([service(CALM)])
+            server.start()
+            assert CALM in await asked.find([service(CALM)])
+
+    with prometheus(tmp_path / "own") as made:
+        asyncio.run(play(made))
