@@ -7,7 +7,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, Final, Literal, NamedTuple, Self
 
 from .api import names
 from .api.membership import Record, Report
@@ -63,6 +63,20 @@ class Images:
     """Envoy, of the routers in front of stateful services."""
 
 
+MetricsOwner = Literal["nobody", "mooring", "keda", "other"]
+
+
+@dataclass(frozen=True)
+class MetricsApi:
+    """Who serves the external metrics of this cluster, `external.metrics.k8s.io`. There can be only one."""
+
+    owner: MetricsOwner = "nobody"
+    server: str = ""
+    """Namespace and name of its Service, such as keda/keda-metrics-apiserver."""
+    trouble: str = ""
+    """Why the API server cannot reach it; empty: it can."""
+
+
 @dataclass(frozen=True)
 class Cluster:
     """What stands for every service: settings of the installation and what the API server knows."""
@@ -81,6 +95,16 @@ class Cluster:
     """`behavior.*.tolerance` exists (GA in Kubernetes 1.37)."""
     dra: bool = True
     """`resource.k8s.io/v1` is served."""
+    metrics_api: MetricsApi | None = None
+    """Who serves external metrics; None: it could not be seen yet."""
+    keda: bool = False
+    """KEDA's ScaledObject was served when the operator started."""
+    service_monitors: bool = False
+    """The ServiceMonitor of the Prometheus operator was served when the operator started."""
+    monitor_labels: Mapping[str, str] = field(default_factory=dict)
+    """Labels that ServiceMonitors need, so that the cluster's Prometheus takes them."""
+    prometheus_url: str = ""
+    """Where Prometheus answers queries; empty: nobody has told."""
 
 
 @dataclass(frozen=True)
@@ -203,6 +227,8 @@ class Observed:
     missing: tuple[MissingClass, ...] = ()
     members: Members | None = None
     """Of a stateful service."""
+    keda_autoscaler: Manifest | None = None
+    """The HorizontalPodAutoscaler that KEDA made from the service's ScaledObject."""
 
 
 @dataclass(frozen=True)
@@ -247,6 +273,19 @@ class Moves:
 
 
 @dataclass(frozen=True)
+class Scaler:
+    """Which autoscaler a service has in this round, and by what it holds the latency target."""
+
+    keda: bool = False
+    """A ScaledObject, from which KEDA makes the HorizontalPodAutoscaler; else one of our own."""
+    concurrency: float | None = None
+    """Requests that one replica is taken to hold at the latency target: there is no batch curve, and `mooring_load`
+    stands for the rule. None: `mooring_desired_replicas` does."""
+    waits: str = ""
+    """What of the other kind is still there: neither is applied before it is gone, for two would pull at one count."""
+
+
+@dataclass(frozen=True)
 class Step:
     """What this round does with the workload. The other children are applied in every round."""
 
@@ -275,3 +314,4 @@ class Step:
     """Access mode in the claim template: that of `Members`. It cannot be changed either."""
     moves: Moves | None = None
     """Of a stateful service."""
+    scaler: Scaler = Scaler()

@@ -67,3 +67,35 @@ PROMETHEUS_SECONDS: Final = Histogram(
     "Duration of one look, all its queries together",
     buckets=(0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30),
 )
+
+_SERVICE: Final = ("mooring_namespace", "mooring_service")
+"""Not `namespace` and `service`: those belong to the scraper, which may rename them."""
+SERVICE_LOAD_SECONDS: Final = Gauge(
+    "mooring_service_load_seconds",
+    "Time from a pod's creation until it answers: nine of ten took at most this",
+    _SERVICE,
+)
+SERVICE_AUTOSCALING_READY: Final = Gauge(
+    "mooring_service_autoscaling_ready",
+    "1 while the autoscaler reads its metrics and can do what is asked, else 0; `reason` as in AutoscalingReady",
+    (*_SERVICE, "reason"),
+)
+DESIRED_REPLICAS: Final = Gauge(
+    "mooring_desired_replicas", "Replicas that meet the latency target under the load that is coming", _SERVICE
+)
+LOAD: Final = Gauge(
+    "mooring_load",
+    "Requests in flight and queued; where no batch curve is known, times the latency by its target (1 to 2)",
+    _SERVICE,
+)
+LATENCY_RATIO: Final = Gauge("mooring_latency_ratio", "Percentile of the latency target by the target", _SERVICE)
+PLANNED_RATE: Final = Gauge("mooring_scaling_planned_rate", "Requests a second that replicas are wanted for", _SERVICE)
+REPLICA_RATE: Final = Gauge(
+    "mooring_scaling_replica_rate", "Requests a second that one replica holds at the latency target", _SERVICE
+)
+BACKLOG_RATE: Final = Gauge(
+    "mooring_scaling_backlog_rate", "Requests a second on top of the planned ones, to work off the queue", _SERVICE
+)
+SCALING_LEARNING: Final = Gauge(
+    "mooring_scaling_learning", "1 while too little of the last hour is known to expect a rise", _SERVICE
+)

@@ -13,11 +13,13 @@ from .cluster.apply import Applier
 from .cluster.cache import Cache
 from .cluster.events import EventRecorder
 from .cluster.kube import Kube
+from .cluster.looks import Looks
 from .cluster.moves import Mover, guarded, without_stale_set
 from .cluster.observe import Observer
 from .cluster.pace import Pace
 from .cluster.peers import Peers
 from .facts import Cluster, Key, Manifest, Moves, Observed, Problem, Service, Step
+from .scaling import rule
 from .status import Rendered, Verdicts
 
 SOON = 5.0
@@ -34,7 +36,10 @@ LATER = 15.0
 class Reconciler:
     """Brings one service at a time to what its spec asks, and its status to what is."""
 
-    def __init__(self, kube: Kube, cache: Cache, cluster: Cluster, recorder: EventRecorder, peers: Peers) -> None:
+    def __init__(
+        self, kube: Kube, cache: Cache, cluster: Cluster, recorder: EventRecorder, peers: Peers, looks: Looks
+    ) -> None:
+        self._looks = looks
         self._cache = cache
         self._cluster = cluster
         self._recorder = recorder
@@ -60,22 +65,26 @@ class Reconciler:
         unbuilt = validation.not_built(service.spec)
         obstacles = validation.check(service, observed, replace(self._cluster, peer_key=bool(self._peers.key)))
         rendered = self._render(service, [*unbuilt, *obstacles])
-        step = Step(hold=True)
+        step, scaling = Step(hold=True), replace(self._cluster, metrics_api=self._looks.api)
+        look = self._looks.by_service.get(key)
+        scaler = rule.scaler(service, scaling, observed, look)
         if not (unbuilt or obstacles or service.spec.suspend):
             step = plan.plan(service, observed, rendered.template_hash)
             if observed.members is not None:
                 step = replace(step, access_mode=observed.members.access_mode)
+            step = replace(step, scaler=scaler)
             obstacles = await self._act(live, service, observed, step)
             if not observed.children and not obstacles:
                 return NEW  # what was made this moment has nothing to tell yet
-        unscaled = validation.check_scaling(service.spec.scaling, self._cluster)
-        verdicts = Verdicts(problems=(*unbuilt, *obstacles), autoscaling=tuple(unscaled))
-        await self._tell(live, status.status_of(service, observed, step, rendered, verdicts))
+        unscaled = validation.check_scaling(service.spec.scaling, scaling)
+        verdicts = Verdicts((*unbuilt, *obstacles), tuple(unscaled), look)
+        told = replace(step, scaler=scaler)
+        await self._tell(live, status.status_of(service, observed, told, rendered, verdicts))
         # An accelerator that becomes free, or that someone else took from under a rollout, sends us no event.
         waits = bool(observed.nodes) and any(pod.unschedulable for pod in observed.pods)
         if any(problem.reason in {"ChildRefused", "VolumeCannotGrow"} for problem in obstacles):
             return LATER
-        if obstacles or step.check or waits:
+        if obstacles or step.check or waits or scaler.waits:
             return SOON
         return self._pace.next(key, observed, step) if observed.members is not None else None
 

@@ -69,6 +69,11 @@ class Settings(BaseSettings):
     scrape_seconds: float = Field(default=15, ge=1, le=120)
     """Time between two scrapes of a model's pods."""
 
+    scaling_seconds: float = Field(default=15, gt=0, le=60)
+    """Time between two looks of the operator at Prometheus, and at who serves external metrics."""
+    monitor_labels: dict[str, str] = {}
+    """Labels (JSON) of the ServiceMonitors that it makes, by which the cluster's Prometheus chooses its own."""
+
     adapter_port: int = Field(default=8443, ge=0, le=65535)
     """HTTPS port of the external-metrics API; 0 takes any."""
     adapter_secret: str = "mooring-adapter-serving"

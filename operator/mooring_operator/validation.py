@@ -8,7 +8,7 @@ here repeats a value that may be a secret.
 import difflib
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
 from pydantic import ValidationError
@@ -18,6 +18,7 @@ from .api.quantities import quantity
 from .api.rules import BROKEN, Broken
 from .api.v1alpha1 import InferenceServiceSpec, Scaling, parse
 from .facts import Cluster, Manifest, ObjectKey, Observed, Problem, Service
+from .scaling.rule import obstacle
 
 Path = tuple[str | int, ...]
 """Keys and indices from the root of the object, as pydantic gives them."""
@@ -60,14 +61,6 @@ _NOT_BUILT: Final = (
         "models cannot be fetched from s3://, gs:// or hf:// yet. Use oci://, pvc:// or https://",
     ),
 )
-_NOT_BUILT_SCALING: Final = (
-    NotBuilt("spec.scaling.latency", lambda scaling: scaling.latency is not None, "use cpu"),
-    NotBuilt("spec.scaling.queue", lambda scaling: scaling.queue is not None, "use cpu"),
-    NotBuilt("spec.scaling.concurrency", lambda scaling: scaling.concurrency is not None, "use cpu"),
-    NotBuilt("spec.scaling.headroom", lambda scaling: scaling.headroom is not None, "remove it"),
-    NotBuilt("spec.scaling.loadTime", lambda scaling: scaling.load_time is not None, "remove it"),
-    NotBuilt("spec.scaling.backend", lambda scaling: scaling.backend != "auto", "remove it"),
-)
 
 
 def parse_service(obj: Mapping[str, Any]) -> Service | list[Problem]:
@@ -106,20 +99,19 @@ def check(service: Service, observed: Observed, cluster: Cluster) -> list[Proble
 
 def not_built(spec: InferenceServiceSpec) -> list[Problem]:
     """Return the fields that nothing acts on yet. Each stops the service: no field is silently ignored."""
-    return _unbuilt(_NOT_BUILT, spec)
+    return [
+        Problem(entry.field, f"not built yet: {entry.remedy}", "NotBuiltYet")
+        for entry in _NOT_BUILT
+        if entry.asked(spec)
+    ]
 
 
 def check_scaling(scaling: Scaling | None, cluster: Cluster) -> list[Problem]:
-    """Return the fields of `spec.scaling` that nothing acts on, yet or here. They never stop the service itself."""
+    """Return what keeps the autoscaler from its work here. It never stops the service itself."""
     if scaling is None:
         return []
-    return [*_unbuilt(_NOT_BUILT_SCALING, scaling), *_tolerance(scaling, cluster)]
-
-
-def _unbuilt(table: Iterable[NotBuilt], value: object) -> list[Problem]:
-    return [
-        Problem(entry.field, f"not built yet: {entry.remedy}", "NotBuiltYet") for entry in table if entry.asked(value)
-    ]
+    found = obstacle(scaling, cluster)
+    return [*([] if found is None else [found]), *_tolerance(scaling, cluster)]
 
 
 def _tolerance(scaling: Scaling, cluster: Cluster) -> list[Problem]:

@@ -41,7 +41,7 @@ def used_everywhere() -> set[Right]:
     found |= rights(kinds.SECRET, "create")
     found |= rights(kinds.POD, "create", subresource="eviction")
     found |= rights(kinds.STORAGE_CLASS, "get", "list") | rights(kinds.CSI_DRIVER, "get")
-    for kind in CLASSES:
+    for kind in (*CLASSES, kinds.API_SERVICE):
         found |= rights(kind, "get")
     return found | rights(kinds.EVENT, "create")
 

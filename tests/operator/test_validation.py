@@ -215,24 +215,6 @@ def test_not_built(fields: dict[str, Any], field: str) -> None:
     assert problem.message.startswith("not built yet: ")
 
 
-@pytest.mark.parametrize(
-    ("fields", "field"),
-    [
-        ({"latency": {"target": "80ms"}}, "spec.scaling.latency"),
-        ({"queue": {"target": 4}}, "spec.scaling.queue"),
-        ({"concurrency": {"target": 4}}, "spec.scaling.concurrency"),
-        ({"cpu": {"target": 50}, "headroom": "50%"}, "spec.scaling.headroom"),
-        ({"cpu": {"target": 50}, "loadTime": "30s"}, "spec.scaling.loadTime"),
-        ({"cpu": {"target": 50}, "backend": "keda"}, "spec.scaling.backend"),
-    ],
-)
-def test_scaling_is_not_built(fields: dict[str, Any], field: str) -> None:
-    spec = builders.spec(scaling={"maxReplicas": 2, **fields})
-    [problem] = validation.check_scaling(spec.scaling, builders.cluster())
-    assert (problem.field, problem.reason) == (field, "NotBuiltYet")
-    assert validation.not_built(spec) == [], "the service itself goes on"
-
-
 def test_what_is_built() -> None:
     scaling = {"minReplicas": 1, "maxReplicas": 2, "cpu": {"target": 50}, "behavior": {"scaleUp": {"tolerance": "5%"}}}
     spec = builders.spec(scaling=scaling, runtime={"args": ["--verbose"]}, model={"uri": OCI, "format": "onnx"})

@@ -37,6 +37,18 @@ CONTRADICTIONS = (
         "spec.scaling.maxReplicas",
         "set maxReplicas",
     ),
+    Bad(
+        "no replicas",
+        but(scaling={"minReplicas": 0, "maxReplicas": 2, "cpu": {"target": 50}}),
+        "spec.scaling.minReplicas",
+        "scaling to zero is not built yet",
+    ),
+    Bad(
+        "CPU beside another target where requests share runs",
+        but(scaling={"maxReplicas": 2, "latency": {"target": "80ms"}, "cpu": {"target": 50}}),
+        "spec.scaling.cpu",
+        "CPU is busy at any load",
+    ),
     Bad("a minimum without a maximum", but(scaling={"minReplicas": 3}), "spec.scaling.maxReplicas", "set maxReplicas"),
     Bad(
         "an interval without its mode",

@@ -1,7 +1,8 @@
 """Golden files: what a pure function makes of a written spec, kept beside it; `--update-golden` rewrites them.
 
 A case is a folder under `tests/operator/golden/`: `spec.yaml` is what a user applies, `step.yaml`, where there is one,
-what the round was told to do, `children.yaml` what comes out.
+what the round was told to do, `cluster.yaml`, where there is one, what the cluster has besides, `children.yaml` what
+comes out.
 """
 
 from dataclasses import dataclass, fields
@@ -11,7 +12,7 @@ from typing import Any
 import yaml
 
 from mooring_operator import desired
-from mooring_operator.facts import Cluster, Manifest, Service, Step
+from mooring_operator.facts import Cluster, Manifest, Scaler, Service, Step
 from tests.support import builders
 
 GOLDEN = Path(__file__).parents[1] / "operator" / "golden"
@@ -42,15 +43,21 @@ def case_names() -> list[str]:
 
 def case(name: str, namespace: str = builders.NAMESPACE) -> Case:
     """Return a case. Raises `ValueError` when its step has a field that `Step` has not."""
-    written = GOLDEN / name / "step.yaml"
-    told: dict[str, Any] = yaml.safe_load(written.read_text()) if written.exists() else {}
+    told = _written(name, "step.yaml")
     unknown = set(told) - {field.name for field in fields(Step)}
     if unknown:
-        raise ValueError(f"{written}: no such field of Step: {', '.join(sorted(unknown))}")
+        raise ValueError(f"{GOLDEN / name / 'step.yaml'}: no such field of Step: {', '.join(sorted(unknown))}")
     service = builders.service_from(GOLDEN / name / "spec.yaml", namespace)
     if "replicas" not in told and service.spec.scaling is None:
         told["replicas"] = service.spec.replicas
-    return Case(name, service, builders.cluster(), Step(**told))
+    if "scaler" in told:
+        told["scaler"] = Scaler(**told["scaler"])
+    return Case(name, service, builders.cluster(**_written(name, "cluster.yaml")), Step(**told))
+
+
+def _written(name: str, file: str) -> dict[str, Any]:
+    path = GOLDEN / name / file
+    return yaml.safe_load(path.read_text()) if path.exists() else {}
 
 
 def compare(path: Path, text: str, update: bool) -> None:

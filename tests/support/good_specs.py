@@ -47,7 +47,7 @@ GOOD_SPECS: Mapping[str, dict[str, Any]] = {
             "latency": {"percentile": 99, "target": "80ms"},
             "queue": {"target": 4},
             "concurrency": {"target": 16},
-            "cpu": {"target": 70},
+            "cpu": {"target": 70, "force": True},
             "headroom": "50%",
             "loadTime": "1m30s",
             "behavior": {
@@ -69,6 +69,11 @@ GOOD_SPECS: Mapping[str, dict[str, Any]] = {
             },
             "backend": "keda",
         },
+    },
+    "CPU beside another target where no requests share runs": {
+        "model": {"uri": OCI},
+        "batching": {"maxSize": 1},
+        "scaling": {"maxReplicas": 2, "queue": {"target": 4}, "cpu": {"target": 70}},
     },
     "the least scaling": {"model": {"uri": OCI}, "scaling": {"maxReplicas": 1, "latency": {"target": "80ms"}}},
     "state": {

@@ -33,6 +33,8 @@ LABEL_PART_OF: Final = "app.kubernetes.io/part-of"
 LABEL_SERVICE: Final = f"{GROUP}/inferenceservice"
 LABEL_ORDINAL: Final = "apps.kubernetes.io/pod-index"
 """Of the pods of a StatefulSet, by its controller: the number of the replica."""
+LABEL_SCRAPED: Final = f"{GROUP}/scraped"
+"""Of the one Service by whose pods the metrics are found: several Services have the same pods."""
 MANAGED_BY: Final = "mooring"
 PART_OF: Final = "mooring"
 COMPONENT_SERVER: Final = "server"
@@ -79,6 +81,9 @@ as JSON."""
 ANNOTATION_HELD: Final = f"{GROUP}/held"
 """On the membership ConfigMap: how many sessions each replica has, as JSON. Written only where that has doubled or
 halved: it is for saying what is at risk when a replica cannot be asked any more."""
+ANNOTATION_CONCURRENCY: Final = f"{GROUP}/concurrency-at-target"
+"""On the autoscaler: its latency target is held by `mooring_load` for want of a batch curve, and this many requests are
+what one replica is taken to hold at the target. Not there while the target is held by the scaling rule."""
 MEMBERSHIP_NOTES: Final = (ANNOTATION_BOOTS, ANNOTATION_STRANDED, ANNOTATION_HELD)
 """Annotations of the membership ConfigMap that only the plan writes: exactly those of `Moves.notes`."""
 
@@ -140,6 +145,9 @@ ENV_BATCH_MAX_DELAY: Final = "MOORING_BATCH_MAX_DELAY"
 ENV_ALLOW_UNSAFE_FORMATS: Final = "MOORING_ALLOW_UNSAFE_FORMATS"
 ENV_DRAIN_SECONDS: Final = "MOORING_DRAIN_SECONDS"
 """How long the server, after SIGTERM, is unready and still serves, so that endpoints lose it before it stops."""
+
+PREFIX_KEDA_AUTOSCALER: Final = "keda-hpa-"
+"""Of the HorizontalPodAutoscaler that KEDA makes; its own default."""
 
 NAME_MAX_LENGTH: Final = 40
 """Of a service's name: a StatefulSet of 58 characters can no longer make pods, and children add suffixes."""

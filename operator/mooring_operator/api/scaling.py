@@ -4,7 +4,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
-from .fields import Int, Minutes, Percentage, Target
+from .fields import Bool, Int, Minutes, Percentage, Target
 from .rules import ApiModel, Rule
 
 _TARGETS: Final = ("latency", "queue", "concurrency", "cpu")
@@ -39,6 +39,9 @@ class CpuTarget(ApiModel):
 
     target: Annotated[Int, Field(ge=1, le=100)]
     """Percent of the requested CPU that scaling holds."""
+    force: Bool = False
+    """Let CPU count beside another target although requests share runs: the CPU is then busy at any load, and CPU
+    asks for two to five times the replicas."""
 
 
 class ScalingPolicy(ApiModel):
@@ -77,8 +80,16 @@ class Behavior(ApiModel):
 class Scaling(ApiModel):
     """Autoscaling: on if and only if `maxReplicas` is set."""
 
-    min_replicas: Annotated[Int, Field(ge=1, le=1000)] = 1
-    """Fewest replicas. Zero is not supported."""
+    min_replicas: Annotated[
+        Int,
+        Field(ge=0, le=1000),
+        Rule(
+            "self >= 1",
+            "scaling to zero is not built yet: nothing would keep a request until a replica answers; write at least 1",
+            lambda value: value >= 1,
+        ),
+    ] = 1
+    """Fewest replicas, at least 1: nothing would hold a request until the first replica answers."""
     max_replicas: Annotated[Int, Field(ge=1, le=1000)] | None = None
     """Most replicas; turns the autoscaler on."""
     latency: Latency | None = None
@@ -123,6 +134,10 @@ class Scaling(ApiModel):
     def targets(self) -> tuple[str, ...]:
         """Return the names of the targets that are set."""
         return tuple(name for name in _TARGETS if getattr(self, name) is not None)
+
+    def external(self) -> bool:
+        """Tell whether a target needs a server of external metrics; only cpu does without."""
+        return self.targets() not in {(), ("cpu",)}
 
     def is_empty(self) -> bool:
         """Tell whether nothing is set, defaults aside."""

@@ -129,7 +129,21 @@ class InferenceServiceSpec(ApiModel):
             lambda spec: spec.state is None or spec.rollout.max_unavailable in {None, 1},
             ".rollout.maxUnavailable",
         ),
+        Rule(
+            "!has(self.scaling) || !has(self.scaling.cpu) || self.scaling.cpu.force ||"
+            " !(has(self.scaling.latency) || has(self.scaling.queue) || has(self.scaling.concurrency)) ||"
+            " (has(self.batching) && self.batching.maxSize == 1)",
+            "CPU is busy at any load where requests share runs, and beside another target it asks for two to five times"
+            " the replicas: remove it, set batching.maxSize: 1, or set scaling.cpu.force: true",
+            lambda spec: not _cpu_beside_others(spec),
+            ".scaling.cpu",
+        ),
     )
+
+
+def _cpu_beside_others(spec: InferenceServiceSpec) -> bool:
+    scaling, alone = spec.scaling, spec.batching is not None and spec.batching.max_size == 1
+    return scaling is not None and scaling.cpu is not None and scaling.external() and not (scaling.cpu.force or alone)
 
 
 class ObjectMeta(ApiModel):
@@ -187,6 +201,50 @@ class SessionCounts(ApiModel):
     """Sessions that no replica can answer for, on lost nodes and removed replicas; left out where nobody can know."""
 
 
+class MetricStatus(ApiModel):
+    """One metric that the autoscaler goes by, as the operator last saw it."""
+
+    name: Annotated[str, Field(max_length=63)]
+    """Name of the metric, as in the HorizontalPodAutoscaler."""
+    healthy: Bool
+    """The autoscaler can go by it. Where it cannot, it keeps the replicas."""
+    reason: Annotated[str, Field(max_length=63)]
+    """OK, or what is the matter."""
+    message: Annotated[str, Field(max_length=4096)] | None = None
+    """The same in words, with what to do."""
+    value: Annotated[str, Field(max_length=20)] | None = None
+    """Last value over all replicas, as a quantity; of the CPU a share of what was requested."""
+    replicas: Annotated[Int, Field(ge=0)] | None = None
+    """Replicas that this metric alone asks for."""
+    series: Annotated[Int, Field(ge=0)] | None = None
+    """Replicas whose series it was made from."""
+    age: Annotated[str, Field(max_length=20)] | None = None
+    """Age of the newest sample at that time, such as 8s."""
+
+
+class AutoscalingStatus(ApiModel):
+    """What the autoscaler goes by. Numbers are rounded, and written at most once a minute."""
+
+    backend: Literal["adapter", "keda", "prometheusAdapter"] | None = None
+    """Who serves the metrics; left out where only the CPU counts."""
+    wanted: Annotated[Int, Field(ge=0)] | None = None
+    """Replicas that the metrics ask for, before minReplicas and maxReplicas."""
+    held_by: Annotated[str, Field(max_length=63)] | None = None
+    """The metric that asks for the most."""
+    capacity: Annotated[str, Field(max_length=20)] | None = None
+    """Requests a second that one replica holds at the latency target, as a quantity."""
+    planned: Annotated[str, Field(max_length=20)] | None = None
+    """Requests a second that replicas are wanted for."""
+    backlog: Annotated[str, Field(max_length=20)] | None = None
+    """Requests a second besides, to work off the queue."""
+    plan: Annotated[str, Field(max_length=20)] | None = None
+    """What made the plan: rate (present arrivals), rise (what the last hour taught) or headroom."""
+    learning: Bool | None = None
+    """Too little of the last hour is known to expect a rise."""
+    metrics: Annotated[list[MetricStatus], Field(max_length=8), ListMap("name")] | None = None
+    """Each metric."""
+
+
 class InferenceServiceStatus(ApiModel):
     """What the operator sees."""
 
@@ -206,6 +264,8 @@ class InferenceServiceStatus(ApiModel):
     """Sessions, of a stateful service."""
     durable: Bool | None = None
     """Of a stateful service: each step that was answered is on its replica's volume."""
+    autoscaling: AutoscalingStatus | None = None
+    """What the autoscaler goes by, of a service that has one."""
     conditions: Annotated[list[Condition], Field(max_length=32), ListMap("type")] | None = None
     """Observed facts."""
 

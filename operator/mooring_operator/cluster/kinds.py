@@ -50,6 +50,8 @@ CSI_DRIVER: Final = Kind("storage.k8s.io", "v1", "csidrivers", "CSIDriver", name
 POD_DISRUPTION_BUDGET: Final = Kind("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget")
 NETWORK_POLICY: Final = Kind("networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy")
 HORIZONTAL_POD_AUTOSCALER: Final = Kind("autoscaling", "v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler")
+SCALED_OBJECT: Final = Kind("keda.sh", "v1alpha1", "scaledobjects", "ScaledObject")
+SERVICE_MONITOR: Final = Kind("monitoring.coreos.com", "v1", "servicemonitors", "ServiceMonitor")
 JOB: Final = Kind("batch", "v1", "jobs", "Job")
 RESOURCE_CLAIM_TEMPLATE: Final = Kind("resource.k8s.io", "v1", "resourceclaimtemplates", "ResourceClaimTemplate")
 POD: Final = Kind("", "v1", "pods", "Pod")
@@ -75,6 +77,8 @@ CHILDREN: Final = (
     STATEFUL_SET,
     DEPLOYMENT,
     HORIZONTAL_POD_AUTOSCALER,
+    SCALED_OBJECT,
+    SERVICE_MONITOR,
     JOB,
 )
 """What a service becomes: applied and pruned by the operator, watched by label."""
@@ -84,8 +88,8 @@ WATCHED: Final = (INFERENCE_SERVICE, *CHILDREN, PERSISTENT_VOLUME_CLAIM, POD, NO
 is rolled back to."""
 OF_A_SERVICE: Final = frozenset({POD, PERSISTENT_VOLUME_CLAIM})
 """Kinds that a service does not own, and that are found by its label."""
-OPTIONAL: Final = frozenset({RESOURCE_CLAIM_TEMPLATE})
-"""Kinds that an API server may not serve (DRA before 1.34): looked up at the start."""
+OPTIONAL: Final = frozenset({RESOURCE_CLAIM_TEMPLATE, SCALED_OBJECT, SERVICE_MONITOR})
+"""Kinds that an API server may not serve (DRA before 1.34, KEDA, the Prometheus operator): looked up at the start."""
 UNLABELLED: Final = frozenset({INFERENCE_SERVICE, NODE})
 """Kinds watched whole; of all others only what carries our label."""
 

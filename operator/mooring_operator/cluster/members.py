@@ -11,7 +11,7 @@ from .cache import Cache
 from .kube import Kube
 from .peers import Heard, PeerPod, Peers
 from .pods import has_ended, is_router, lives, ordinal_of, pod_of
-from .scaling import scaled_by
+from .scaling import keda_autoscaler, scaled_by
 from .storage import Storage
 from .templates import earlier_templates
 
@@ -51,7 +51,9 @@ class MembersObserver:
             claims=claims,
             revisions=await earlier_templates(self._kube, service, children.get(sets), kinds.CONTROLLER_REVISION),
             lost_nodes=self._lost_nodes(replicas.values()),
-            scaled_by=scaled_by(service, entry.scaled_by if entry is not None else "", children),
+            scaled_by=scaled_by(
+                service, entry.scaled_by if entry is not None else "", children, keda_autoscaler(self._cache, service)
+            ),
             abandon=(live["metadata"].get("annotations") or {}).get(names.ANNOTATION_ABANDON_STORE, ""),
             ending=tuple(pod_of(pod) for _, pod in sorted(replicas.items()) if "deletionTimestamp" in pod["metadata"]),
             router=tuple(pod_of(pod) for pod in entries if is_router(pod) and lives(pod)),

@@ -15,6 +15,7 @@ from .nodes import Accelerators
 from .ownership import whose
 from .peers import Peers
 from .pods import is_router, lives, pod_of
+from .scaling import keda_autoscaler
 from .templates import earlier_templates
 
 REMEMBER = 30.0
@@ -53,6 +54,7 @@ class Observer:
             nodes=await self._accelerators.nodes(accelerator, self._bound(service, children)) if accelerator else (),
             missing=await self._missing(service),
             members=None if service.spec.state is None else await self._members.observe(service, live, children),
+            keda_autoscaler=keda_autoscaler(self._cache, service),
         )
 
     def _pods(self, service: Service, children: Mapping[ObjectKey, Manifest]) -> tuple[Pod, ...]:

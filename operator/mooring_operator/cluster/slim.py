@@ -65,6 +65,11 @@ def _child_with_status(obj: Manifest) -> Manifest:
     return {**_child(obj), "status": obj.get("status") or {}}
 
 
+def _autoscaler(obj: Manifest) -> Manifest:
+    """With its metrics: what it measures says nothing without what it is held against."""
+    return {**_child_with_status(obj), "spec": _only(obj["spec"], "metrics")}
+
+
 def _deployment(obj: Manifest) -> Manifest:
     """Without the pod template's spec: it is rendered, and never read back."""
     template = (obj["spec"]["template"].get("metadata") or {}).get("annotations") or {}
@@ -129,7 +134,7 @@ def _pod(obj: Manifest) -> Manifest:
     annotations = meta.get("annotations") or {}
     return {
         "metadata": {
-            **_only(meta, "name", "namespace", "uid", "resourceVersion", "deletionTimestamp"),
+            **_only(meta, "name", "namespace", "uid", "resourceVersion", "creationTimestamp", "deletionTimestamp"),
             "labels": _only(meta.get("labels") or {}, names.LABEL_SERVICE, names.LABEL_COMPONENT, names.LABEL_ORDINAL),
             "annotations": _only(annotations, names.ANNOTATION_TEMPLATE_HASH),
         },
@@ -137,7 +142,7 @@ def _pod(obj: Manifest) -> Manifest:
         "status": {
             **_only(status, "phase", "reason", "message", "podIP"),
             "conditions": [
-                _only(condition, "type", "status", "reason", "message")
+                _only(condition, "type", "status", "reason", "message", "lastTransitionTime")
                 for condition in status.get("conditions") or ()
                 if condition["type"] in {"Ready", "PodScheduled"}
             ],
@@ -172,7 +177,8 @@ _PROJECTIONS = {
     kinds.STATEFUL_SET: _stateful_set,
     kinds.CONFIG_MAP: _config_map,
     kinds.PERSISTENT_VOLUME_CLAIM: _claim,
-    kinds.HORIZONTAL_POD_AUTOSCALER: _child_with_status,
+    kinds.HORIZONTAL_POD_AUTOSCALER: _autoscaler,
+    kinds.SCALED_OBJECT: _child_with_status,
     kinds.JOB: _child_with_status,
     kinds.POD: _pod,
     kinds.NODE: _node,

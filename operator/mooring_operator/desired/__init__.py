@@ -17,6 +17,8 @@ from .peers import peers_service, ready_service
 from .pod import pod_template
 from .policies import network_policy, router_policy
 from .router import router_account, router_config, router_deployment
+from .scaledobject import scaled_object
+from .servicemonitor import service_monitor
 from .statefulset import stateful_set
 from .text import text
 from .workload import deployment
@@ -41,7 +43,9 @@ def children(service: Service, cluster: Cluster, step: Step) -> list[Manifest]:
             client_service(service),
             disruption_budget(service),
             None if step.hold else deployment(service, cluster, step),
-            autoscaler(service, cluster),
+            autoscaler(service, cluster, step),
+            scaled_object(service, cluster, step),
+            service_monitor(service, cluster),
             check_job(service, cluster) if step.check else None,
         ]
     else:
@@ -55,7 +59,9 @@ def children(service: Service, cluster: Cluster, step: Step) -> list[Manifest]:
             None if step.hold else stateful_set(service, cluster, step),
             *_router(service, cluster, step),
             client_service(service),
-            autoscaler(service, cluster),
+            autoscaler(service, cluster, step),
+            scaled_object(service, cluster, step),
+            service_monitor(service, cluster),
         ]
     return [child for child in found if child is not None]
 

@@ -23,6 +23,11 @@ def metadata(
     return made
 
 
+def scraped(its_metadata: Manifest) -> Manifest:
+    """Return the metadata of the one Service by whose pods the replicas' metrics are found."""
+    return {**its_metadata, "labels": {**its_metadata["labels"], names.LABEL_SCRAPED: "true"}}
+
+
 def labels(service: Service, component: str) -> dict[str, str]:
     """Return our labels of a child or a pod."""
     return {

@@ -2,7 +2,7 @@
 
 from ..api import names
 from ..facts import Manifest, Service
-from .metadata import metadata, pod_selector
+from .metadata import metadata, pod_selector, scraped
 from .router import router_selector
 
 
@@ -11,13 +11,13 @@ def client_service(service: Service) -> Manifest:
 
     With sessions the router is behind both: it takes HTTP and gRPC on one port and tells them apart by themselves.
     """
-    selector, grpc = pod_selector(service), names.PORT_NAME_GRPC
+    selector, grpc, its_metadata = pod_selector(service), names.PORT_NAME_GRPC, scraped(metadata(service))
     if service.spec.state is not None:
-        selector, grpc = router_selector(service), names.PORT_NAME_HTTP
+        selector, grpc, its_metadata = router_selector(service), names.PORT_NAME_HTTP, metadata(service)
     return {
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": metadata(service),
+        "metadata": its_metadata,
         "spec": {
             "type": "ClusterIP",
             "selector": selector,

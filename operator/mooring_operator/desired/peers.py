@@ -2,7 +2,7 @@
 
 from ..api import names
 from ..facts import Cluster, Manifest, Service
-from .metadata import metadata, pod_selector
+from .metadata import metadata, pod_selector, scraped
 
 
 def peers_service(service: Service) -> Manifest:
@@ -32,7 +32,8 @@ def _headless(service: Service, name: str, ports: tuple[tuple[str, int], ...], *
     return {
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": metadata(service, name),
+        # Of those that are not ready as well: what a replica counts before it answers is counted from 0.
+        "metadata": scraped(metadata(service, name)) if publish_all else metadata(service, name),
         "spec": {
             "type": "ClusterIP",
             "clusterIP": "None",

@@ -2,9 +2,11 @@
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from ..api.v1alpha1 import Variant
+from ..cluster import metrics_api
 from ..cluster.errors import NotFoundError
 from ..cluster.kube import Kube
 from ..facts import Cluster, Images
@@ -30,6 +32,8 @@ def installation(settings: Settings, hpa_tolerance: bool = True, dra: bool = Tru
         ipv6=ipv6,
         hpa_tolerance=hpa_tolerance,
         dra=dra,
+        monitor_labels=settings.monitor_labels,
+        prometheus_url=settings.prometheus_url,
     )
 
 
@@ -43,7 +47,8 @@ async def discover(settings: Settings, kube: Kube) -> Cluster:
     except NotFoundError:
         dra = False
     settings = _with_domain(settings)
-    return installation(settings, release >= TOLERANCE_SINCE, dra, has_ipv6(os.environ))
+    found = installation(settings, release >= TOLERANCE_SINCE, dra, has_ipv6(os.environ))
+    return replace(found, metrics_api=await metrics_api.find(kube, settings.namespace))
 
 
 def _with_domain(settings: Settings) -> Settings:

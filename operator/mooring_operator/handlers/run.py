@@ -9,6 +9,7 @@ import logging
 import os
 import signal
 from collections.abc import Coroutine
+from dataclasses import replace
 from typing import Any
 
 import kopf
@@ -19,11 +20,13 @@ from ..cluster.cache import Cache
 from ..cluster.connection import Connection
 from ..cluster.errors import KubeError
 from ..cluster.events import EventRecorder
-from ..cluster.kinds import WATCHED
+from ..cluster.kinds import SCALED_OBJECT, SERVICE_MONITOR, WATCHED
 from ..cluster.kube import Kube
 from ..cluster.lease import DEADLINE, DURATION, Elector
+from ..cluster.looks import Looks
 from ..cluster.peer_key import PeerKey
 from ..cluster.peers import Peers
+from ..cluster.prometheus_access import prometheus_of
 from ..facts import Cluster
 from ..health import Health, serve
 from ..reconcile import Reconciler
@@ -32,6 +35,7 @@ from ..work import GRACE, Queue, Workers
 from .events import register
 from .installation import discover
 from .lifecycle import kopf_settings, register_login
+from .scaling import Looking, ScalingWatcher
 from .sweep import Sweeper
 
 logger = logging.getLogger(__name__)
@@ -77,6 +81,7 @@ class Leader:
         self._kube = kube
         self._health = health
         self._peers = peers
+        self._prometheus = prometheus_of(settings)
         self._cache = Cache()
         self._queue = Queue()
         self._stop_watching = asyncio.Event()
@@ -114,7 +119,11 @@ class Leader:
             try:
                 cluster = await discover(self._settings, self._kube)
                 await self._cache.fill(self._kube, WATCHED)
-                return cluster
+                return replace(
+                    cluster,
+                    keda=SCALED_OBJECT in self._cache.kinds,
+                    service_monitors=SERVICE_MONITOR in self._cache.kinds,
+                )
             except KubeError as error:
                 logger.warning("cannot fill the cache, next try in %.0f s: %s", FILL_RETRY, error)
                 await asyncio.sleep(FILL_RETRY)
@@ -123,7 +132,10 @@ class Leader:
         """Start what never ends by itself, in the order in which it is stopped."""
         settings, cache, queue = self._settings, self._cache, self._queue
         recorder = EventRecorder(self._kube, settings.pod_name)
-        reconciler = Reconciler(self._kube, cache, cluster, recorder, self._peers)
+        looks = Looks(cluster.metrics_api)
+        how = Looking(settings.namespace, settings.scaling_seconds, settings.scrape_seconds, cluster.hpa_tolerance)
+        watcher = ScalingWatcher(self._kube, cache, queue, looks, self._prometheus, how)
+        reconciler = Reconciler(self._kube, cache, cluster, recorder, self._peers, looks)
         workers = Workers(queue, reconciler.reconcile, cache.known, settings.workers, settings.resync_seconds)
         sweeper = Sweeper(self._kube, cache, queue, settings.resync_seconds)
         for key in cache.services():
@@ -134,6 +146,7 @@ class Leader:
             asyncio.create_task(recorder.run(), name="events"),
             asyncio.create_task(sweeper.run(), name="sweeper"),
             asyncio.create_task(self._find_peer_key(), name="peer key"),
+            asyncio.create_task(watcher.run(), name="scaling"),
             asyncio.create_task(self._watch(sweeper), name="watches"),
         ]
 

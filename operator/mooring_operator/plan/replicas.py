@@ -6,12 +6,7 @@ from ..facts import Service
 def replicas(service: Service) -> int | None:
     """Return the replicas to write, or None where an autoscaler owns the number.
 
-    Without a rule that is built, `minReplicas` and `maxReplicas` still bound what the user asks for: a service whose
-    autoscaler cannot run yet must not come up below its minimum.
+    It owns it also while it cannot read its metrics: it then keeps what stands, and still holds the bounds.
     """
     scaling = service.spec.scaling
-    if scaling is None or scaling.max_replicas is None:
-        return service.spec.replicas
-    if scaling.cpu is not None:
-        return None
-    return min(max(service.spec.replicas, scaling.min_replicas), scaling.max_replicas)
+    return service.spec.replicas if scaling is None or scaling.max_replicas is None else None

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
-from ..facts import ObjectKey, Observed, Problem, Service, Step
-from . import stateful
+from ..facts import Observed, Problem, Service, Step
+from . import autoscaling, stateful
 from .replicas import is_rolling, model_ready, progress, serving_revision, workload_ready
 from .stateful import given_up
 from .view import Rendered, Verdict, Verdicts, View, dated, first, template_hash_of
@@ -37,7 +37,7 @@ _TOLD: Final = {
     ("Reconciling", "True"): "Normal",
 }
 """Which conditions become Events when they change to this status, and of which type."""
-_ON_THE_WAY: Final = frozenset({"Loading", "NoPod", "NoAutoscaler", "NoRouter", "NoRouterAnswers"})
+_ON_THE_WAY: Final = frozenset({"Loading", "NoPod", "NoAutoscaler", "SwitchingBackend", "NoRouter", "NoRouterAnswers"})
 """Reasons that every healthy start passes through: nobody needs to act on them."""
 _STANDING: Final = frozenset(
     {"WorkloadReady", "ModelReady", "AutoscalingReady", "RouterReady", "AtRisk", "SessionsStranded", "Suspended"}
@@ -70,7 +70,7 @@ def status_of(
         "Stalled": stalled,
     }
     if service.spec.scaling is not None and service.spec.scaling.max_replicas is not None:
-        conditions["AutoscalingReady"] = _autoscaling(view)
+        conditions["AutoscalingReady"] = autoscaling.ready(view)
     if service.spec.suspend:
         message = "the operator leaves the service as it stands; its pods go on. Set spec.suspend: false to go on"
         conditions["Suspended"] = Verdict("True", "Suspended", message)
@@ -82,6 +82,7 @@ def status_of(
         "url": rendered.url,
         "modelRevision": serving_revision(view),
         **({} if known is None else stateful.fields(known)),
+        **autoscaling.fields(view),
         "conditions": dated(conditions, observed.status, service.generation, observed.now),
     }
 
@@ -146,19 +147,3 @@ def _stalled(view: View) -> Verdict:
     if view.step.stalled:
         return Verdict("True", view.step.reason, view.step.message)
     return Verdict("False", "NotStalled", "nothing stands in the way")
-
-
-def _autoscaling(view: View) -> Verdict:
-    if view.verdicts.autoscaling:
-        found = first(view.verdicts.autoscaling)
-        return Verdict("False", found.reason, found.message)
-    autoscaler = view.observed.children.get(ObjectKey("HorizontalPodAutoscaler", view.service.name))
-    if autoscaler is None:
-        return Verdict("False", "NoAutoscaler", "the HorizontalPodAutoscaler does not exist yet")
-    for condition in autoscaler.get("status", {}).get("conditions", ()):
-        if condition["type"] == "ScalingActive":
-            active = condition["status"] == "True"
-            return Verdict(
-                "True" if active else "False", condition.get("reason", "Unknown"), condition.get("message", "")
-            )
-    return Verdict("Unknown", "NoMetricYet", "the HorizontalPodAutoscaler has not read its metric yet")

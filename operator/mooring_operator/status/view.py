@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from ..api import names
 from ..facts import Manifest, ObjectKey, Observed, Problem, Service, Step
+from ..scaling.rule import Look
 
 
 class Verdict(NamedTuple):
@@ -28,10 +29,12 @@ class Rendered:
 
 @dataclass(frozen=True)
 class Verdicts:
-    """What validation found: what stops the service, and what only its autoscaler lacks."""
+    """What stops the service, and what concerns its autoscaler alone."""
 
     problems: tuple[Problem, ...] = ()
     autoscaling: tuple[Problem, ...] = ()
+    look: Look | None = None
+    """What Prometheus told of the service, when it was last worth telling."""
 
 
 @dataclass(frozen=True)

@@ -1,16 +1,23 @@
+import json
 from typing import Any
 
 import pytest
 
 from mooring_operator import desired
-from mooring_operator.facts import Manifest, Step
+from mooring_operator.facts import Manifest, Scaler, Step
 from tests.support import builders
 
+RULE = Scaler()
 
-def autoscaler(scaling: dict[str, Any] | None, **cluster: Any) -> Manifest | None:
+
+def child(kind: str, scaling: dict[str, Any] | None, scaler: Scaler = RULE, **cluster: Any) -> Manifest | None:
     service = builders.service(scaling=scaling)
-    children = desired.children(service, builders.cluster(**cluster), Step())
-    return next((child for child in children if child["kind"] == "HorizontalPodAutoscaler"), None)
+    children = desired.children(service, builders.cluster(**cluster), Step(scaler=scaler))
+    return next((child for child in children if child["kind"] == kind), None)
+
+
+def autoscaler(scaling: dict[str, Any] | None, scaler: Scaler = RULE, **cluster: Any) -> Manifest | None:
+    return child("HorizontalPodAutoscaler", scaling, scaler, **cluster)
 
 
 def behavior(given: dict[str, Any], **cluster: Any) -> Manifest:
@@ -20,12 +27,95 @@ def behavior(given: dict[str, Any], **cluster: Any) -> Manifest:
     return made
 
 
-@pytest.mark.parametrize(
-    "scaling",
-    [None, {"maxReplicas": 3, "queue": {"target": 4}}, {"maxReplicas": 3, "latency": {"target": "80ms"}}],
-)
-def test_only_for_cpu(scaling: dict[str, Any] | None) -> None:
-    assert autoscaler(scaling) is None
+def averages(scaling: dict[str, Any], scaler: Scaler = RULE) -> list[tuple[str, str]]:
+    """Name and AverageValue of each external metric."""
+    found = autoscaler({"maxReplicas": 8, **scaling}, scaler)
+    assert found is not None
+    metrics = [metric["external"] for metric in found["spec"]["metrics"] if metric["type"] == "External"]
+    for metric in metrics:
+        assert metric["metric"]["selector"] == {"matchLabels": {"mooring_service": "sentiment"}}
+        assert metric["target"]["type"] == "AverageValue"
+    return [(metric["metric"]["name"], metric["target"]["averageValue"]) for metric in metrics]
+
+
+def test_only_with_a_maximum() -> None:
+    assert autoscaler(None) is None
+    assert autoscaler({}) is None
+
+
+def test_each_target_is_a_metric_of_its_own() -> None:
+    assert averages({"latency": {"target": "80ms"}}) == [("mooring_desired_replicas", "1")]
+    assert averages({"queue": {"target": 4}}) == [("mooring_queue_depth", "4")]
+    assert averages({"concurrency": {"target": 20}}) == [("mooring_load", "20")]
+    both = averages({"latency": {"target": "80ms"}, "queue": {"target": 4}})
+    assert both == [("mooring_desired_replicas", "1"), ("mooring_queue_depth", "4")]
+
+
+def test_without_a_curve_the_load_stands_for_the_latency() -> None:
+    by_load = Scaler(concurrency=7)
+    assert averages({"latency": {"target": "80ms"}}, by_load) == [("mooring_load", "3500m")]
+    # With a window that is too short to damp it, the count would swing at half of the concurrency.
+    quick = {"latency": {"target": "80ms"}, "behavior": {"scaleDown": {"stabilizationWindowSeconds": 60}}}
+    assert averages(quick, by_load) == [("mooring_load", "2450m")]
+    found = autoscaler({"maxReplicas": 8, "latency": {"target": "80ms"}}, by_load)
+    assert found is not None
+    assert found["metadata"]["annotations"] == {"mooring.dev/concurrency-at-target": "7"}
+    assert "tolerance" not in found["spec"]["behavior"]["scaleUp"], "a noisy metric needs its tenth"
+
+
+def test_the_rule_is_exact_where_the_cluster_can_be_told() -> None:
+    scaling = {"maxReplicas": 8, "latency": {"target": "80ms"}, "behavior": {"scaleDown": {"tolerance": "5%"}}}
+    found = autoscaler(scaling)
+    assert found is not None
+    assert found["spec"]["behavior"]["scaleUp"]["tolerance"] == "0"
+    assert found["spec"]["behavior"]["scaleDown"]["tolerance"] == "50m", "what the user wrote"
+    older = autoscaler(scaling, hpa_tolerance=False)
+    assert older is not None
+    assert "tolerance" not in json.dumps(older)
+    for other in ("queue", "concurrency", "cpu"):
+        found = autoscaler({"maxReplicas": 8, other: {"target": 4}})
+        assert "tolerance" not in json.dumps(found)
+
+
+@pytest.mark.parametrize("keda", [False, True])
+def test_never_two_at_once(keda: bool) -> None:
+    scaling = {"maxReplicas": 8, "latency": {"target": "80ms"}}
+    kinds = ("HorizontalPodAutoscaler", "ScaledObject")
+    made = [kind for kind in kinds if child(kind, scaling, Scaler(keda=keda)) is not None]
+    assert made == [kinds[keda]]
+    waits = Scaler(keda=keda, waits="the other one")
+    assert [kind for kind in kinds if child(kind, scaling, waits) is not None] == []
+
+
+def test_keda_never_takes_silence_for_no_load() -> None:
+    scaling = {"maxReplicas": 8, "latency": {"target": "80ms"}, "concurrency": {"target": 20}}
+    found = child("ScaledObject", scaling, Scaler(keda=True, concurrency=7), prometheus_url="http://prometheus:9090")
+    assert found is not None
+    at = '{mooring_namespace="models", mooring_service="sentiment"}'
+    load, concurrency = (trigger["metadata"] for trigger in found["spec"]["triggers"])
+    # The operator multiplies the one by the latency; the other is what the user wrote, and needs no operator.
+    assert (load["query"], load["threshold"]) == (f"max(mooring_load{at})", "3.5")
+    assert concurrency["query"] == f"sum(mooring_in_flight{at}) + sum(mooring_queue_depth{at})"
+    for trigger in (load, concurrency):
+        assert trigger["ignoreNullValues"] == "false"
+        assert trigger["serverAddress"] == "http://prometheus:9090"
+
+
+@pytest.mark.parametrize("state", [None, {"volume": {"size": "1Gi"}}])
+def test_a_service_monitor_scrapes_each_pod_once(state: dict[str, Any] | None) -> None:
+    service = builders.service(state=state)
+    children = desired.children(service, builders.cluster(service_monitors=True, monitor_labels={"a": "b"}), Step())
+    [monitor] = [child for child in children if child["kind"] == "ServiceMonitor"]
+    selector = monitor["spec"]["selector"]["matchLabels"].items()
+    services = [child for child in children if child["kind"] == "Service"]
+    [scraped] = [child for child in services if selector <= child["metadata"]["labels"].items()]
+    assert scraped["spec"]["selector"] == desired.pod_selector(service)
+    assert monitor["metadata"]["labels"]["a"] == "b"
+    kind = desired.workload_kind(service)
+    [workload] = [child for child in children if (child["kind"], child["metadata"]["name"]) == (kind, "sentiment")]
+    ports = [port["containerPort"] for port in workload["spec"]["template"]["spec"]["containers"][0]["ports"]]
+    assert monitor["spec"]["endpoints"][0]["targetPort"] in ports
+    assert not any(child["kind"] == "ServiceMonitor" for child in desired.children(service, builders.cluster(), Step()))
 
 
 def test_it_scales_the_deployment_by_the_servers_cpu() -> None:
@@ -43,14 +133,17 @@ def test_up_at_once_and_down_slowly() -> None:
     found = behavior({})
     assert found["scaleUp"]["stabilizationWindowSeconds"] == 0
     assert {policy["type"]: policy["value"] for policy in found["scaleUp"]["policies"]} == {"Percent": 900, "Pods": 10}
-    assert found["scaleDown"] == {"stabilizationWindowSeconds": 300}
+    assert found["scaleDown"] == {
+        "stabilizationWindowSeconds": 300,
+        "policies": [{"type": "Percent", "value": 100, "periodSeconds": 15}],
+    }
 
 
 def test_what_the_user_writes_replaces_our_default_and_nothing_else() -> None:
     policies = [{"type": "Pods", "value": 1, "periodSeconds": 60}]
     found = behavior({"scaleUp": {"policies": policies}, "scaleDown": {"selectPolicy": "Disabled"}})
     assert found["scaleUp"] == {"stabilizationWindowSeconds": 0, "selectPolicy": "Max", "policies": policies}
-    assert found["scaleDown"] == {"stabilizationWindowSeconds": 300, "selectPolicy": "Disabled"}
+    assert found["scaleDown"] == {**behavior({})["scaleDown"], "selectPolicy": "Disabled"}
     assert len(behavior({})["scaleUp"]["policies"]) == 2  # the default is as it was
 
 

@@ -236,9 +236,10 @@ def test_scaling_by_cpu_leaves_replicas_alone() -> None:
     assert plan(scaled, observed(live(OLD)), OLD).replicas is None
 
 
-def test_a_rule_that_is_not_built_still_bounds_replicas() -> None:
-    scaled = service(accelerator=None, scaling={"minReplicas": 2, "maxReplicas": 4, "queue": {"target": 4}})
-    assert plan(scaled, observed(live(OLD)), OLD).replicas == 2
+@pytest.mark.parametrize("by", [{"queue": {"target": 4}}, {"latency": {"target": "80ms"}}, {"cpu": {"target": 50}}])
+def test_an_autoscaler_has_the_replicas_whatever_it_goes_by(by: dict[str, Any]) -> None:
+    scaled = service(accelerator=None, scaling={"minReplicas": 2, "maxReplicas": 4, **by})
+    assert plan(scaled, observed(live(OLD)), OLD).replicas is None
 
 
 @settings(max_examples=300)

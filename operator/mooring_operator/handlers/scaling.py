@@ -1,0 +1,204 @@
+"""Looks at Prometheus for all services at once, for their statuses and for whoever scales by the operator's own series.
+
+Only the leader does, every few seconds, one look for all. What it finds is exported each time, and told to a service's
+round only when it is worth a status.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Collection
+from dataclasses import replace
+from typing import Any, Final, NamedTuple
+
+from ..api import names
+from ..cluster import kinds, metrics_api
+from ..cluster.cache import Cache
+from ..cluster.kube import Kube
+from ..cluster.looks import Looks
+from ..cluster.prometheus import Prometheus
+from ..cluster.prometheus_http import PrometheusError
+from ..cluster.scaling import keda_autoscaler, measured_cpu
+from ..cluster.starts import Starts
+from ..facts import Key, Manifest, Scaler, Service
+from ..scaling.answers import NO_CURVE, Answer, answers, unanswered
+from ..scaling.fallback import load_target
+from ..scaling.findings import Findings
+from ..scaling.rule import Look, concurrency_of
+from ..scaling.slo import past_the_dead_band
+from ..scaling.telling import worth_telling
+from ..validation import parse_service
+from ..work import Queue
+from . import series
+
+logger = logging.getLogger(__name__)
+
+NOT_CONFIGURED: Final = (
+    "the operator is told of no Prometheus: set prometheus.url in the chart's values to the one that scrapes the models"
+)
+
+
+class Looking(NamedTuple):
+    """How it is looked, by the settings and the cluster."""
+
+    namespace: str
+    """The operator's own, where the adapter is."""
+    period: float
+    """Seconds between two looks."""
+    scrape: float
+    """Seconds between two scrapes of a pod."""
+    tolerance: bool
+    """Autoscalers have `tolerance`."""
+
+
+class _Parsed(NamedTuple):
+    uid: str
+    generation: int
+    service: Service | None
+
+
+class ScalingWatcher:
+    """Keeps `Looks` and the exported series up to date."""
+
+    def __init__(
+        self, kube: Kube, cache: Cache, queue: Queue, looks: Looks, prometheus: Prometheus | None, how: Looking
+    ) -> None:
+        self._kube = kube
+        self._cache = cache
+        self._queue = queue
+        self._looks = looks
+        self._prometheus = prometheus
+        self._how = how
+        self._starts = Starts()
+        self._parsed: dict[Key, _Parsed] = {}
+        self._curveless: dict[Key, float] = {}
+        self._told: dict[Key, float] = {}
+
+    async def run(self) -> None:
+        """Look again and again, until cancelled. What goes wrong in one look is logged, and the next tries again."""
+        try:
+            while True:
+                await self._try()
+                await asyncio.sleep(self._how.period)
+        finally:
+            if self._prometheus is not None:
+                await self._prometheus.close()
+
+    async def _try(self) -> None:
+        try:
+            await self.look()
+        except Exception:
+            logger.exception("cannot look at the metrics of services, next try in %.0f s", self._how.period)
+            series.clear()  # the last values would be taken for new ones
+
+    async def look(self) -> None:
+        """Look once at everything."""
+        await self._look_at_api()
+        services = {key: service for key in self._cache.services() if (service := self._service(key)) is not None}
+        self._forget(services)
+        for key in services:
+            self._starts.look(key, (entry.manifest for entry in self._cache.pods(key)))
+        scaled = {key: service for key, service in services.items() if _is_scaled(service)}
+        findings, blind = await self._find([service for service in scaled.values() if _asks(service)])
+        looks = {key: self._look(service, findings.get(key), blind) for key, service in scaled.items()}
+        for key, look in looks.items():
+            self._tell(key, look)
+        # In one go, between two awaits: a scrape sees either the old series or the new ones.
+        series.clear()
+        for key, live in ((key, self._cache.service(key)) for key in services):
+            series.export_service(key, self._starts.seconds(key), live or {})
+        for key, look in looks.items():
+            series.export_rule(key, self._stepped(key, look))
+
+    async def _look_at_api(self) -> None:
+        api = await metrics_api.find(self._kube, self._how.namespace)
+        if api is None or api == self._looks.api:
+            return  # what cannot be seen at the moment has not changed hands
+        self._looks.api = api
+        for key in self._cache.services():
+            self._queue.add(key)
+
+    async def _find(self, services: Collection[Service]) -> tuple[dict[Key, Findings], dict[str, Answer]]:
+        """Return the findings of each service; or none, and the answers that then stand for all of them."""
+        if self._prometheus is None:
+            return {}, unanswered("PrometheusNotConfigured", NOT_CONFIGURED)
+        try:
+            return (await self._prometheus.find(services) if services else {}), {}
+        except PrometheusError as error:
+            return {}, unanswered(error.reason, str(error))
+
+    def _look(self, service: Service, findings: Findings | None, blind: dict[str, Answer]) -> Look:
+        key = Key(service.namespace, service.name)
+        cpu = self._cpu(service)
+        if findings is None:
+            return Look(blind, None, 0.0, cpu)
+        standing = self._autoscaler(service)
+        target = load_target(service, Scaler(concurrency=concurrency_of(standing)))
+        found = answers(service, findings, self._how.scrape, target)
+        since = findings.time
+        if _curveless(found, findings):
+            since = self._curveless.setdefault(key, since)
+        else:
+            self._curveless.pop(key, None)
+        return Look(found, findings, findings.time - since, cpu)
+
+    def _stepped(self, key: Key, look: Look) -> Look:
+        """Return what KEDA is to read where autoscalers have no `tolerance`: theirs swallow one pod of ten."""
+        desired = look.answers.get(names.METRIC_DESIRED_REPLICAS)
+        if self._how.tolerance or desired is None or desired.value is None:
+            return look
+        status = (self._cache.service(key) or {}).get("status") or {}
+        value = float(past_the_dead_band(round(desired.value), int(status.get("replicas") or 0)))
+        return replace(look, answers={**look.answers, desired.metric: replace(desired, value=value)})
+
+    def _tell(self, key: Key, look: Look) -> None:
+        now = time.monotonic()
+        if worth_telling(self._looks.by_service.get(key), look, now - self._told.get(key, now)):
+            self._looks.by_service[key], self._told[key] = look, now
+            self._queue.add_after(key, 0.0)
+
+    def _service(self, key: Key) -> Service | None:
+        """Return a service as parsed; None for one that is going, or that cannot be read."""
+        live = self._cache.service(key)
+        if live is None or "deletionTimestamp" in live["metadata"]:
+            return None
+        known, (uid, generation) = self._parsed.get(key), (live["metadata"]["uid"], live["metadata"]["generation"])
+        if known is None or (known.uid, known.generation) != (uid, generation):
+            parsed = parse_service(live)
+            known = _Parsed(uid, generation, parsed if isinstance(parsed, Service) else None)
+            self._parsed[key] = known
+        return known.service
+
+    def _autoscaler(self, service: Service) -> Manifest | None:
+        """Return the object of ours that scales a service."""
+        for kind in (kinds.HORIZONTAL_POD_AUTOSCALER, kinds.SCALED_OBJECT):
+            if (found := self._cache.get(kind, service.namespace, service.name)) is not None:
+                return found
+        return None
+
+    def _cpu(self, service: Service) -> int | None:
+        if service.spec.scaling is None or service.spec.scaling.cpu is None:
+            return None
+        ours = self._cache.get(kinds.HORIZONTAL_POD_AUTOSCALER, service.namespace, service.name)
+        return measured_cpu(ours or keda_autoscaler(self._cache, service))
+
+    def _forget(self, services: Collection[Key]) -> None:
+        self._starts.keep(services)
+        known: tuple[dict[Key, Any], ...] = (self._parsed, self._curveless, self._told, self._looks.by_service)
+        for table in known:
+            for key in table.keys() - set(services):
+                # A service that cannot be read at the moment is parsed again when its spec has changed.
+                if table is not self._parsed or not self._cache.known(key):
+                    del table[key]
+
+
+def _is_scaled(service: Service) -> bool:
+    return service.spec.scaling is not None and service.spec.scaling.max_replicas is not None
+
+
+def _asks(service: Service) -> bool:
+    return service.spec.scaling is not None and service.spec.scaling.external()
+
+
+def _curveless(found: dict[str, Answer], findings: Findings) -> bool:
+    return findings.ready > 0 and found[names.METRIC_DESIRED_REPLICAS].reason == NO_CURVE

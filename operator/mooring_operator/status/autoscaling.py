@@ -1,0 +1,179 @@
+"""What the status says of the autoscaler: whether it can see, what it sees, and what it makes of that.
+
+Whatever keeps it from seeing, the replicas stay. So each way of being blind has a reason of its own, here and in the
+chart's alerts: nothing else would show it before the load has changed.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from ..api import names
+from ..facts import Manifest, ObjectKey
+from ..scaling import rule
+from ..scaling.answers import LEARNING, NO_CURVE, NO_SERIES, OK, TARGET_UNREACHABLE, Answer
+from ..scaling.wishes import Wish, wishes
+from .view import Verdict, View, first
+
+_HELD: Final = {
+    "rate": "the requests that come now",
+    "rise": "a rise that the last hour has shown more than once",
+    "headroom": "spec.scaling.headroom over the requests that come now",
+}
+
+_EARLY: Final = frozenset({NO_SERIES, NO_CURVE})
+"""What is the matter with every service that has no replica yet."""
+
+
+def ready(view: View) -> Verdict:
+    """The autoscaler reads all of its metrics, and a number of replicas can do what is asked."""
+    if view.verdicts.autoscaling:
+        found = first(view.verdicts.autoscaling)
+        return Verdict("False", found.reason, found.message)
+    if view.step.scaler.waits:
+        message = f"{view.step.scaler.waits} is being deleted; the other autoscaler is made when it is gone"
+        return Verdict("False", "SwitchingBackend", message)
+    autoscaler = _autoscaler(view)
+    if autoscaler is None:
+        return _missing(view)
+    for answer in _answers(view):
+        if answer.value is None:
+            # The first replica brings the first series, and it takes two scrapes until they tell a rate.
+            early = answer.reason == LEARNING or (answer.reason in _EARLY and not view.counts.get("readyReplicas"))
+            message = f"{answer.metric}: {answer.message}. Replicas stay as they are"
+            return Verdict("Unknown" if early else "False", answer.reason, message)
+    active = _condition(autoscaler, "ScalingActive")
+    if not active:
+        message = "the HorizontalPodAutoscaler has not read its metrics yet"
+        return Verdict("Unknown", "NoMetricYet", message)
+    if active["status"] != "True":
+        return _inactive(view, active)
+    return _works(view, active)
+
+
+def fields(view: View) -> dict[str, Any]:
+    """Return `status.autoscaling`; nothing where no autoscaler is on, or nobody has looked yet."""
+    scaling, look = view.service.spec.scaling, view.verdicts.look
+    if scaling is None or scaling.max_replicas is None:
+        return {}
+    backend = rule.backend(scaling, view.step.scaler)
+    told: dict[str, Any] = {} if backend is None else {"backend": backend}
+    if look is None:
+        return {"autoscaling": told} if told else {}
+    found = _wishes(view)
+    known = [wish for wish in found if wish.replicas is not None]
+    if known:
+        most = _most(known)
+        told |= {"wanted": most.replicas, "heldBy": most.metric}
+    answer = look.answers.get(names.METRIC_DESIRED_REPLICAS)
+    decision = answer.decision if answer is not None else None
+    if decision is not None:
+        told |= {
+            "capacity": rounded(decision.capacity),
+            "planned": rounded(decision.planned),
+            "backlog": rounded(decision.backlog),
+            "plan": decision.reason,
+            "learning": decision.learning,
+        }
+    now = look.findings.time if look.findings is not None else None
+    metrics = {wish.metric: _metric(wish, now) for wish in found}
+    return {"autoscaling": {**told, "metrics": [metrics[name] for name in sorted(metrics)]}}
+
+
+def rounded(value: float) -> str:
+    """Return a number of at least 0 as a quantity of two or three digits: one more would change with each look."""
+    if value < 100:
+        thousandths = round(float(f"{value:.2g}") * 1000)
+        return f"{thousandths}m" if thousandths % 1000 else str(thousandths // 1000)
+    return f"{float(f'{value:.3g}'):.0f}"
+
+
+def _metric(wish: Wish, now: float | None) -> Mapping[str, Any]:
+    answer = wish.answer
+    if answer is None:
+        measured = wish.replicas is not None
+        told: dict[str, Any] = {"name": wish.metric, "healthy": measured, "reason": OK if measured else "NoMetricYet"}
+        return told | ({"value": f"{wish.value:.0f}%", "replicas": wish.replicas} if measured else {})
+    age = None if now is None or not answer.time else f"{max(0.0, now - answer.time):.0f}s"
+    return {
+        "name": wish.metric,
+        "healthy": answer.value is not None,
+        "reason": answer.reason,
+        **({"message": answer.message} if answer.message else {}),
+        **({} if answer.value is None else {"value": rounded(answer.value), "replicas": wish.replicas}),
+        "series": answer.series,
+        **({} if age is None else {"age": age}),
+    }
+
+
+def _works(view: View, active: Mapping[str, str]) -> Verdict:
+    scaling = view.service.spec.scaling
+    known = [wish for wish in _wishes(view) if wish.replicas is not None]
+    if scaling is None or scaling.max_replicas is None or not known:
+        return Verdict("True", active.get("reason", "Unknown"), active.get("message", ""))
+    most = _most(known)
+    message = f"{most.metric} asks for {most.replicas} replicas{_why(most.answer)}"
+    for answer in _answers(view):
+        if answer.reason == TARGET_UNREACHABLE:
+            return Verdict("False", "TargetUnreachable", answer.message)
+    if most.replicas is not None and most.replicas > scaling.max_replicas:
+        message += f", and spec.scaling.maxReplicas is {scaling.max_replicas}: raise it, or requests wait too long"
+        return Verdict("True", "AtMaximum", message)
+    if any(answer.reason == LEARNING for answer in _answers(view)):
+        return Verdict("True", "Learning", f"{message}. It learns: {_told(view, LEARNING)}")
+    return Verdict("True", active.get("reason", "Unknown"), message)
+
+
+def _inactive(view: View, active: Mapping[str, str]) -> Verdict:
+    """What the autoscaler says, and, where we can see what it cannot, that it is the way between that is broken."""
+    reason, message = active.get("reason", "Unknown"), active.get("message", "")
+    if reason == "FailedGetExternalMetric" and any(answer.value is not None for answer in _answers(view)):
+        server = "KEDA" if view.step.scaler.keda else "the server of external metrics"
+        message = f"Prometheus has the metrics, but {server} does not answer the autoscaler: {message}"
+        return Verdict("False", "AdapterDown", f"{message}. Replicas stay as they are")
+    return Verdict("False", reason, message)
+
+
+def _missing(view: View) -> Verdict:
+    made = view.observed.children.get(ObjectKey("ScaledObject", view.service.name))
+    if made is None:
+        kind = "ScaledObject" if view.step.scaler.keda else "HorizontalPodAutoscaler"
+        return Verdict("False", "NoAutoscaler", f"the {kind} does not exist yet")
+    condition = _condition(made, "Ready")
+    said = condition.get("message", "") if condition.get("status") == "False" else "it has said nothing yet"
+    message = f"KEDA has made no HorizontalPodAutoscaler from ScaledObject {view.service.name!r}: {said}"
+    return Verdict("False", "KedaNotReady", message)
+
+
+def _autoscaler(view: View) -> Manifest | None:
+    if view.step.scaler.keda:
+        return view.observed.keda_autoscaler
+    return view.observed.children.get(ObjectKey("HorizontalPodAutoscaler", view.service.name))
+
+
+def _condition(autoscaler: Manifest, kind: str) -> Mapping[str, str]:
+    found = [each for each in autoscaler.get("status", {}).get("conditions") or () if each["type"] == kind]
+    return found[0] if found else {}
+
+
+def _wishes(view: View) -> list[Wish]:
+    return wishes(view.service, view.step.scaler, view.verdicts.look, view.counts.get("readyReplicas", 0))
+
+
+def _answers(view: View) -> Iterator[Answer]:
+    return (wish.answer for wish in _wishes(view) if wish.answer is not None)
+
+
+def _most(known: list[Wish]) -> Wish:
+    return max(known, key=lambda wish: wish.replicas or 0)
+
+
+def _why(answer: Answer | None) -> str:
+    decision = answer.decision if answer is not None else None
+    if decision is None:
+        return ""
+    held = f"{_HELD[decision.reason]}, {rounded(decision.planned)} req/s at {rounded(decision.capacity)} a replica"
+    return f" for {held}" + (f", and {rounded(decision.backlog)} req/s of a backlog" if decision.backlog else "")
+
+
+def _told(view: View, reason: str) -> str:
+    return next(answer.message for answer in _answers(view) if answer.reason == reason)
