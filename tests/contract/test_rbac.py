@@ -13,6 +13,7 @@ from tests.support.chart import Manifest, one, verbs
 CODE = Path(__file__).parents[2] / "operator" / "mooring_operator"
 CLASSES = (kinds.PRIORITY_CLASS, kinds.RUNTIME_CLASS, kinds.DEVICE_CLASS)
 
+ACCOUNT = "mooring-operator"
 Right = tuple[str, str, str]
 
 
@@ -61,10 +62,13 @@ def test_role_is_for_the_one_lease(manifests: list[Manifest]) -> None:
     assert Settings.model_fields["lease_name"].default == "mooring-operator"
 
 
-def test_every_kind_of_the_table_is_granted(manifests: list[Manifest]) -> None:
-    granted = {
-        (group, resource) for role in ("ClusterRole", "Role") for group, resource, _ in verbs(one(manifests, role))
-    }
+def test_every_kind_of_the_table_is_granted(helm: Path) -> None:
+    roles = [
+        manifest
+        for manifest in chart.render(helm, "--set", "prometheus.url=http://prometheus:9090")
+        if manifest["kind"] in {"ClusterRole", "Role"} and manifest["metadata"]["name"] in {ACCOUNT, names.ADAPTER}
+    ]
+    granted = {(group, resource) for role in roles for group, resource, _ in verbs(role)}
     table = {(kind.group, kind.plural) for kind in vars(kinds).values() if isinstance(kind, kinds.Kind)}
     assert table <= granted
 
@@ -107,5 +111,5 @@ def test_only_the_thin_client_writes() -> None:
         for path in CODE.rglob("*.py")
         if re.search(r"\bCall\(|\.request\(|session\.(get|post|put|patch|delete)\(", path.read_text())
     ]
-    # The second speaks to replicas, and never to the API server.
-    assert sorted(clients) == ["cluster/kube.py", "cluster/peers.py"]
+    # The others speak to replicas and to Prometheus, and never to the API server.
+    assert sorted(clients) == ["cluster/kube.py", "cluster/peers.py", "cluster/prometheus_http.py"]

@@ -29,7 +29,7 @@ FOREIGN = {
         "service": {"name": "keda-operator-metrics-apiserver", "namespace": "keda", "port": 443},
     },
 }
-LIFETIME = 24
+LIFETIME = 16
 
 
 @pytest.fixture
