@@ -53,7 +53,7 @@ def warm_up(
             raise ModelInvalid(
                 f"{directory / config.requests}: the model does not take its warm-up: {error}"
             ) from error
-        single = {name: array[:1] for name, array in own[0].items()}
+        single: Feeds = {name: array[:1] for name, array in own[0].items()}
     else:
         single = _zeros(metadata)
         try:

@@ -88,7 +88,7 @@ class Crowd:
 
 
 async def test_no_more_wait_than_the_target_has_time_for() -> None:
-    served = Served(times=Apart(), aims=Aims(target=0.08))
+    served = Served(times=Apart(), aims=Aims(target=0.0801))
     for size in (1, 32):
         served.model.times.curve.observe(size, 0.001 * size)
     served.model.times.curve.warmed()  # So 40 ms are 40 samples.
@@ -115,7 +115,7 @@ async def test_the_bound_that_a_user_has_set_is_the_only_one() -> None:
 
 
 async def test_a_model_that_has_not_run_yet_lets_wait_what_any_may() -> None:
-    served = Served(times=Apart(), aims=Aims(target=0.08))
+    served = Served(times=Apart(), aims=Aims(target=0.0801))
     crowd = Crowd(served)
     await crowd.gather(100)
     await crowd.end()
