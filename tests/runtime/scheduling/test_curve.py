@@ -173,11 +173,11 @@ def test_a_warm_up_gives_the_first_line_and_clients_soon_the_next() -> None:
     curve = fitted(*[(n, 0.003 + 0.0004 * n) for n in sizes])
     curve.warmed()
     assert curve.terms == approx((0.003, 0.0004))
-    for _ in range(4):
+    for _ in range(2):
         for n in sizes:
             curve.observe(n, 0.006 + 0.0008 * n)
-    assert curve.fixed == approx(0.006, rel=0.2)
-    assert curve.terms[1] == approx(0.0008, rel=0.2)
+    assert curve.fixed == approx(0.006, rel=0.1)
+    assert curve.terms[1] == approx(0.0008, rel=0.1)
 
 
 def test_the_slope_of_a_warm_up_stays_while_clients_come_one_by_one() -> None:
