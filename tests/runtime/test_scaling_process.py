@@ -1,5 +1,6 @@
 """What autoscaling needs of a real server: connections that move, arrivals that are counted, a queue with a target."""
 
+import json
 import time
 from pathlib import Path
 
@@ -11,8 +12,12 @@ import tritonclient.http as triton_http
 from prometheus_client.parser import text_string_to_metric_families
 from tritonclient.grpc import service_pb2 as pb
 
-from tests.support import models
+from mooring_runtime.sessions.keys import Key
+from mooring_runtime.sessions.placement import place
+from mooring_runtime.sessions.record import Record
+from tests.support import models, state_models
 from tests.support.grpc_served import request_of
+from tests.support.peer_fleet import fleet
 from tests.support.runtime_load import INFER, Load
 from tests.support.runtime_process import Server, exchange, one, perceptron_request, post, serving
 
@@ -20,6 +25,7 @@ pytestmark = pytest.mark.timeout(60)
 
 ROW = np.full((1, 16), 0.5, np.float32)
 AGE = 0.6
+METRICS = b"GET /metrics HTTP/1.1\r\nHost: h\r\n\r\n"
 
 
 @pytest.fixture(scope="module")
@@ -146,3 +152,26 @@ def test_a_queue_bounded_by_the_target_refuses_what_would_be_late(folder: Path) 
         assert set(answers) == {200, 503}
         assert running.metric("mooring_requests_received_total") == len(answers)
         assert running.metric("mooring_requests_rejected_total", cause="queue_full") == answers.count(503)
+
+
+def test_a_step_that_goes_over_two_replicas_is_one_arrival(tmp_path: Path) -> None:
+    model = state_models.accumulator(tmp_path / "model.onnx")
+    sessions = [f"s{number}" for number in range(8)]
+    assert {place(Key("m", session), 2) for session in sessions} == {0, 1}
+    counts: dict[str, list[float]] = {"mooring_requests_received_total": [], "nv_inference_request_success": []}
+    with fleet(tmp_path, model, 2, Record(1, 2)) as replicas:
+        tensor = {"name": "x", "shape": [1, 1], "datatype": "FP32", "data": [1]}
+        for session in sessions:
+            said = {"sequence_id": session, "sequence_start": True}
+            step = post(INFER, json.dumps({"inputs": [tensor], "parameters": said}).encode())
+            status, _, told = exchange(replicas.servers[0].port, step, replicas.hosts[0])
+            assert status == 200, told
+        for ordinal, server in replicas.servers.items():
+            _, _, page = exchange(server.metrics_port, METRICS, replicas.hosts[ordinal])
+            for family in text_string_to_metric_families(page.decode()):
+                for sample in family.samples:
+                    if sample.name in counts:
+                        counts[sample.name].append(sample.value)
+    assert counts["mooring_requests_received_total"] == [8, 0]
+    assert sum(counts["nv_inference_request_success"]) == 8
+    assert min(counts["nv_inference_request_success"]) > 0

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from mooring_runtime.errors import QueueFull, RequestError
-from mooring_runtime.messages import InferRequest, InferResponse, Tensor
+from mooring_runtime.messages import InferRequest, InferResponse, SessionCall, Tensor
 from mooring_runtime.metrics import Aims
 from tests.support.grpc_served import GrpcServed, request_of
 from tests.support.serving import Apart, Served
+from tests.support.session_plane import MODEL, SessionPlane
 
 V2 = b'{"inputs": [{"name": "in_FP32", "shape": [1, 2], "datatype": "FP32", "data": [1, 2]}]}'
 V1 = b'{"instances": [[1, 2]]}'
@@ -119,3 +120,26 @@ async def test_a_model_that_has_not_run_yet_lets_wait_what_any_may() -> None:
     crowd = Crowd(served)
     await crowd.gather(100)
     await crowd.end()
+
+
+async def test_steps_are_arrivals_and_their_runs_are_measured() -> None:
+    served = SessionPlane()
+    [stats] = served.page.models()
+    await served.sum("s", 1, start=True)
+    await served.sum("s", 2, step=2)
+    await served.sum("s", 2, step=2)
+    assert served.holder.stats.repeats[MODEL] == 1
+    refused = await served.step("s", 1, step=9)
+    assert isinstance(refused, RequestError)
+    assert stats.received == 4
+    told = stats.capacity()
+    assert told is not None
+    assert told.curve is not None
+    assert told.mean > 0
+
+
+async def test_a_step_that_another_replica_passes_on_is_counted_there() -> None:
+    served = SessionPlane()
+    [stats] = served.page.models()
+    await served.begin(SessionCall("s", start=True), passed_on=True).outcome()
+    assert (stats.received, stats.successes) == (0, 1)
