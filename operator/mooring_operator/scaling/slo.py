@@ -1,4 +1,4 @@
-"""How many pods hold a latency target: what one pod can take, what is coming, and the count of both. Pure.
+"""How many pods hold a latency target: what is coming, by what one pod can take (`capacity.py`). Pure.
 
 Arrivals drive the count, because they alone do not depend on it: queue, concurrency and busy time of a batching server
 rise much faster than its load, and a rule that follows them swings. On top of the arrivals comes the rise that the last
@@ -10,6 +10,24 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
+
+from .capacity import Capability, Curve, Target, capacity, finite, unreachable
+
+__all__ = [
+    "Capability",
+    "Curve",
+    "Decision",
+    "Learned",
+    "Signals",
+    "Target",
+    "capacity",
+    "decide",
+    "horizon",
+    "learn",
+    "past_the_dead_band",
+    "quantile",
+    "unreachable",
+]
 
 HISTORY: Final = 3600.0
 """Seconds of arrivals that the rule learns from."""
@@ -26,73 +44,6 @@ _BACKLOG: Final = 30.0
 """Fewest seconds in which a backlog may be worked off: less would buy pods that come when it is gone."""
 _ROUNDING: Final = 0.05
 """Share of a pod that is not bought: 3.001 pods are three."""
-_MARGIN: Final = 0.96
-"""Share of the computed rate that is counted on."""
-_SPREAD: Final = {90: 1.75, 95: 2.05, 99: 2.65}
-"""Standard deviations of a batch above its mean that a percentile sees, see `capacity`."""
-_LATE: Final = 0.7
-"""Share of the misses a percentile allows that waiting alone may cause; the formula for it is an approximation."""
-_OVERHEAD: Final = 0.0001
-"""Seconds that the server itself spends on a request beside the run: else a model of microseconds seems to take more
-than any process can read."""
-
-
-@dataclass(frozen=True, slots=True)
-class Curve:
-    """How long a run of n samples takes: `fixed + per_sample * n` seconds.
-
-    Raises:
-        ValueError: a term is negative or no number, or both are 0: then nothing has been measured yet.
-    """
-
-    fixed: float
-    per_sample: float
-
-    def __post_init__(self) -> None:
-        _finite("Curve", fixed=self.fixed, per_sample=self.per_sample)
-        if self.fixed + self.per_sample <= 0.0:
-            raise ValueError("Curve: fixed and per_sample are both 0; wait until the runtime has measured a run")
-
-
-@dataclass(frozen=True, slots=True)
-class Capability:
-    """What one pod is.
-
-    Attributes:
-        curve: run times of one worker.
-        max_batch: most samples of one run; 1 without batching.
-        max_delay: seconds that a request may wait for others to run with it.
-        squared_variation: variance of the run time over the square of its mean, for one size of run.
-        workers: processes in the pod, each with the curve.
-    """
-
-    curve: Curve
-    max_batch: int
-    max_delay: float = 0.0
-    squared_variation: float = 0.0
-    workers: int = 1
-
-    def __post_init__(self) -> None:
-        _finite("Capability", max_delay=self.max_delay, squared_variation=self.squared_variation)
-        if self.max_batch < 1 or self.workers < 1:
-            raise ValueError(
-                f"Capability: max_batch is {self.max_batch} and workers is {self.workers}; both are at least 1"
-            )
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """The latency that a percentile (90, 95 or 99) of all requests must keep, in seconds."""
-
-    percentile: int
-    seconds: float
-
-    def __post_init__(self) -> None:
-        _finite("Target", seconds=self.seconds)
-        if self.percentile not in _SPREAD or self.seconds <= 0.0:
-            raise ValueError(
-                f"Target: percentile {self.percentile} of {self.seconds} s; give 90, 95 or 99 and a time above 0"
-            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +69,7 @@ class Signals:
     history_seconds: float
 
     def __post_init__(self) -> None:
-        _finite(
+        finite(
             "Signals",
             rate=self.rate,
             rise=0.0 if self.rise is None else self.rise,
@@ -158,44 +109,6 @@ class Decision:
     backlog: float
     learning: bool
     reason: str
-
-
-def capacity(capability: Capability, target: Target) -> float:
-    """Return the req/s that one pod holds at a target, with requests that come at random (a plain Service).
-
-    With batching: a request waits for the rest of one run and is part of the next, so two runs must fit into the
-    target. Requests that come while a run takes `a + b n` are the next batch. At a rate r the mean batch is
-    `m = r a / (1 - r b)` and its spread about `sqrt(m)`; the run that a percentile p sees has `m + z sqrt(m)` samples,
-    where z is the normal quantile at `1 - 0.4 (1 - p)`. So `2 (a + b (m + z sqrt(m))) + max_delay <= target`, and the
-    batch fits into max_batch.
-
-    Without: `rho exp(-2 (1 - rho) (target - S) / (S (1 + cv^2))) <= 0.7 (1 - p)`, the tail of the wait in M/G/1 under
-    heavy traffic (Kingman), for runs of S seconds. It also holds for a batching model with a target too short for two
-    runs: there a request is in time only if it finds the pod idle or nearly done.
-
-    A target that cannot be met whatever the load is told by `unreachable`; here it counts as two lone runs: pods
-    without end would not help, and none would be a fleet that breaks down.
-    """
-    curve, delay = capability.curve, capability.max_delay
-    seconds = target.seconds
-    lone = curve.fixed + curve.per_sample
-    if unreachable(capability, target):
-        seconds = 2.0 * lone + delay
-    alone = _unbatched(lone + _OVERHEAD, capability.squared_variation, target.percentile, seconds - delay)
-    together = _batched(capability, target.percentile, seconds) if capability.max_batch > 1 else 0.0
-    return capability.workers * max(alone, together)
-
-
-def unreachable(capability: Capability, target: Target) -> str:
-    """Return why no number of pods can meet a target, or "" where some can."""
-    curve = capability.curve
-    fastest = curve.fixed + curve.per_sample + capability.max_delay + _OVERHEAD
-    if fastest < target.seconds:
-        return ""
-    return (
-        f"a request that finds an idle pod takes {fastest * 1000.0:.3g} ms, more than the target of"
-        f" {target.seconds * 1000.0:.3g} ms: no number of replicas can meet it; raise the target or use a faster model"
-    )
 
 
 def horizon(load_seconds: float, scrape: float = 15.0, window: float = 45.0) -> float:
@@ -246,7 +159,7 @@ def decide(signals: Signals, capacity: float, headroom: float, target: Target) -
     Raises:
         ValueError: a capacity that is not above 0, or a headroom below 0.
     """
-    _finite("decide", capacity=capacity, headroom=headroom)
+    finite("decide", capacity=capacity, headroom=headroom)
     if capacity <= 0.0:
         raise ValueError(f"decide: capacity is {capacity} req/s; it must be above 0: take it from capacity()")
     learning = signals.rise is None or signals.history_seconds < _HORIZONS_TO_LEARN * horizon(signals.load_seconds)
@@ -274,39 +187,9 @@ def past_the_dead_band(desired: int, live: int) -> int:
     return desired
 
 
-def _batched(capability: Capability, percentile: int, target: float) -> float:
-    curve, spread = capability.curve, _SPREAD[percentile]
-    a, b = curve.fixed, curve.per_sample + _OVERHEAD
-    largest = min(float(capability.max_batch), ((target - capability.max_delay) / 2.0 - a) / b)
-    if largest <= 0.0:
-        return 0.0
-    # The mean m of which m + z sqrt(m) is the largest batch that still fits.
-    mean = ((math.sqrt(spread * spread + 4.0 * largest) - spread) / 2.0) ** 2
-    return _MARGIN * mean / (a + b * mean)
-
-
-def _unbatched(run: float, squared_variation: float, percentile: int, target: float) -> float:
-    allowed = _LATE * (1.0 - percentile / 100.0)
-    decay = 2.0 * (target - run) / (run * (1.0 + squared_variation))
-    low, high = 0.0, 1.0
-    for _ in range(50):
-        middle = (low + high) / 2.0
-        if middle * math.exp(-decay * (1.0 - middle)) <= allowed:
-            low = middle
-        else:
-            high = middle
-    return low / run
-
-
 def _quantile_of(ordered: Sequence[float], share: float) -> float:
     """Return a quantile as Prometheus' `quantile_over_time` does: linear between the two nearest ranks."""
     rank = share * (len(ordered) - 1)
     lower = math.floor(rank)
     upper = min(lower + 1, len(ordered) - 1)
     return ordered[lower] + (rank - lower) * (ordered[upper] - ordered[lower])
-
-
-def _finite(name: str, **values: float) -> None:
-    for field, value in values.items():
-        if not math.isfinite(value) or value < 0.0:
-            raise ValueError(f"{name}: {field} is {value}; it must be a number of at least 0")

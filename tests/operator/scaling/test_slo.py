@@ -2,88 +2,25 @@ import math
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from mooring_operator.scaling.slo import (
     STEP,
-    Capability,
-    Curve,
     Signals,
     Target,
-    capacity,
     decide,
     horizon,
     learn,
     past_the_dead_band,
     quantile,
-    unreachable,
 )
 
-GPU = Capability(Curve(0.040, 0.008), 32)
-CPU = Capability(Curve(0.016, 0.008), 16)
-SOLO = Capability(Curve(0.100, 0.0), 1)
 CALM = Signals(rate=1000.0, rise=0.0, peak=1000.0, queued=0.0, ready=10, load_seconds=60.0, history_seconds=3600.0)
 TARGET = Target(95, 0.4)
 
 
 @pytest.mark.parametrize(
-    ("capability", "target", "expected"),
-    [(GPU, Target(95, 0.4), 91.7), (CPU, Target(95, 0.2), 90.9), (SOLO, Target(95, 0.5), 6.9)],
-)
-def test_a_pod_is_planned_a_little_below_what_its_simulation_holds(
-    capability: Capability, target: Target, expected: float
-) -> None:
-    assert 0.9 < capacity(capability, target) / expected < 0.97
-
-
-@given(
-    st.floats(1e-4, 0.2), st.floats(0.0, 0.05), st.integers(1, 128), st.floats(0.01, 2.0), st.sampled_from((90, 95, 99))
-)
-def test_a_capacity_is_a_number_above_zero_and_below_what_the_runs_allow(
-    a: float, b: float, largest: int, seconds: float, percentile: int
-) -> None:
-    found = capacity(Capability(Curve(a, b), largest), Target(percentile, seconds))
-    assert 0.0 < found < largest / (a + b * largest)
-
-
-def test_a_stricter_target_lowers_the_capacity() -> None:
-    by_percentile = [capacity(GPU, Target(each, 0.4)) for each in (90, 95, 99)]
-    assert by_percentile == sorted(by_percentile, reverse=True)
-    assert len(set(by_percentile)) == 3
-    assert capacity(GPU, Target(95, 0.3)) < capacity(GPU, TARGET)
-
-
-def test_batching_never_holds_less_than_single_runs() -> None:
-    for seconds in (0.06, 0.08, 0.1, 0.2):
-        assert capacity(GPU, Target(95, seconds)) >= capacity(replace(GPU, max_batch=1), Target(95, seconds))
-
-
-def test_workers_add_up_and_a_delay_and_a_spread_cost() -> None:
-    assert capacity(replace(GPU, workers=3), TARGET) == pytest.approx(3 * capacity(GPU, TARGET))
-    assert capacity(replace(GPU, max_delay=0.05), TARGET) < capacity(GPU, TARGET)
-    assert capacity(replace(SOLO, squared_variation=1.0), TARGET) < capacity(SOLO, TARGET)
-
-
-def test_a_model_of_microseconds_is_limited_by_its_server() -> None:
-    assert capacity(Capability(Curve(1e-5, 1e-6), 32), TARGET) < 10_000
-
-
-def test_a_target_below_one_run_is_told_and_still_gives_a_count() -> None:
-    slow = Target(95, 0.045)
-    assert unreachable(GPU, Target(95, 0.05)) == ""
-    assert "48.1 ms, more than the target of 45 ms" in unreachable(GPU, slow)
-    assert 1.0 < capacity(GPU, slow) < 30.0
-
-
-@pytest.mark.parametrize(
     ("make", "said"),
     [
-        (lambda: Curve(0.0, 0.0), "both 0"),
-        (lambda: Curve(math.nan, 0.1), "fixed is nan"),
-        (lambda: Capability(Curve(0.1, 0.0), 0), "max_batch is 0"),
-        (lambda: Target(50, 0.1), "percentile 50"),
-        (lambda: Target(95, 0.0), "above 0"),
         (lambda: replace(CALM, rate=math.inf), "rate is inf"),
         (lambda: replace(CALM, queued=-1.0), "queued is -1.0"),
         (lambda: decide(CALM, 0.0, 0.0, TARGET), "capacity is 0.0"),

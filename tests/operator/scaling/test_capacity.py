@@ -1,0 +1,103 @@
+import math
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mooring_operator.scaling.capacity import Capability, Curve, Target, capacity, unreachable
+
+GPU = Capability(Curve(0.040, 0.008), 32)
+CPU = Capability(Curve(0.016, 0.008), 16)
+SOLO = Capability(Curve(0.100, 0.0), 1)
+TARGET = Target(95, 0.4)
+
+SIMULATED = [
+    # One pod for hours, requests at random: the rate at which 3 % (p90: 6 %, p99: 0.4 %) miss the target.
+    (GPU, TARGET, 90.0),
+    (GPU, Target(90, 0.4), 92.8),
+    (GPU, Target(99, 0.4), 83.4),
+    (replace(GPU, queue_limit=20), TARGET, 95.6),
+    (CPU, Target(95, 0.2), 88.2),
+    (replace(CPU, queue_limit=10), Target(95, 0.2), 93.7),
+    (SOLO, Target(95, 0.5), 6.5),
+    (replace(SOLO, queue_limit=8), Target(95, 0.5), 6.6),
+    (replace(SOLO, queue_limit=4), Target(95, 0.5), 7.8),
+    (replace(SOLO, queue_limit=9), Target(95, 1.0), 9.5),
+    (Capability(Curve(0.02, 0.004), 8), Target(95, 0.2), 142.0),  # Full runs, many of which fit.
+    (Capability(Curve(0.1, 0.002), 64), Target(95, 0.5), 269.1),
+    (Capability(Curve(0.04, 0.008), 32), Target(95, 0.15), 40.0),  # Few samples in a run.
+]
+
+
+@pytest.mark.parametrize(("capability", "target", "simulated"), SIMULATED)
+def test_a_pod_is_planned_for_what_its_simulation_holds(
+    capability: Capability, target: Target, simulated: float
+) -> None:
+    assert 0.92 < capacity(capability, target) / simulated < 1.02
+
+
+@given(
+    st.floats(1e-4, 0.2),
+    st.floats(0.0, 0.05),
+    st.integers(1, 128),
+    st.floats(0.01, 2.0),
+    st.sampled_from((90, 95, 99)),
+    st.none() | st.integers(0, 300),
+)
+def test_a_capacity_is_a_number_above_zero_and_below_what_the_runs_allow(
+    a: float, b: float, largest: int, seconds: float, percentile: int, limit: int | None
+) -> None:
+    found = capacity(Capability(Curve(a, b), largest, queue_limit=limit), Target(percentile, seconds))
+    assert 0.0 < found < largest / (a + b * largest)
+
+
+def test_a_stricter_target_lowers_the_capacity() -> None:
+    by_percentile = [capacity(GPU, Target(each, 0.4)) for each in (90, 95, 99)]
+    assert by_percentile == sorted(by_percentile, reverse=True)
+    assert len(set(by_percentile)) == 3
+    assert capacity(GPU, Target(95, 0.3)) < capacity(GPU, TARGET)
+
+
+def test_batching_never_holds_less_than_single_runs() -> None:
+    for seconds in (0.06, 0.08, 0.1, 0.2):
+        assert capacity(GPU, Target(95, seconds)) >= capacity(replace(GPU, max_batch=1), Target(95, seconds))
+
+
+def test_a_queue_of_all_workers_is_shared_among_them() -> None:
+    one, two = replace(GPU, queue_limit=20), replace(GPU, queue_limit=40, workers=2)
+    assert capacity(two, TARGET) == pytest.approx(2 * capacity(one, TARGET))
+
+
+def test_workers_add_up_and_a_delay_and_a_spread_cost() -> None:
+    assert capacity(replace(GPU, workers=3), TARGET) == pytest.approx(3 * capacity(GPU, TARGET))
+    assert capacity(replace(GPU, max_delay=0.05), TARGET) < capacity(GPU, TARGET)
+    for each in (SOLO, replace(SOLO, queue_limit=3)):
+        assert capacity(replace(each, squared_variation=1.0), TARGET) < capacity(each, TARGET)
+
+
+def test_a_model_of_microseconds_is_limited_by_its_server() -> None:
+    assert capacity(Capability(Curve(1e-5, 1e-6), 32), TARGET) < 10_000
+
+
+def test_a_target_below_one_run_is_told_and_still_gives_a_count() -> None:
+    slow = Target(95, 0.045)
+    assert unreachable(GPU, Target(95, 0.05)) == ""
+    assert "48.1 ms, more than the target of 45 ms" in unreachable(GPU, slow)
+    assert 1.0 < capacity(GPU, slow) < 30.0
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: Curve(0.0, 0.0), "both 0"),
+        (lambda: Curve(math.nan, 0.1), "fixed is nan"),
+        (lambda: Capability(Curve(0.1, 0.0), 0), "max_batch is 0"),
+        (lambda: Target(50, 0.1), "percentile 50"),
+        (lambda: Target(95, 0.0), "above 0"),
+        (lambda: replace(GPU, queue_limit=-1), "queue_limit is -1"),
+    ],
+)
+def test_what_is_no_measurement_is_refused(make: object, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        make()  # type: ignore[operator]
