@@ -15,6 +15,8 @@ from mooring_runtime.metrics.capacity import Aims, Capacity
 
 BUCKETS = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Upper bounds in seconds of every histogram of times: small models answer in less than a millisecond."""
+LOWER = (-math.inf, *BUCKETS)
+"""The bound below each bucket, which does not belong to it."""
 BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 """Upper bounds in samples of the histogram of batch sizes."""
 
@@ -183,7 +185,7 @@ class ModelStats:
         request.total += count * answered - total
         bounds = request.bounds
         bucket, other = bisect_left(BUCKETS, started - first), bisect_left(bounds, answered - first)
-        if started - last > queue.lower[bucket] and answered - last > request.lower[other]:
+        if started - last > LOWER[bucket] and answered - last > request.lower[other]:
             # All in the same bucket, as usual for those that one turn of the loop has brought.
             queue.counts[bucket] += count
             request.counts[other] += count

@@ -124,7 +124,7 @@ def test_every_sample_tells_whose_it_is(accept: str) -> None:
     whole = WholePage(page.page, lambda: (2, 1, 3), constant_labels("shop", "models"))
     text, _ = whole.render(accept)
     parse = parse_openmetrics if accept else parse_text
-    found = [sample for family in parse(text.decode()) for sample in family.samples]  # type: ignore[operator]
+    found = [sample for family in parse(text.decode()) for sample in family.samples]
     assert {"nv_inference_count", "request_predict_seconds_bucket", "process_open_fds", "mooring_workers"} <= {
         sample.name for sample in found
     }
