@@ -58,7 +58,7 @@ def test_each_way_of_being_blind_has_one_alert(rules: list[dict[str, Any]]) -> N
 
 
 def test_they_read_what_the_operator_exports(rules: list[dict[str, Any]]) -> None:
-    exported = {gauge.describe()[0].name for gauge in (metrics.SERVICE_AUTOSCALING_READY, metrics.LEADER)}
+    exported = {next(iter(gauge.describe())).name for gauge in (metrics.SERVICE_AUTOSCALING_READY, metrics.LEADER)}
     assert {name for rule in rules for name in re.findall(r"mooring_\w+", rule["expr"])} == exported
 
 
