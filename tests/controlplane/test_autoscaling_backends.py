@@ -170,9 +170,14 @@ async def test_replicas_pass_to_each_autoscaler_and_back(
 
     await world.becomes(kinds.DEPLOYMENT, "back", changed, "has the new resources")
     assert await replicas(world, "back") == 5
-    await world.change("back", scaling=None, replicas=4)
-    await world.becomes(kinds.DEPLOYMENT, "back", lambda found: found["spec"]["replicas"] == 4, "has 4 replicas")
+    # What it leaves stays, until somebody says how many.
+    await world.change("back", scaling=None)
     await world.vanishes(kind, "back")
+    await world.change("back", resources={"cpu": "1"})
+    await world.becomes(kinds.DEPLOYMENT, "back", lambda found: not changed(found), "has the old resources")
+    assert await replicas(world, "back") == 5
+    await world.change("back", replicas=4)
+    await world.becomes(kinds.DEPLOYMENT, "back", lambda found: found["spec"]["replicas"] == 4, "has 4 replicas")
 
 
 async def test_a_service_monitor_is_made_where_the_kind_is_known(world: World, lead: Callable[[], Operator]) -> None:
