@@ -1,6 +1,7 @@
 """Replicas of the metrics adapter as processes beside a control plane, reached by its API server as pods would be."""
 
 import json
+import signal
 import socket
 import ssl
 import subprocess
@@ -119,6 +120,12 @@ class Replica:
         """kill -9; its endpoint goes, as that of a pod that is no more."""
         self.process.kill()
         self.forget()
+
+    def stop(self) -> int:
+        """SIGTERM; its endpoint goes as that of a pod that is being deleted. Return its exit status."""
+        self.process.process.send_signal(signal.SIGTERM)
+        self.forget()
+        return self.process.process.wait(operator.STOP_SECONDS)
 
     def forget(self) -> None:
         """Take its endpoint away."""

@@ -16,8 +16,10 @@ from typing import Final
 from ..api import names
 from ..cluster.prometheus import Prometheus
 from ..cluster.prometheus_http import PrometheusError
-from ..facts import Key
+from ..facts import Key, Scaler
 from ..scaling.answers import Answer, answers
+from ..scaling.fallback import load_target
+from ..scaling.rule import concurrency_of
 from ..scaling.slo import past_the_dead_band
 from . import metrics
 from .services import Services
@@ -90,8 +92,10 @@ class Refresher:
         told: dict[Key, Mapping[str, Answer]] = {}
         for service in services:
             key = Key(service.namespace, service.name)
-            said = answers(service, found[key], self._interval)
-            told[key] = said if self._tolerance else stepped(said, self._services.pods(service).live)
+            pods = self._services.pods(service)
+            target = load_target(service, Scaler(concurrency=concurrency_of(self._services.autoscaler(service))))
+            said = answers(service, found[key], self._interval, target, pods.ready)
+            told[key] = said if self._tolerance else stepped(said, pods.live)
         # As old as its beginning: the queries of a look may take seconds.
         self.board = Board(began, told, "")
         metrics.DATA_TIMESTAMP.set_to_current_time()
