@@ -131,9 +131,13 @@ class Replica:
         """Take its endpoint away."""
         self.cluster.kubectl("delete", "endpointslice", self.process.name, "-n", chart.NAMESPACE)
 
-    def ask(self, path: str, context: ssl.SSLContext, headers: Mapping[str, str] | None = None) -> tuple[int, Any]:
+    def ask(
+        self, path: str, context: ssl.SSLContext, headers: Mapping[str, str] | None = None, method: str = "GET"
+    ) -> tuple[int, Any]:
         """Ask the process itself; return the HTTP code and the document. Raises `OSError` without a connection."""
-        request = urllib.request.Request(f"https://localhost:{self.port}{path}", headers=dict(headers or {}))
+        request = urllib.request.Request(
+            f"https://localhost:{self.port}{path}", headers=dict(headers or {}), method=method
+        )
         try:
             with urllib.request.urlopen(request, timeout=10, context=context) as answer:
                 return answer.status, json.load(answer)
