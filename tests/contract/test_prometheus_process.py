@@ -6,6 +6,7 @@ import re
 import signal
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -181,6 +182,18 @@ def test_other_percentiles_and_windows_are_taken_as_well(remembering: Server) ->
 
     findings = asyncio.run(look())
     assert set(findings.latency) == {90} and findings.rate == pytest.approx(10.0 + 2 / STEP, rel=0.02)
+
+
+def test_scrapes_that_are_farther_apart_than_the_settings_say_are_told(remembering: Server) -> None:
+    async def look() -> Findings:
+        async with Prometheus(Access(remembering.url, Scraping(interval=2.0))) as asked:
+            return (await asked.find([service(CALM)]))[CALM]
+
+    findings = asyncio.run(look())
+    assert findings.rate is None and 19 <= findings.scrapes <= 21
+    # As it would be if each had just been scraped.
+    answer = answers(service(CALM), replace(findings, newest=findings.time), interval=2.0)[DESIRED]
+    assert (answer.value, answer.reason) == (None, "ScrapedTooSeldom")
 
 
 def test_only_what_matches_is_counted(remembering: Server) -> None:

@@ -224,14 +224,14 @@ class _Recorded(Connection):
 class Line:
     """A connection to `handler`, and the client's end of it. `clock` moves with `pass_time`."""
 
-    def __init__(self, handler: Handler, limits: Limits | None = None) -> None:
+    def __init__(self, handler: Handler, limits: Limits | None = None, max_age: float = 0.0) -> None:
         self.replies: list[Reply] = []
         self.logged: list[tuple[bytes, int, int]] = []
 
         def log(request: Request, status: int, size: int, _seconds: float, _client: str) -> None:
             self.logged.append((request.target, status, size))
 
-        self.shared = Shared(handler, limits or Limits(), log)
+        self.shared = Shared(handler, limits or Limits(), log, max_age=max_age)
         self.transport = FakeTransport()
         self.connection = _Recorded(self.shared, self.replies)
         self.connection.connection_made(self.transport)

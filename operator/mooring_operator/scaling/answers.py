@@ -12,7 +12,7 @@ from ..api.quantities import seconds
 from ..facts import Service
 from . import slo
 from .findings import Findings
-from .queries import FLOOR
+from .queries import FLOOR, SCRAPES, Scraping
 
 STALE: Final = 4
 """Scrapes after which a newest sample is too old to go by."""
@@ -32,11 +32,15 @@ UNSEEN_MOST: Final = 0.25
 """Share of the ready pods that may lack series; one may in any case. A new pod is ready up to a scrape before it is
 seen, but over few of many pods no sum may be taken: the rest of the fleet would be taken away."""
 
+SELDOM: Final = 3
+"""Scrapes of a pod that must have given a rate, unless they are too far apart for one."""
+
 OK: Final = "OK"
 NO_SERIES: Final = "NoSeries"
 MISSING_SERIES: Final = "MissingSeries"
 TOO_MANY_SERIES: Final = "TooManySeries"
 STALE_SERIES: Final = "StaleSeries"
+SCRAPED_TOO_SELDOM: Final = "ScrapedTooSeldom"
 LEARNING: Final = "Learning"
 NO_LATENCY_TARGET: Final = "NoLatencyTarget"
 NO_CURVE: Final = "NoCurve"
@@ -103,7 +107,7 @@ def answers(
             names.METRIC_LOAD: _load(service, findings, load_target),
             names.METRIC_QUEUE_DEPTH: _gauge(service, findings.queued, "mooring_queue_depth"),
             names.METRIC_LATENCY_RATIO: _ratio(service, findings),
-            names.METRIC_DESIRED_REPLICAS: _desired(service, findings),
+            names.METRIC_DESIRED_REPLICAS: _desired(service, findings, interval),
         }
     return {
         metric: Answer(
@@ -221,7 +225,7 @@ def _latency_ratio(findings: Findings, target: slo.Target) -> float | None:
     return None if latency is None else min(max(latency / target.seconds, 0.0), RATIO_MOST)
 
 
-def _desired(service: Service, findings: Findings) -> _Said:
+def _desired(service: Service, findings: Findings, interval: float) -> _Said:
     target = target_of(service)
     if target is None:
         return _no_target(service)
@@ -231,14 +235,14 @@ def _desired(service: Service, findings: Findings) -> _Said:
             None, NO_CURVE, f"the pods of {service.name!r} have not measured yet how long their model's runs take"
         )
     if findings.rate is None:
-        return _Said(None, LEARNING, "the arrival rate is not known before Prometheus has scraped a pod twice")
+        return _without_rate(findings, interval)
     load = load_seconds(service, findings)
     learned = slo.learn(findings.history, load)
     decision = slo.decide(
         slo.Signals(
             rate=max(0.0, findings.rate),
             rise=learned.rise,
-            peak=max(learned.peak, findings.rate),
+            peak=learned.peak,
             queued=max(0.0, findings.queued or 0.0),
             ready=findings.ready,
             load_seconds=load,
@@ -255,6 +259,18 @@ def _desired(service: Service, findings: Findings) -> _Said:
         reason = LEARNING
         message = f"{learned.seconds:.0f} s of arrivals are known: the count follows the present rate alone"
     return _Said(float(decision.replicas), reason, message, decision)
+
+
+def _without_rate(findings: Findings, interval: float) -> _Said:
+    if findings.scrapes < SELDOM:
+        return _Said(None, LEARNING, "the arrival rate is not known before Prometheus has scraped a pod twice")
+    window = Scraping(interval).window
+    return _Said(
+        None,
+        SCRAPED_TOO_SELDOM,
+        f"Prometheus scraped a pod {findings.scrapes} times in {SCRAPES} s, and a rate needs two in {window:g} s: "
+        f"scrape each {interval:g} s, or set the interval that you have in the settings of Mooring",
+    )
 
 
 def load_seconds(service: Service, findings: Findings) -> float:

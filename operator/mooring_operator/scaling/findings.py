@@ -28,6 +28,8 @@ class Findings:
     """Pods that have series."""
     copies: int = 0
     """How often the series of one pod are there; more than once, everything would be counted double."""
+    scrapes: int = 0
+    """How often the pod that was scraped most often was, in the last `queries.SCRAPES` seconds."""
     ready: int = 0
     """Pods whose model answers requests."""
     rate: float | None = None

@@ -23,6 +23,8 @@ SMOOTHED: Final = 60
 """Seconds of which the highest latency counts: one quiet scrape must not call off a surge."""
 FLOOR: Final = 30
 """Answered requests below which a percentile is an accident."""
+SCRAPES: Final = 300
+"""Seconds over which the scrapes of a pod are counted: as long as Prometheus takes a sample for new."""
 REFUSED: Final = ("queue_full", "timeout")
 """Causes of refusals that more pods would have prevented."""
 
@@ -48,6 +50,7 @@ Signal = Literal[
     "newest",
     "pods",
     "copies",
+    "scrapes",
     "ready",
     "rate",
     "queued",
@@ -104,6 +107,7 @@ def signals(scraping: Scraping) -> dict[Signal, str]:
         "newest": f"max by ({BY}) (timestamp({of(WORKERS)}))",
         "pods": f"count by ({BY}) (count by ({BY}, {POD}) ({of(WORKERS)}))",
         "copies": f"max by ({BY}) (count by ({BY}, {POD}) ({of(WORKERS)}))",
+        "scrapes": f"max by ({BY}) (count_over_time({of(WORKERS)}[{SCRAPES}s]))",
         "ready": f"sum by ({BY}) (max by ({BY}, {POD}) ({of(MODEL_READY)}))",
         "rate": arrivals(scraping),
         "queued": f"sum by ({BY}) ({of(QUEUE_DEPTH)})",

@@ -77,6 +77,7 @@ class _Look:
             newest=self._number("newest", key),
             pods=int(self._number("pods", key) or 0),
             copies=int(self._number("copies", key) or 0),
+            scrapes=int(self._number("scrapes", key) or 0),
             ready=int(self._number("ready", key) or 0),
             rate=self._number("rate", key),
             history=self._history.get(key, ()),

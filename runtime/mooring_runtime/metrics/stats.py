@@ -15,6 +15,8 @@ from mooring_runtime.metrics.capacity import Aims, Capacity
 
 BUCKETS = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Upper bounds in seconds of every histogram of times: small models answer in less than a millisecond."""
+LOWER = (-math.inf, *BUCKETS)
+"""The bound below each bucket, which does not belong to it."""
 BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 """Upper bounds in samples of the histogram of batch sizes."""
 
@@ -26,8 +28,15 @@ REJECT_CAUSES = ("invalid", "not_ready", "queue_full", "timeout")
 
 
 def with_target(target: float | None) -> tuple[float, ...]:
-    """BUCKETS, and the target in its place: how many requests have kept to it is then counted and not guessed."""
-    return BUCKETS if target is None else tuple(sorted({*BUCKETS, target}))
+    """BUCKETS, and the target in its place: how many requests have kept to it is then counted and not guessed.
+
+    And twice the target, where that is above all others: of what is beyond its last bound a histogram says that bound,
+    and a latency far above a target of ten seconds would look as if it kept to it.
+    """
+    if target is None:
+        return BUCKETS
+    above = {2 * target} if 2 * target > BUCKETS[-1] else set()
+    return tuple(sorted({*BUCKETS, target, *above}))
 
 
 class Histogram:
@@ -183,7 +192,7 @@ class ModelStats:
         request.total += count * answered - total
         bounds = request.bounds
         bucket, other = bisect_left(BUCKETS, started - first), bisect_left(bounds, answered - first)
-        if started - last > queue.lower[bucket] and answered - last > request.lower[other]:
+        if started - last > LOWER[bucket] and answered - last > request.lower[other]:
             # All in the same bucket, as usual for those that one turn of the loop has brought.
             queue.counts[bucket] += count
             request.counts[other] += count

@@ -73,6 +73,7 @@ _FINDINGS = st.builds(
     newest=st.none() | st.floats(NOW - 100.0, NOW),
     pods=_COUNT,
     copies=st.integers(0, 3),
+    scrapes=_COUNT,
     ready=_COUNT,
     rate=_MAYBE,
     history=st.lists(_MAYBE, max_size=241).map(tuple),
@@ -260,6 +261,14 @@ def test_after_a_restart_of_prometheus_the_count_holds_until_there_is_a_rate_and
     learning = say(replace(CALM, history=(None,) * 230 + (200.0,) * 11))
     assert learning.value == say(CALM).value
     assert learning.reason == "Learning" and "150 s" in learning.message
+
+
+def test_a_rate_that_never_comes_is_told_from_one_that_is_yet_to_come() -> None:
+    fresh = replace(CALM, rate=None, history=(None,) * 241)
+    assert say(replace(fresh, scrapes=2)).reason == "Learning"
+    seldom = say(replace(fresh, scrapes=5))
+    assert (seldom.value, seldom.reason) == (None, "ScrapedTooSeldom")
+    assert "5 times in 300 s" in seldom.message and "scrape each 15 s" in seldom.message
 
 
 def test_a_target_that_no_count_meets_is_told() -> None:
