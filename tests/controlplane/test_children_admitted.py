@@ -9,9 +9,16 @@ import pytest
 from mooring_operator.facts import Manifest
 from tests.cluster.cluster import Cluster
 from tests.cluster.processes import wait_until
-from tests.support import golden
+from tests.support import foreign, golden
 
 APPLY = ("apply", "--server-side", "--field-manager=mooring", "--validate=strict", "-o", "json", "-f", "-")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def installed(control_plane: Cluster) -> Iterator[None]:
+    """The kinds of KEDA and of the Prometheus operator, which some cases have."""
+    with foreign.definitions(control_plane):
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from mooring_operator.api.v1alpha1 import InferenceServiceStatus
 from mooring_operator.facts import Manifest, Problem, Scaler, Service, Step
 from mooring_operator.scaling.answers import LEARNING, OK, TARGET_UNREACHABLE, Answer, unanswered
 from mooring_operator.scaling.findings import Findings
-from mooring_operator.scaling.rule import Look
+from mooring_operator.scaling.look import Look
 from mooring_operator.scaling.slo import Decision
 from mooring_operator.status import Rendered, Verdicts, status_of
 from mooring_operator.status.autoscaling import rounded

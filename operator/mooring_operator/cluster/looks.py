@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from ..facts import Key, MetricsApi
-from ..scaling.rule import Look
+from ..scaling.look import Look
 
 
 @dataclass

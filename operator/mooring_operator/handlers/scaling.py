@@ -8,10 +8,8 @@ import asyncio
 import logging
 import time
 from collections.abc import Collection
-from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
-from ..api import names
 from ..cluster import kinds, metrics_api
 from ..cluster.cache import Cache
 from ..cluster.kube import Kube
@@ -21,11 +19,11 @@ from ..cluster.prometheus_http import PrometheusError
 from ..cluster.scaling import keda_autoscaler, measured_cpu
 from ..cluster.starts import Starts
 from ..facts import Key, Manifest, Scaler, Service
-from ..scaling.answers import NO_CURVE, Answer, answers, unanswered
+from ..scaling.answers import Answer, answers, unanswered
 from ..scaling.fallback import load_target
 from ..scaling.findings import Findings
-from ..scaling.rule import Look, concurrency_of
-from ..scaling.slo import past_the_dead_band
+from ..scaling.look import Curveless, Look, stepped
+from ..scaling.rule import concurrency_of
 from ..scaling.telling import worth_telling
 from ..validation import parse_service
 from ..work import Queue
@@ -71,7 +69,7 @@ class ScalingWatcher:
         self._how = how
         self._starts = Starts()
         self._parsed: dict[Key, _Parsed] = {}
-        self._curveless: dict[Key, float] = {}
+        self._curveless = Curveless()
         self._told: dict[Key, float] = {}
 
     async def run(self) -> None:
@@ -105,10 +103,11 @@ class ScalingWatcher:
             self._tell(key, look)
         # In one go, between two awaits: a scrape sees either the old series or the new ones.
         series.clear()
-        for key, live in ((key, self._cache.service(key)) for key in services):
-            series.export_service(key, self._starts.seconds(key), live or {})
+        for key in services:
+            series.export_service(key, self._starts.seconds(key), self._status(key))
         for key, look in looks.items():
-            series.export_rule(key, self._stepped(key, look))
+            live = int(self._status(key).get("replicas") or 0)
+            series.export_rule(key, look if self._how.tolerance else stepped(look, live))
 
     async def _look_at_api(self) -> None:
         api = await metrics_api.find(self._kube, self._how.namespace)
@@ -134,22 +133,8 @@ class ScalingWatcher:
             return Look(blind, None, 0.0, cpu)
         standing = self._autoscaler(service)
         target = load_target(service, Scaler(concurrency=concurrency_of(standing)))
-        found = answers(service, findings, self._how.scrape, target)
-        since = findings.time
-        if _curveless(found, findings):
-            since = self._curveless.setdefault(key, since)
-        else:
-            self._curveless.pop(key, None)
-        return Look(found, findings, findings.time - since, cpu)
-
-    def _stepped(self, key: Key, look: Look) -> Look:
-        """Return what KEDA is to read where autoscalers have no `tolerance`: theirs swallow one pod of ten."""
-        desired = look.answers.get(names.METRIC_DESIRED_REPLICAS)
-        if self._how.tolerance or desired is None or desired.value is None:
-            return look
-        status = (self._cache.service(key) or {}).get("status") or {}
-        value = float(past_the_dead_band(round(desired.value), int(status.get("replicas") or 0)))
-        return replace(look, answers={**look.answers, desired.metric: replace(desired, value=value)})
+        found = answers(service, findings, self._how.scrape, target, self._status(key).get("readyReplicas"))
+        return Look(found, findings, self._curveless.seconds(key, found, findings), cpu)
 
     def _tell(self, key: Key, look: Look) -> None:
         now = time.monotonic()
@@ -169,6 +154,9 @@ class ScalingWatcher:
             self._parsed[key] = known
         return known.service
 
+    def _status(self, key: Key) -> Manifest:
+        return (self._cache.service(key) or {}).get("status") or {}
+
     def _autoscaler(self, service: Service) -> Manifest | None:
         """Return the object of ours that scales a service."""
         for kind in (kinds.HORIZONTAL_POD_AUTOSCALER, kinds.SCALED_OBJECT):
@@ -184,7 +172,8 @@ class ScalingWatcher:
 
     def _forget(self, services: Collection[Key]) -> None:
         self._starts.keep(services)
-        known: tuple[dict[Key, Any], ...] = (self._parsed, self._curveless, self._told, self._looks.by_service)
+        self._curveless.keep(services)
+        known: tuple[dict[Key, Any], ...] = (self._parsed, self._told, self._looks.by_service)
         for table in known:
             for key in table.keys() - set(services):
                 # A service that cannot be read at the moment is parsed again when its spec has changed.
@@ -198,7 +187,3 @@ def _is_scaled(service: Service) -> bool:
 
 def _asks(service: Service) -> bool:
     return service.spec.scaling is not None and service.spec.scaling.external()
-
-
-def _curveless(found: dict[str, Answer], findings: Findings) -> bool:
-    return findings.ready > 0 and found[names.METRIC_DESIRED_REPLICAS].reason == NO_CURVE

@@ -3,14 +3,14 @@
 Only what is known now has a series. The last value of something that nobody can see any more would be taken for new.
 """
 
-from typing import Any, Final
+from typing import Final
 
 from prometheus_client import Gauge
 
 from .. import metrics
 from ..api import names
 from ..facts import Key, Manifest
-from ..scaling.rule import Look
+from ..scaling.look import Look
 
 _ANSWERS: Final = {
     names.METRIC_DESIRED_REPLICAS: metrics.DESIRED_REPLICAS,
@@ -49,11 +49,10 @@ def export_rule(key: Key, look: Look) -> None:
         metrics.SCALING_LEARNING.labels(*key).set(desired.decision.learning)
 
 
-def export_service(key: Key, load_seconds: float | None, live: Manifest) -> None:
+def export_service(key: Key, load_seconds: float | None, status: Manifest) -> None:
     """Export how long a service's pods take to start, and what its status says of its autoscaler."""
     if load_seconds is not None:
         metrics.SERVICE_LOAD_SECONDS.labels(*key).set(load_seconds)
-    status: dict[str, Any] = live.get("status") or {}
     for condition in status.get("conditions") or ():
         # Unknown is neither: an autoscaler that was just made has not looked yet.
         if condition["type"] == "AutoscalingReady" and condition["status"] != "Unknown":

@@ -4,16 +4,14 @@ A cluster has one server of external metrics. Whose it is decides who can scale 
 adapter and prometheus-adapter by a HorizontalPodAutoscaler of ours, KEDA by a ScaledObject. It is never taken over.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
 from ..api import names
 from ..api.v1alpha1 import Scaling
 from ..facts import Cluster, Manifest, MetricsApi, ObjectKey, Observed, Problem, Scaler, Service
-from .answers import NO_CURVE, Answer
+from .answers import NO_CURVE
 from .fallback import concurrency
-from .findings import Findings
+from .look import Look
 
 CURVELESS: Final = 120.0
 """Seconds for which replicas answer without a batch curve before the load stands for the rule: the runs of a warm-up
@@ -21,23 +19,6 @@ give a curve, and a change of the metric is worth avoiding."""
 
 _HPA, _SCALED_OBJECT = "HorizontalPodAutoscaler", "ScaledObject"
 _FIELD = "spec.scaling.backend"
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """What one look at Prometheus told of a service.
-
-    Attributes:
-        answers: by metric, as the adapter gives them.
-        findings: what they were made from; None: Prometheus said nothing.
-        curveless: seconds for which replicas have answered and none has had a batch curve.
-        cpu: percent of the requested CPU, as the autoscaler measured it; None: it does not go by CPU, or has not yet.
-    """
-
-    answers: Mapping[str, Answer]
-    findings: Findings | None = None
-    curveless: float = 0.0
-    cpu: int | None = None
 
 
 class Choice(NamedTuple):

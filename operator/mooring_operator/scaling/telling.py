@@ -7,7 +7,8 @@ from typing import Final
 
 from ..api import names
 from .answers import Answer
-from .rule import CURVELESS, Look
+from .look import Look
+from .rule import CURVELESS
 
 SELDOM: Final = 60.0
 """Seconds between two statuses that differ by numbers only."""

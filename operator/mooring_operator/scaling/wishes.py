@@ -11,7 +11,7 @@ from ..api import names
 from ..facts import Scaler, Service
 from .answers import Answer
 from .fallback import load_target
-from .rule import Look
+from .look import Look
 
 CPU: Final = "cpu"
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from ..api import names
 from ..facts import Manifest, ObjectKey, Observed, Problem, Service, Step
-from ..scaling.rule import Look
+from ..scaling.look import Look
 
 
 class Verdict(NamedTuple):

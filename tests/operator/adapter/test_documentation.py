@@ -13,7 +13,7 @@ PAGE = (Path(__file__).parents[3] / "docs" / "external-metrics.md").read_text()
 
 def test_every_metric_is_documented_and_none_beside() -> None:
     own = {
-        f"{metric.describe()[0].name}{'_total' if isinstance(metric, Counter) else ''}"
+        f"{next(iter(metric.describe())).name}{'_total' if isinstance(metric, Counter) else ''}"
         for metric in vars(metrics).values()
         if isinstance(metric, Counter | Gauge)
     }

@@ -10,7 +10,8 @@ from mooring_operator.scaling import rule
 from mooring_operator.scaling.answers import NO_CURVE, OK, Answer
 from mooring_operator.scaling.fallback import concurrency, load_target
 from mooring_operator.scaling.findings import Findings
-from mooring_operator.scaling.rule import CURVELESS, Look
+from mooring_operator.scaling.look import Look
+from mooring_operator.scaling.rule import CURVELESS
 from tests.support import builders
 
 LATENCY = {"maxReplicas": 8, "latency": {"target": "80ms"}}

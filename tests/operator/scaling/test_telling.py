@@ -5,9 +5,11 @@ from dataclasses import replace
 import pytest
 
 from mooring_operator.api import names
-from mooring_operator.facts import Scaler
-from mooring_operator.scaling.answers import OK, Answer
-from mooring_operator.scaling.rule import CURVELESS, Look
+from mooring_operator.facts import Key, Scaler
+from mooring_operator.scaling.answers import NO_CURVE, OK, Answer
+from mooring_operator.scaling.findings import Findings
+from mooring_operator.scaling.look import Curveless, Look, stepped
+from mooring_operator.scaling.rule import CURVELESS
 from mooring_operator.scaling.slo import Decision
 from mooring_operator.scaling.telling import SELDOM, worth_telling
 from mooring_operator.scaling.wishes import wishes
@@ -79,3 +81,27 @@ def test_a_whole_number_of_replicas_is_not_rounded_up() -> None:
     service = builders.service(scaling={"maxReplicas": 8, "queue": {"target": 3}})
     assert [wish.replicas for wish in wishes(service, Scaler(), look(load=0.3 * 30), ready=1)] == [3]
     assert [wish.replicas for wish in wishes(service, Scaler(), look(load=None), ready=1)] == [None]
+
+
+def test_a_dead_band_is_stepped_over() -> None:
+    found = stepped(look(replicas=11.0), live=10)
+    assert found.answers[names.METRIC_DESIRED_REPLICAS].value == 12.0
+    assert found.answers[names.METRIC_QUEUE_DEPTH] == look().answers[names.METRIC_QUEUE_DEPTH]
+    assert stepped(look(replicas=None), live=10) == look(replicas=None)
+    assert stepped(Look({}), live=10) == Look({})
+
+
+def test_how_long_a_curve_has_been_missing() -> None:
+    curveless, key = Curveless(), Key("models", "sentiment")
+
+    def seconds(time: float, reason: str = NO_CURVE, ready: int = 1) -> float:
+        return curveless.seconds(key, look(None, reason=reason).answers, Findings(time, ready=ready))
+
+    assert (seconds(100.0), seconds(130.0)) == (0.0, 30.0)
+    assert (seconds(140.0, OK), seconds(150.0)) == (0.0, 0.0), "a curve that was there counts anew"
+    assert (seconds(160.0, ready=0), seconds(170.0)) == (0.0, 0.0), "nobody answers, so nobody can have one"
+    assert seconds(180.0) == 10.0
+    curveless.keep({key})
+    assert seconds(190.0) == 20.0
+    curveless.keep(set())
+    assert seconds(200.0) == 0.0

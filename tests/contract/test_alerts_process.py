@@ -1,0 +1,121 @@
+"""The chart's alerts: what Prometheus' own tool says of them, and that each way of being blind has one."""
+
+import json
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from mooring_operator import metrics
+from mooring_operator.cluster import prometheus_http
+from mooring_operator.scaling import answers
+from tests.cluster import debian
+from tests.support import chart, prometheus_process
+
+pytestmark = pytest.mark.process
+CODE = chart.ROOT / "operator" / "mooring_operator"
+HARMLESS = {
+    "NoAutoscaler",  # a moment before it is made
+    "SwitchingBackend",
+    "Learning",
+    "Unsupported",  # the spec asks for what the cluster has not; the condition says so, and nothing is blind
+}
+
+
+@pytest.fixture(scope="module")
+def rules(helm: Path) -> list[dict[str, Any]]:
+    manifests = chart.render(helm, "--set", "alerts.enabled=true", "--set", "alerts.for=2m")
+    [group] = chart.one(manifests, "PrometheusRule")["spec"]["groups"]
+    found: list[dict[str, Any]] = group["rules"]
+    return found
+
+
+def reasons() -> set[str]:
+    """Every reason that AutoscalingReady can have while it is not True, read off the code, and the autoscaler's own."""
+    said = {
+        value for name, value in vars(answers).items() if name.isupper() and isinstance(value, str) and value != "OK"
+    }
+    said -= {answers.NO_LATENCY_TARGET, answers.FEW_REQUESTS, "OK"}  # of metrics that the autoscaler does not go by
+    said |= {
+        error.reason for error in vars(prometheus_http).values() if isinstance(error, type) and hasattr(error, "reason")
+    }
+    said |= set(re.findall(r'Problem\(_FIELD, [^,]+, "(\w+)"\)', (CODE / "scaling" / "rule.py").read_text()))
+    said |= set(re.findall(r'Verdict\("False", "(\w+)"', (CODE / "status" / "autoscaling.py").read_text()))
+    said |= set(re.findall(r'unanswered\("(\w+)"', (CODE / "handlers" / "scaling.py").read_text()))
+    return said | {"FailedGetExternalMetric", "FailedGetContainerResourceMetric", "InvalidMetricSourceType"}
+
+
+def test_each_way_of_being_blind_has_one_alert(rules: list[dict[str, Any]]) -> None:
+    told = [re.search(r'reason=~?"([^"]+)"} == 0', rule["expr"]) for rule in rules]
+    patterns = [found.group(1) for found in told if found is not None]
+    found = reasons() - HARMLESS
+    assert {"PrometheusUnreachable", "NoSeries", "MetricsAPIConflict", "AdapterDown", "KedaMissing"} <= found
+    for reason in found:
+        assert sum(bool(re.fullmatch(pattern, reason)) for pattern in patterns) == 1, reason
+
+
+def test_they_read_what_the_operator_exports(rules: list[dict[str, Any]]) -> None:
+    exported = {next(iter(gauge.describe())).name for gauge in (metrics.SERVICE_AUTOSCALING_READY, metrics.LEADER)}
+    assert {name for rule in rules for name in re.findall(r"mooring_\w+", rule["expr"])} == exported
+
+
+def test_prometheus_takes_them_and_they_fire(rules: list[dict[str, Any]], tmp_path: Path) -> None:
+    if reason := prometheus_process.skip_reason():
+        pytest.skip(reason)
+    debian.unpack("prometheus", debian.PROMETHEUS)
+    tool = str(debian.program("promtool", "prometheus"))
+    (tmp_path / "rules.yml").write_text(json.dumps({"groups": [{"name": "chart", "rules": rules}]}))
+    subprocess.run([tool, "check", "rules", str(tmp_path / "rules.yml")], check=True, capture_output=True)
+
+    def series(reason: str, values: str) -> dict[str, str]:
+        labels = f'mooring_namespace="a", mooring_service="b", reason="{reason}"'
+        return {"series": f"mooring_service_autoscaling_ready{{{labels}}}", "values": values}
+
+    def fires(alert: str, *labels: str) -> dict[str, Any]:
+        exp = [{"exp_labels": dict(label.split("=") for label in labels)}] if labels else []
+        return {"eval_time": "5m", "alertname": alert, "exp_alerts": exp}
+
+    told = ("mooring_namespace=a", "mooring_service=b", "severity=warning")
+    [rule] = [rule for rule in rules if rule["alert"] == "MooringNoSeries"]
+    texts = {name: text.replace("{{ $labels.mooring_namespace }}", "a") for name, text in rule["annotations"].items()}
+    texts = {name: text.replace("{{ $labels.mooring_service }}", "b") for name, text in texts.items()}
+    expected = fires("MooringNoSeries", *told, "reason=NoSeries")
+    expected["exp_alerts"][0]["exp_annotations"] = texts
+    tests = [
+        # Blind for longer than the patience of two minutes; sees again; and a leader that is there.
+        {
+            "interval": "15s",
+            "input_series": [series("NoSeries", "0x40"), series("TooManySeries", "0x4 stale"), _leader("1x40")],
+            "alert_rule_test": [expected, fires("MooringTooManySeries"), fires("MooringNobodyLeads")],
+        },
+        {
+            "interval": "15s",
+            "input_series": [series("ValidMetricFound", "1x40"), _leader("0x40")],
+            "alert_rule_test": [
+                fires("MooringNoSeries"),
+                {
+                    **fires("MooringNobodyLeads", "severity=critical"),
+                    "exp_alerts": [{"exp_labels": {"severity": "critical"}, "exp_annotations": _annotations(rules)}],
+                },
+            ],
+        },
+    ]
+    written = {"rule_files": ["rules.yml"], "evaluation_interval": "15s", "tests": tests}
+    (tmp_path / "tests.yml").write_text(yaml.safe_dump(written))
+    done = subprocess.run(
+        [tool, "test", "rules", str(tmp_path / "tests.yml")], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def _leader(values: str) -> dict[str, str]:
+    return {"series": 'mooring_operator_leader{pod="a"}', "values": values}
+
+
+def _annotations(rules: list[dict[str, Any]]) -> dict[str, str]:
+    [rule] = [rule for rule in rules if rule["alert"] == "MooringNobodyLeads"]
+    found: dict[str, str] = rule["annotations"]
+    return found
