@@ -72,7 +72,7 @@ class Reconciler:
         obstacles = validation.check(service, observed, replace(self._cluster, peer_key=bool(self._peers.key)))
         rendered = self._render(service, [*unbuilt, *obstacles])
         step, scaling = Step(hold=True), replace(self._cluster, metrics_api=self._looks.api)
-        look = self._looks.by_service.get(key)
+        look = self._looks.of(key, service)
         scaler = rule.scaler(service, scaling, observed, look)
         if not (unbuilt or obstacles or service.spec.suspend):
             step = plan.plan(service, observed, rendered.template_hash)
