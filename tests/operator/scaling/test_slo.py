@@ -114,10 +114,10 @@ def test_a_rise_and_its_own_ends_are_one_rise() -> None:
 
 
 def test_a_short_load_time_still_shows_a_rise_in_full() -> None:
-    # As a window of three scrapes shows them: two steps, each spread over 45 s.
+    # As a window of three scrapes shows them, each pod at its own phase: two steps, spread over a minute.
     history = [100.0] * 241
     for start in (60, 140):
-        history[start : start + 40] = [160.0, 230.0, *[300.0] * 36, 230.0, 160.0]
+        history[start : start + 40] = [140.0, 180.0, 240.0, *[300.0] * 34, 240.0, 180.0, 140.0]
     assert learn(history, 10.0).rise == 200.0
 
 
