@@ -37,9 +37,15 @@ class Reconciler:
     """Brings one service at a time to what its spec asks, and its status to what is."""
 
     def __init__(
-        self, kube: Kube, cache: Cache, cluster: Cluster, recorder: EventRecorder, peers: Peers, looks: Looks
+        self,
+        kube: Kube,
+        cache: Cache,
+        cluster: Cluster,
+        recorder: EventRecorder,
+        peers: Peers,
+        looks: Looks | None = None,
     ) -> None:
-        self._looks = looks
+        self._looks = Looks() if looks is None else looks
         self._cache = cache
         self._cluster = cluster
         self._recorder = recorder

@@ -170,9 +170,14 @@ async def test_replicas_pass_to_each_autoscaler_and_back(
 
     await world.becomes(kinds.DEPLOYMENT, "back", changed, "has the new resources")
     assert await replicas(world, "back") == 5
-    await world.change("back", scaling=None, replicas=4)
-    await world.becomes(kinds.DEPLOYMENT, "back", lambda found: found["spec"]["replicas"] == 4, "has 4 replicas")
+    # What it leaves stays, until somebody says how many.
+    await world.change("back", scaling=None)
     await world.vanishes(kind, "back")
+    await world.change("back", resources={"cpu": "1"})
+    await world.becomes(kinds.DEPLOYMENT, "back", lambda found: not changed(found), "has the old resources")
+    assert await replicas(world, "back") == 5
+    await world.change("back", replicas=4)
+    await world.becomes(kinds.DEPLOYMENT, "back", lambda found: found["spec"]["replicas"] == 4, "has 4 replicas")
 
 
 async def test_a_service_monitor_is_made_where_the_kind_is_known(world: World, lead: Callable[[], Operator]) -> None:
@@ -206,3 +211,26 @@ async def test_what_somebody_else_calls_so_is_left_alone(
 
     await world.becomes(kinds.INFERENCE_SERVICE, "mine", refused, "is stalled by the name")
     assert (await world.appears(kind, "mine"))["spec"] == spec
+
+
+async def test_kinds_may_go_and_come(
+    world: World, control_plane: Cluster, new_operator: Callable[..., Operator]
+) -> None:
+    operator = new_operator(scaling_seconds="0.3").start_leading()
+    await world.make("left", scaling={**LATENCY, "backend": "keda"})
+    await world.appears(THEIRS, "left")
+    await world.appears(kinds.SERVICE_MONITOR, "left")
+    with operator.kept_running(), foreign.no_definitions(control_plane):
+        await world.change("left", resources={"cpu": "2"})
+
+        def changed(found: Manifest) -> bool:
+            [server] = found["spec"]["template"]["spec"]["containers"]
+            return bool(server["resources"]["requests"]["cpu"] == "2")
+
+        await world.becomes(kinds.DEPLOYMENT, "left", changed, "has the new resources", 60)
+        await world.appears(OURS, "left", 60)  # it holds the bounds
+        await says(world, "left", "KedaMissing")
+    # And back: nobody has to restart anything.
+    with operator.kept_running():
+        await world.appears(THEIRS, "left", 60)
+        await world.appears(kinds.SERVICE_MONITOR, "left", 60)

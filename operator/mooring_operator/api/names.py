@@ -60,12 +60,16 @@ deadline does, too."""
 ANNOTATION_ROOM: Final = f"{GROUP}/room"
 """On the StatefulSet of a service whose volumes go with its replicas: how many replicas are wanted. Only those become
 members, so that the StatefulSet was written after the wish for more, and an older plan to take some away is refused."""
+ANNOTATION_REPLICAS: Final = f"{GROUP}/replicas"
+"""On the Deployment of a service that has an autoscaler, or had one: what `spec.replicas` said at that time, and, after
+a space, the replicas that the autoscaler left. These stay until `spec.replicas` says something else."""
 ROLLOUT_MARKS: Final = (
     ANNOTATION_GOOD_TEMPLATE,
     ANNOTATION_FAILED_TEMPLATE,
     ANNOTATION_FAILED_MESSAGE,
     ANNOTATION_WAITS_SINCE,
     ANNOTATION_ROOM,
+    ANNOTATION_REPLICAS,
 )
 """Annotations of the Deployment or StatefulSet that only the plan writes: exactly those of `Step.marks`."""
 ANNOTATION_ABANDON_STORE: Final = f"{GROUP}/abandon-store"

@@ -7,7 +7,7 @@ between two steps goes on where it was.
 
 from ..facts import Observed, Service, Step
 from . import rollout, stateful
-from .replicas import replicas
+from .replicas import left, replicas
 
 __all__ = ["plan", "replicas"]
 
@@ -15,5 +15,5 @@ __all__ = ["plan", "replicas"]
 def plan(service: Service, observed: Observed, wanted: str) -> Step:
     """Return what to do with the workload, where `wanted` is the hash of the pod template that the spec asks for."""
     if service.spec.state is None:
-        return rollout.plan(service, observed, wanted)
+        return left(service, observed, rollout.plan(service, observed, wanted))
     return stateful.plan(service, observed, wanted)
