@@ -22,7 +22,7 @@ PUSH_MOST: Final = 2.0
 """The most by which a latency above its target multiplies the load."""
 PUSH_FROM: Final = 0.6
 """Share of the load's own target below which it is not multiplied: a latency that is high with few requests at work has
-another cause than too few pods. It is 0.3 of the concurrency at the latency target, of which that target is the half."""
+another cause than too few pods. It is 0.3 of the concurrency at the latency target, of which that target is half."""
 LOAD_SECONDS: Final = 60.0
 """From a pod's creation until it serves, while neither the user nor the operator says it."""
 LOAD_SECONDS_MOST: Final = 600.0
