@@ -44,7 +44,6 @@ from mooring_runtime.sessions.encoding import (
     encode_reply,
     encode_state,
     split,
-    state_digest,
 )
 from mooring_runtime.sessions.journal import Group, Item, Journal
 from mooring_runtime.sessions.keys import Key
@@ -281,21 +280,18 @@ def read(get: Get, key: Key, pending: bytes | None = None) -> Kept:
     if data is None:
         raise KeyError(key)
     record = decode_copy(name, bytes(data))
-    return Kept(*_state(get, prefix, record), _stored(get, prefix, record))
+    return Kept(record.copy, _state(get, prefix, record), _stored(get, prefix, record))
 
 
-def _state(get: Get, prefix: bytes, record: CopyRecord) -> tuple[Copy, State]:
-    """The copy with the digest of the state, and that."""
-    copy, checksum, tail, _, _ = record
-    if checksum is not None:
-        name = prefix + _STATE
-        data = get(name)
-        if data is None:
-            raise Corrupt("its state is missing")
-        state = decode_state(name, memoryview(bytes(data) + tail) if tail else memoryview(data), checksum)
-    else:
-        state = decode_tensors(memoryview(tail))[0] if tail else ()
-    return (copy._replace(digest=state_digest(state)) if state else copy), state
+def _state(get: Get, prefix: bytes, record: CopyRecord) -> State:
+    _, checksum, tail, _, _ = record
+    if checksum is None:
+        return decode_tensors(memoryview(tail))[0] if tail else ()
+    name = prefix + _STATE
+    data = get(name)
+    if data is None:
+        raise Corrupt("its state is missing")
+    return decode_state(name, memoryview(bytes(data) + tail) if tail else memoryview(data), checksum)
 
 
 def _stored(get: Get, prefix: bytes, record: CopyRecord) -> tuple[StoredReply, ...]:

@@ -11,6 +11,7 @@ import pytest
 
 from mooring_runtime.errors import StoreInvalid
 from mooring_runtime.sessions.journal import NAMES, Group, Journaling
+from mooring_runtime.sessions.keys import Key
 from mooring_runtime.sessions.lmdb_reader import FORMAT
 from mooring_runtime.sessions.lmdb_store import LmdbStore, StoreOptions, read_only
 from mooring_runtime.sessions.store import Change, Corrupt
@@ -102,7 +103,7 @@ async def test_a_store_whose_journal_has_a_torn_name_is_not_opened(tmp_path: Pat
         read_only(tmp_path)
 
 
-def _tear(path: Path, *, name: bool) -> object:
+def _tear(path: Path, *, name: bool) -> Key:
     """Change a byte of the last entry of a journal; the key of its session."""
     with lmdb.open(str(path), max_dbs=5, map_size=2**26) as environment:
         journals = [environment.open_db(each) for each in NAMES]
