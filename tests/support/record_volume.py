@@ -27,9 +27,14 @@ class Volume:
 
     def restart(self) -> None:
         """Forget what is in memory, as a process that was killed."""
-        self.journal = Journal(self.journals, self._journaling)
+        self.journal = self.loaded()
+
+    def loaded(self) -> Journal:
+        """The journal as another process would read it."""
+        journal = Journal(self.journals, self._journaling)
         with self.environment.begin() as txn:
-            self.journal.load(txn)
+            journal.load(txn)
+        return journal
 
     def put(self, *changes: Change, leaves: int = 0) -> None:
         """Commit changes, in a database of so many leaves."""

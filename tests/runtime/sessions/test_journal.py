@@ -2,6 +2,7 @@
 
 import enum
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,14 @@ SMALL = Journaling(leaves=1, size=1500)
 """Some four steps to a journal."""
 MANY = 1
 """Leaves with which steps go to it."""
+
+
+class Undone(Exception):  # noqa: N818 - named by what happens
+    """A transaction that is given up."""
+
+
+def _undo() -> None:
+    raise Undone
 
 
 @pytest.fixture
@@ -117,9 +126,38 @@ def test_a_commit_of_nothing_folds_nothing(volume: Volume) -> None:
     for number in range(5):
         volume.put(_step(2, number), leaves=MANY)
     assert volume.journal.folding
-    left = len(volume.journal.left)
+    with suppress(Undone), volume.group() as (_, group):
+        group.fold(1)
+        _undo()
+    left, part = len(volume.journal.left), list(volume.journal.part)
+    assert part
     volume.put()
-    assert (len(volume.journal.left), volume.journal.part) == (left, [])
+    assert (len(volume.journal.left), volume.journal.part) == (left, part)
+
+
+def test_each_process_knows_which_journal_is_the_older_one(volume: Volume) -> None:
+    volume.put(*(change(1, number) for number in range(8)))
+    filled = set()
+    for step in range(2, 12):
+        for number in range(8):
+            volume.put(_step(step, number), leaves=MANY)
+            journal, again = volume.journal, volume.loaded()
+            assert again.number == journal.number
+            if 0 not in _entries(volume):
+                assert (again.filled, again.newer) == (journal.filled, journal.newer)
+                filled.add(again.filled)
+    assert filled == {0, 1}
+
+
+def test_a_session_that_is_to_be_told_of_lost_steps_goes_on_from_its_step_in_the_journal(volume: Volume) -> None:
+    volume.put(change(1))
+    volume.put(_step(2), leaves=MANY)
+    with volume.group() as (txn, group):
+        records.rewind(txn, volume.databases, key(), group)
+    for _ in range(2):
+        found = volume.read()
+        assert (found.copy.step, found.copy.rewound) == (2, True)
+        volume.restart()
 
 
 def test_a_session_of_which_only_the_journal_has_a_record_is_listed(volume: Volume) -> None:
@@ -201,14 +239,6 @@ class Do(enum.Enum):
     TWICE = "two steps of one commit"
     NO_FOLD = "a step whose commit folds nothing"
     KILL = "the process dies"
-
-
-class Undone(Exception):  # noqa: N818 - named by what happens
-    """A transaction that is given up."""
-
-
-def _undo() -> None:
-    raise Undone
 
 
 class Sessions:
