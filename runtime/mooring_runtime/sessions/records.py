@@ -7,6 +7,7 @@
     quarantine   the same names for what was set aside, and ... 00 ? for why
     meta         store  id and format as JSON, boot  8 bytes, clean  0 or 1, record  the membership record,
                  lazy   0 or 1, doubt  8 bytes, see `LmdbReader.doubt`
+    journal 0, 1 copies of small sessions that are not where they belong yet, see `journal`
 
 A step of a small session writes one record, and reads none: it says all that is to be there. The records of one session
 stand beside each other, so that a step changes one leaf of the tree and not three: a commit of 32 steps among 10,000
