@@ -59,8 +59,8 @@ class Journaling(NamedTuple):
     """Leaves of the sessions' database from which on they do. With fewer (of 4 KiB, so some two thousand sessions), the
     steps of a commit share leaves where they belong."""
     size: int = 16 * 2**20
-    """Bytes from which on a journal is folded. Twice that may be in memory, and more of it makes folding cheaper: 16 MiB
-    are 30 to 40 thousand steps, and 100,000 sessions have 12,500 leaves."""
+    """Bytes from which on a journal is folded. Twice that may be in memory, and more of it makes folding cheaper:
+    16 MiB are 30 to 40 thousand steps, and 100,000 sessions have 12,500 leaves."""
 
 
 JOURNALING = Journaling()
