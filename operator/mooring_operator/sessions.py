@@ -7,12 +7,12 @@ tells how many, their number is None, never 0.
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from .api import names
 from .api.membership import Record, Report
 from .api.quantities import seconds
-from .facts import Members, Observed, Service
+from .facts import Manifest, Members, ObjectKey, Observed, Service
 
 
 @dataclass(frozen=True)
@@ -132,9 +132,11 @@ def clean(members: Members, ordinal: int) -> bool:
 def drained(service: Service, observed: Observed, part: float = 1.0) -> bool:
     """Tell whether replicas that leave have had their time, or a part of it, to hand over what they have."""
     members, state = observed.members, service.spec.state
-    if members is None or state is None or members.resized is None:
+    made = _made(observed.children.get(ObjectKey("StatefulSet", service.name)))
+    if members is None or state is None or members.resized is None or made is None:
         return False
-    return observed.now - members.resized >= part * timedelta(seconds=seconds(state.drain_timeout))
+    # A service that is deleted amid a resize and applied again goes on with it: while it was gone nothing could move.
+    return observed.now - max(members.resized, made) >= part * timedelta(seconds=seconds(state.drain_timeout))
 
 
 def timed_out(service: Service, observed: Observed) -> bool:
@@ -176,6 +178,13 @@ def counts(members: Members, note: str) -> dict[str, int]:
     if not isinstance(found, dict):
         return {}
     return {str(key): count for key, count in found.items() if type(count) is int}
+
+
+def _made(stateful_set: Manifest | None) -> datetime | None:
+    """Return since when there is a StatefulSet; None while there is none."""
+    if stateful_set is None:
+        return None
+    return datetime.fromisoformat(stateful_set["metadata"]["creationTimestamp"])
 
 
 def _leaving(service: Service, observed: Observed, members: Members) -> tuple[Leaving, ...]:

@@ -1,7 +1,7 @@
 """Builders of what the operator's pure floors read: say only what a test is about, the rest has a plain default."""
 
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -169,6 +169,7 @@ def stateful_set(
     volume: str = "1Gi",
     marks: Mapping[str, str] | None = None,
     seen: bool = True,
+    made: datetime = NOW - timedelta(days=7),
 ) -> Manifest:
     """Return a live StatefulSet; `seen`: its controller has seen this spec."""
     annotations = {names.ANNOTATION_TEMPLATE_HASH: template_hash}
@@ -183,6 +184,7 @@ def stateful_set(
             "name": name,
             "namespace": NAMESPACE,
             "generation": 2,
+            "creationTimestamp": made.isoformat(),
             "annotations": {**annotations, **(marks or {})},
         },
         "spec": {

@@ -13,7 +13,15 @@ from ..api.membership import Record
 from ..facts import Members, Moves, Observed, Service, Step
 from ..sessions import clean, counts, heard, replaced, rolled_back, timed_out
 from .growth import growth
-from .membership import abandonable, goes_with_replicas, live_replicas, next_record, unheard_claims, wanted_size
+from .membership import (
+    abandonable,
+    goes_with_replicas,
+    live_replicas,
+    next_record,
+    unheard_claims,
+    volumes,
+    wanted_size,
+)
 from .stateful_rollout import Rollout, rollout
 
 
@@ -62,8 +70,8 @@ def replicas(service: Service, observed: Observed, wanted: int, record: Record |
     kept = members.record
     if kept is None or rolled_back(members):
         reach = max((each.reach for each in (kept, record) if each is not None), default=0)
-        volumes = 1 + max(unheard_claims(members), default=-1)
-        return max(wanted, live, reach, volumes)
+        # Also those that have reported: their pods may be ending, of a service that was deleted and applied again.
+        return max(wanted, live, reach, 1 + max(volumes(members), default=-1))
     # Settled, and a member knows it: were the ConfigMap lost now, the replicas would bring the record before it back,
     # which names stores on claims that go with their pods.
     known = any(report.record == kept for ordinal, report in heard(members).items() if ordinal < kept.size)

@@ -53,6 +53,22 @@ def test_without_a_record_every_volume_gets_a_pod() -> None:
     assert plan(service(1), observed(members=found), "v1").replicas == 5
 
 
+def test_without_a_record_a_volume_counts_also_while_its_last_pod_ends() -> None:
+    kept = record(4, 1)
+    ending = (replica(0), replica(4))
+    found = Members(claims={0: claim(0), 4: claim(4)}, reports={4: report(4, kept, "e")}, ending=ending)
+    assert plan(service(1), observed(members=found), "v1").replicas == 5
+
+
+def test_a_service_that_is_applied_again_goes_on_with_its_resize() -> None:
+    left, late = record(5, 1, 3), NOW - timedelta(hours=1)
+    known = Members(record=left, resized=late, claims={o: claim(o) for o in range(3)})
+    assert plan(service(1), observed(members=known), "v1").replicas == 3
+    for minutes, pods in ((9.9, 3), (10, 1)):
+        made = stateful_set("v1", replicas=3, marks=MARKS, made=NOW - timedelta(minutes=minutes))
+        assert plan(service(1), observed(made, members=known), "v1").replicas == pods
+
+
 def test_without_a_record_no_pod_is_taken_away() -> None:
     assert plan(service(1), seen(None, live=3), "v1").replicas == 3
 

@@ -37,7 +37,7 @@ def test_no_session_is_lost_and_all_comes_to_rest(name: str, long: bool) -> None
 
 
 def test_the_worlds_are_not_empty() -> None:
-    worlds = [World(seed, Scenario(autoscaler=True)).run() for seed in range(6)]
+    worlds = [World(seed, Scenario(autoscaler=True)).run() for seed in range(9)]
     assert sum(world.judge.evictions for world in worlds) > 10
     assert all(len(world.judge.acknowledged) > 3 for world in worlds)
     assert sum(world.cluster.config_map.record.epoch for world in worlds if world.cluster.config_map) > 40

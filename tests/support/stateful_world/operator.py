@@ -78,9 +78,14 @@ class Operator:
             if store is not None and kept is not None and store.adopt(kept):
                 self.cluster.adopted(kept)
             yield
-        cluster.mark(step.marks)
+        if wanted.uid != cluster.asked.uid:
+            return  # Its children would have an owner that is gone.
+        found = cluster.stateful_set
+        if not cluster.mark(step.marks, versions.stateful_set):
+            return
+        self.judge.marked(found)
         yield
-        if not moves.recreate and not self._apply(wanted, step, versions):
+        if wanted.uid != cluster.asked.uid or (not moves.recreate and not self._apply(wanted, step, versions)):
             return
         yield
         for ordinal, claim in cluster.claims.items():
@@ -94,8 +99,11 @@ class Operator:
                 return
             cluster.stateful_set = None
             yield
+            if wanted.uid != cluster.asked.uid or cluster.stateful_set is not None:
+                return
             self._apply(wanted, step, versions)
-            cluster.mark(step.marks)
+            made = cluster.stateful_set
+            cluster.mark(step.marks, 0 if made is None else made.version)
         elif moves.evict is not None and moves.evict.ordinal is not None:
             cluster.evict(moves.evict.ordinal, int(moves.evict.uid))
 
