@@ -17,7 +17,7 @@ from .cluster.moves import Mover, guarded, without_stale_set
 from .cluster.observe import Observer
 from .cluster.pace import Pace
 from .cluster.peers import Peers
-from .facts import Cluster, Key, Manifest, Moves, Observed, Problem, Service, Step
+from .facts import Cluster, Key, Manifest, Moves, ObjectKey, Observed, Problem, Service, Step
 from .status import Rendered, Verdicts
 
 SOON = 5.0
@@ -95,7 +95,8 @@ class Reconciler:
                 self._recorder.record(live, "Warning", "SessionsLost", lost)
         children = desired.children(service, self._cluster, step)
         # Marks first: a rollback whose mark was lost would try the failed version again, and take the pod again.
-        await self._applier.apply_marks(service, step.marks)
+        workload = observed.children.get(ObjectKey(desired.workload_kind(service), service.name))
+        await self._applier.apply_marks(service, step.marks, workload)
         applied = guarded(service, without_stale_set(service, children, moves, observed), observed)
         refused = await self._applier.apply_children(service, applied)
         await self._applier.prune(service, children, desired.held(service, step), desired.KEPT_KINDS)
@@ -104,7 +105,8 @@ class Reconciler:
         refused = await self._mover.after_children(service, observed, moves)
         if moves.recreate and not refused:
             refused = await self._applier.apply_children(service, children)
-        await self._applier.apply_marks(service, step.marks)  # of a StatefulSet that was made in this round
+        # Those of a StatefulSet that was made in this round.
+        await self._applier.apply_marks(service, step.marks, workload)
         return refused
 
     async def _tell(self, live: Manifest, wanted: dict[str, Any]) -> None:
