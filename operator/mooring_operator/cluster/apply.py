@@ -77,9 +77,9 @@ class Applier:
     async def apply_marks(self, service: Service, marks: Mapping[str, str], seen: Manifest | None) -> bool:
         """Make the marks of the rollout on the workload exactly these; return whether anything was written.
 
-        `seen`: the workload by which they were decided; None: there was none. Raises `ConflictError` where it is not any
-        more as it was seen, but for its status: an operator that was held up, and goes on with an old plan, would else
-        take away the mark of the version that is good, and a version that fails could not be put back.
+        `seen`: the workload by which they were decided; None: there was none. Raises `ConflictError` where it is no
+        longer as it was seen, but for its status: an operator that was held up, and goes on with an old plan, would
+        else take away the mark of the version that is good, and a version that fails could not be put back.
         """
         kind = kinds.workload_of(service)
         live = self._cache.get(kind, service.namespace, service.name)

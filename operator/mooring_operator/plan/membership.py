@@ -16,8 +16,8 @@ def wanted_size(service: Service, members: Members) -> int:
     """Return how many members the service shall have.
 
     With an autoscaler the count of the spec also changes when somebody applies, replaces or drops `replicas`, who means
-    no resize: a shrink, which moves sessions, is believed only to the autoscaler itself. Not so a lower maximum: whoever
-    writes that means it, and the autoscaler, whose load does not fit on so few, could not be believed.
+    no resize: a shrink, which moves sessions, is believed only to the autoscaler itself. Not so a lower maximum:
+    whoever writes that means it, and the autoscaler, whose load does not fit on so few, could not be believed.
     """
     scaling, asked = service.spec.scaling, service.spec.replicas
     if scaling is None or scaling.max_replicas is None:
@@ -48,7 +48,7 @@ def volumes(members: Members) -> list[int]:
 
 
 def unheard_claims(members: Members) -> list[int]:
-    """Return the ordinals that have a volume and have not reported: while no record is kept, any may have the latest."""
+    """Return the ordinals that have a volume and have not reported: without a record any may have the latest one."""
     return [ordinal for ordinal in volumes(members) if word_of(members, ordinal) is None]
 
 
