@@ -64,7 +64,7 @@ class MembersObserver:
 
     def _claims(self, key: Key) -> dict[int, Manifest]:
         """Claims that stay. One that is being deleted holds no sessions for anybody."""
-        name = re.compile(rf"{names.CLAIM_SESSIONS}-{re.escape(key.name)}-(0|[1-9][0-9]*)")
+        name = re.compile(rf"{names.CLAIM_SESSIONS}-{re.escape(key.name)}-(0|[1-9][0-9]{{0,2}})")
         claims = {}
         for entry in self._cache.claims(key):
             meta = entry.manifest["metadata"]

@@ -8,7 +8,6 @@ applied again, over volumes that were kept, has the same one.
 import asyncio
 import hashlib
 import hmac
-import json
 import time
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
@@ -190,7 +189,7 @@ async def _read(content: aiohttp.StreamReader) -> bytes:
 
 def _parse(pod: PeerPod, raw: bytes) -> Report:
     try:
-        report = Report.of(json.loads(raw))
+        report = Report.parse(raw.decode())
     except ValueError as error:
         raise SilentError(f"its answer cannot be read: {str(error)[:300]}") from None
     if report.ordinal != pod.ordinal:

@@ -78,10 +78,11 @@ async def test_the_record_and_when_it_last_gave_another_size() -> None:
     assert found.notes == {names.ANNOTATION_BOOTS: '{"s0": 3}'}
 
 
-async def test_a_record_that_cannot_be_read_is_none_and_can_be_replaced() -> None:
+@pytest.mark.parametrize("text", ["{", "[" * 100_000, '{"epoch": 9, "size": 1000000000, "past": [], "stores": {}}'])
+async def test_a_record_that_cannot_be_read_is_none_and_can_be_replaced(text: str) -> None:
     seen = Seen()
     seen.claim(f"sessions-{NAME}-0")
-    seen.record("{", annotations={names.ANNOTATION_RESIZED: "yesterday"})
+    seen.record(text, annotations={names.ANNOTATION_RESIZED: "yesterday"})
     found = await seen.members()
     assert (found.record, found.version, found.resized) == (None, "2", None)
     assert kept(None) == Kept()
@@ -112,11 +113,15 @@ async def test_the_record_of_a_deleted_service_whose_volumes_go_is_not_taken_ove
 
 async def test_claims_by_ordinal_with_and_without_a_pod() -> None:
     seen = Seen()
+    # Nobody's service has a thousand million replicas: counted so far, none would be served.
+    seen.claim(f"sessions-{NAME}-1000000000")
+    seen.pod(10**9, "node0")
     for name in (f"sessions-{NAME}-10", f"sessions-{NAME}-2", f"sessions-{NAME}-x", f"sessions-{NAME}-01", "theirs-0"):
         seen.claim(name)
     seen.claim(f"sessions-{NAME}-3", deletionTimestamp="now")
     found = await seen.members()
     assert list(found.claims) == [2, 10]
+    assert found.silent == {}
     assert found.claims[2]["status"]["phase"] == "Bound"
 
 

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+import pytest
 from aiohttp import web
 
 from mooring_operator.api.membership import Record
@@ -109,6 +110,36 @@ async def test_what_is_no_report_is_told() -> None:
     assert "cannot be read" in await silent(garbage)
     assert await silent(another) == "at its address answers ordinal 4"
     assert "it answers 503" in await silent(closed)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 100_000,
+        "\x80",
+        json.dumps(report(boot=float("inf"))),
+        json.dumps(report(boot=-1)),
+        json.dumps(report(ordinal=False)),
+        json.dumps(report(store="s" * 65)),
+        json.dumps(report(counts=dict.fromkeys(("held", "ended", "foreign", "unreadable", "bytes"), 2**60))),
+        json.dumps(report(Record(4, 10**9))),
+        json.dumps(report(Record(2**60, 1))),
+        json.dumps(report(Record(4, 1, (10**9,)))),
+        json.dumps(report(Record(4, 1, (), {-1: "a"}))),
+    ],
+    ids=[
+        *("deep", "no text", "endless", "below 0", "no number", "a long store", "many"),
+        *("a large size", "a large epoch", "a large past", "a store of nobody"),
+    ],
+)
+async def test_garbage_of_one_replica_stops_nothing(text: str) -> None:
+    # Believed, a size of a thousand million would hold up every other service; an error would hold up this one.
+    async def handler(_: web.Request) -> web.Response:
+        return web.Response(body=text.encode("latin-1"))
+
+    said = await silent(handler)
+    assert said.startswith("its answer cannot be read")
+    assert len(said) < 400
 
 
 async def test_without_a_key_or_an_address_nobody_is_asked() -> None:
