@@ -72,6 +72,8 @@ class Sessions:
     bytes: int = 0
     unreadable: Mapping[int, int] = field(default_factory=dict)
     """By ordinal, where there are any: live sessions whose state the model that is loaded there cannot go on from."""
+    quarantined: Mapping[int, int] = field(default_factory=dict)
+    """By ordinal, where there are any: sessions that are damaged on disk, and wait there for a person."""
     leaving: tuple[Leaving, ...] = ()
     """Replicas that are handing over."""
     stranded: tuple[Leaving, ...] = ()
@@ -93,6 +95,7 @@ def look(service: Service, observed: Observed) -> Sessions:
         draining=sum(report.foreign for report in reports.values()),
         bytes=sum(report.bytes for report in reports.values()),
         unreadable={ordinal: report.unreadable for ordinal, report in reports.items() if report.unreadable},
+        quarantined={ordinal: report.quarantined for ordinal, report in reports.items() if report.quarantined},
         leaving=_leaving(service, observed, members),
         stranded=_stranded(service, observed, members),
         at_risk=_at_risk(observed, members, reports),

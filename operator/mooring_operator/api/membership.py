@@ -89,6 +89,8 @@ class Report:
     unreadable: int = 0
     """Live sessions whose state the model that is loaded there cannot go on from."""
     bytes: int = 0
+    quarantined: int = 0
+    """Sessions that were set aside, since what is on disk of them is damaged: never served, never moved."""
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -107,8 +109,9 @@ class Report:
                 record=None if record is None else Record.of(record),
                 clean=document["clean"] is True,
                 **{name: _whole(counts[name]) for name in _COUNTS},
+                quarantined=_whole(counts.get("quarantined", 0)),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise ValueError(f"not a replica's report: {_shown(document)}: {error}") from None
 
 

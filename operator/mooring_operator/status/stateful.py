@@ -34,13 +34,20 @@ def at_risk(view: View, found: Sessions) -> Verdict:
     """Whether sessions wait for a person: on a node that is lost, because their volume is not what it was, or because
     the operator can do nothing for them.
     """
-    silent = (view.observed.members or Members()).silent
-    refused = [f"replica {ordinal}: {why}" for ordinal, why in silent.items() if why.startswith(TOKEN_REFUSED)]
+    members = view.observed.members or Members()
+    # The address of a pod that ends, or whose node is lost, may be another pod's by now, which rightly refuses.
+    gone = {pod.ordinal for pod in members.ending} | {each.ordinal for each in found.at_risk}
+    refused = [
+        f"replica {ordinal}: {why}"
+        for ordinal, why in members.silent.items()
+        if why.startswith(TOKEN_REFUSED) and ordinal not in gone
+    ]
     told = [
         ("NodeLost", [_node_lost(each) for each in found.at_risk]),
         ("VolumeReplaced", [_volume_replaced(each) for each in found.replaced]),
         ("VolumeRolledBack", [_volume_rolled_back(each) for each in found.rolled_back]),
         ("TokenRefused", refused),
+        ("SessionsQuarantined", [_quarantined(*each) for each in found.quarantined.items()]),
     ]
     reasons = [reason for reason, words in told if words]
     if not reasons:
@@ -126,6 +133,14 @@ def _volume_rolled_back(found: RolledBack) -> str:
     return (
         f"the volume of replica {found.ordinal} was put back to an older copy: store {found.store} was opened "
         f"{found.boot} times, and {found.known} times before. Steps that clients were told of may be missing"
+    )
+
+
+def _quarantined(ordinal: int, count: int) -> str:
+    return (
+        f"{count} session{'s' if count > 1 else ''} on replica {ordinal} cannot be read from its volume: set aside, "
+        "never served, and never moved, so that a smaller size waits for them. List them by GET "
+        "/v2/sessions?state=quarantined, and give each one up by DELETE /v2/sessions/ID"
     )
 
 
