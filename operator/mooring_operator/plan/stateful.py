@@ -18,6 +18,7 @@ from .membership import (
     goes_with_replicas,
     live_replicas,
     next_record,
+    taken_over,
     unheard_claims,
     volumes,
     wanted_size,
@@ -58,6 +59,23 @@ def plan(service: Service, observed: Observed, wanted: str) -> Step:
         volume_size=grown.template_size,
         moves=moves,
     )
+
+
+def hold(service: Service, observed: Observed) -> Step:
+    """Return what goes on while the spec cannot be acted upon: what has begun for the sessions, and nothing new.
+
+    A resize ends: those that are to hear of the record hear of it, and it is settled. No pod is touched, and no other
+    size begins.
+    """
+    members = observed.members or Members()
+    kept = members.record
+    record = None
+    if not rolled_back(members):
+        record = taken_over(members) if kept is None else next_record(service, observed, kept.size)
+    present = record or kept
+    notes = members.notes if kept is None else _notes(service, observed, live_replicas(service, observed))
+    tell = () if present is None else tuple(_behind(members, present))
+    return Step(hold=True, moves=Moves(record=record, notes=notes, tell=tell))
 
 
 def replicas(service: Service, observed: Observed, wanted: int, record: Record | None) -> int:

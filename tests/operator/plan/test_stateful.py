@@ -9,7 +9,7 @@ import pytest
 from mooring_operator.api import names
 from mooring_operator.api.membership import Record, Report
 from mooring_operator.facts import Members, Moves, Observed, Service, Step
-from mooring_operator.plan import plan
+from mooring_operator.plan import hold, plan
 from tests.support.builders import NOW, claim, observed, record, replica, report, stateful_set
 from tests.support.builders import service as any_service
 
@@ -144,6 +144,32 @@ def test_where_volumes_go_with_replicas_the_statefulset_says_how_many_are_wanted
     left = record(5, 1, 3)
     step = plan(service(wanted, keeps=False), seen(left, report(0, left)), "v1")
     assert step.marks == {**MARKS, names.ANNOTATION_ROOM: str(wanted)}
+
+
+# --- a spec that cannot be acted upon
+
+
+def test_a_resize_that_has_begun_ends_also_under_a_spec_that_cannot_be_acted_upon() -> None:
+    left = record(5, 1, 3)
+    behind = hold(service(9), seen(left, report(0, left), *all_of(record(4, 3), 3)[1:]))
+    assert (behind.hold, moves(behind).record, moves(behind).tell) == (True, None, (1, 2))
+    done = hold(service(9), seen(left, *all_of(left, 3)))
+    assert (moves(done).record, moves(done).tell) == (record(6, 1), (0, 1, 2))
+    assert (done.replicas, done.template, moves(done).evict, moves(done).grow) == (None, None, None, {})
+
+
+def test_nothing_new_begins_under_a_spec_that_cannot_be_acted_upon() -> None:
+    calm = record(5, 3)
+    still = moves(hold(service(9), seen(calm, *all_of(calm, 3))))
+    assert still == Moves(notes=still.notes)
+    assert moves(hold(service(9), seen(None, report(0, None)))) == Moves()
+    assert hold(any_service(), observed()) == Step(hold=True)
+    # A record that is lost comes back, and a volume that was put back stops all.
+    lost = seen(None, *all_of(calm, 3), claims={o: claim(o) for o in range(3)})
+    assert moves(hold(service(9), lost)).record == calm
+    left = record(5, 1, 3)
+    older = seen(left, *all_of(left, 3, boot=3), notes={names.ANNOTATION_BOOTS: json.dumps({"a": 7})})
+    assert moves(hold(service(9), older)).record is None
 
 
 # --- telling
