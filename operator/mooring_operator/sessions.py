@@ -51,6 +51,16 @@ class Replaced:
 
 
 @dataclass(frozen=True)
+class VolumeLost:
+    """A replica whose claim has no volume any more, or is being deleted with it."""
+
+    ordinal: int
+    claim: str
+    deleted: bool
+    """The claim is being deleted, and its volume lasts as long as the pod."""
+
+
+@dataclass(frozen=True)
 class RolledBack:
     """A replica whose store was opened more often than it says: an older copy of its volume was put in place."""
 
@@ -81,6 +91,7 @@ class Sessions:
     at_risk: tuple[AtRisk, ...] = ()
     replaced: tuple[Replaced, ...] = ()
     rolled_back: tuple[RolledBack, ...] = ()
+    volumes_lost: tuple[VolumeLost, ...] = ()
     durable: bool = True
     """A step that was answered is on disk; else it is there after `spec.state.durability.interval` at the latest."""
 
@@ -101,6 +112,7 @@ def look(service: Service, observed: Observed) -> Sessions:
         at_risk=_at_risk(observed, members, reports),
         replaced=replaced(members),
         rolled_back=rolled_back(members),
+        volumes_lost=_volumes_lost(service, members),
         durable=service.spec.state is None or service.spec.state.durability.mode == "step",
     )
 
@@ -143,9 +155,14 @@ def drained(service: Service, observed: Observed, part: float = 1.0) -> bool:
 
 
 def timed_out(service: Service, observed: Observed) -> bool:
-    """Tell whether replicas that leave may go with what they have: they have had their time, and volumes are kept."""
+    """Tell whether replicas that leave may go with what they have: they have had their time, and volumes are kept.
+
+    A claim that somebody has deleted is not kept: it lives as long as the pod that uses it.
+    """
     members, state = observed.members, service.spec.state
     if members is None or state is None or members.record is None or members.record.settled:
+        return False
+    if members.going.intersection(_unclean_past(members)):
         return False
     return state.retention.when_scaled == "Retain" and drained(service, observed)
 
@@ -181,6 +198,17 @@ def counts(members: Members, note: str) -> dict[str, int]:
     if not isinstance(found, dict):
         return {}
     return {str(key): count for key, count in found.items() if type(count) is int}
+
+
+def _volumes_lost(service: Service, members: Members) -> tuple[VolumeLost, ...]:
+    """Return the replicas whose sessions are lost with their volume, or will be; one that has none is none of them."""
+    record = members.record
+    lost = {o for o, claim in members.claims.items() if claim.get("status", {}).get("phase") == "Lost"}
+    return tuple(
+        VolumeLost(ordinal, f"{names.CLAIM_SESSIONS}-{service.name}-{ordinal}", ordinal in members.going)
+        for ordinal in sorted(lost | members.going)
+        if record is not None and ordinal in record.stores and not given_up(record, ordinal)
+    )
 
 
 def _made(stateful_set: Manifest | None) -> datetime | None:

@@ -141,6 +141,19 @@ def test_a_replaced_volume_is_told_with_what_to_do() -> None:
     assert "store s9" in message
 
 
+def test_a_volume_that_is_lost_or_is_about_to_be_is_told_with_what_to_do() -> None:
+    lost = {**builders.claim(1), "status": {"phase": "Lost"}}
+    for known in (members(claims={0: builders.claim(0), 1: lost}), members(going=frozenset({1}))):
+        _, reason, message = conditions(seen(known))["AtRisk"]
+        assert reason == "VolumeLost"
+        assert "claim 'sessions-sentiment-1'" in message
+        assert "replica 1" in message
+    # What has been given up, or has never had a store, is nobody's loss.
+    over = Record(6, 2, (), {0: "s0", 1: "s1"}, ("s1",))
+    for known in (members(over, going=frozenset({1})), members(going=frozenset({7}))):
+        assert conditions(seen(known))["AtRisk"][0] == "False"
+
+
 def test_a_token_that_is_refused_is_told_with_what_to_do() -> None:
     # It does not mend, and until then nothing can be moved. A replica that only does not answer is no news.
     refused = f"{TOKEN_REFUSED}: Secret 'sentiment-peer-token' was made with another key"

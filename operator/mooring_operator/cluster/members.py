@@ -38,7 +38,7 @@ class MembersObserver:
         entries = [entry.manifest for entry in self._cache.pods(key)]
         replicas = {ordinal: pod for pod in entries if (ordinal := ordinal_of(pod)) is not None and not is_router(pod)}
         heard = await self._hear(key, replicas, kept.record)
-        claims = self._claims(key)
+        claims, going = self._claims(key)
         entry = self._cache.entry(kinds.INFERENCE_SERVICE, *key)
         return Members(
             record=kept.record,
@@ -49,6 +49,7 @@ class MembersObserver:
             silent=heard.silent,
             access_mode=await self._storage.access_mode(service, children, claims),
             claims=claims,
+            going=going,
             revisions=await earlier_templates(self._kube, service, children.get(sets), kinds.CONTROLLER_REVISION),
             lost_nodes=self._lost_nodes(replicas.values()),
             scaled_by=scaled_by(service, entry.scaled_by if entry is not None else "", children),
@@ -62,15 +63,19 @@ class MembersObserver:
         pods = [peer_pod(ordinal, pod) for ordinal, pod in running.items()]
         return await self._peers.hear(key, pods, kept)
 
-    def _claims(self, key: Key) -> dict[int, Manifest]:
-        """Claims that stay. One that is being deleted holds no sessions for anybody."""
+    def _claims(self, key: Key) -> tuple[dict[int, Manifest], frozenset[int]]:
+        """Claims that stay, and the ordinals of those that are being deleted: they are nobody's future."""
         name = re.compile(rf"{names.CLAIM_SESSIONS}-{re.escape(key.name)}-(0|[1-9][0-9]{{0,2}})")
-        claims = {}
+        claims, going = {}, set()
         for entry in self._cache.claims(key):
             meta = entry.manifest["metadata"]
-            if (matched := name.fullmatch(meta["name"])) and "deletionTimestamp" not in meta:
+            if (matched := name.fullmatch(meta["name"])) is None:
+                continue
+            if "deletionTimestamp" in meta:
+                going.add(int(matched[1]))
+            else:
                 claims[int(matched[1])] = entry.manifest
-        return dict(sorted(claims.items()))
+        return dict(sorted(claims.items())), frozenset(going)
 
     def _lost_nodes(self, replicas: Iterable[Manifest]) -> dict[str, str]:
         used = {pod["spec"]["nodeName"] for pod in replicas if "nodeName" in pod["spec"]}

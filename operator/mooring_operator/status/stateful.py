@@ -6,7 +6,7 @@ from typing import Any
 from .. import sessions
 from ..api import names
 from ..facts import TOKEN_REFUSED, Members, Moves, ObjectKey
-from ..sessions import AtRisk, Leaving, Replaced, RolledBack, Sessions
+from ..sessions import AtRisk, Leaving, Replaced, RolledBack, Sessions, VolumeLost
 from .view import Verdict, View
 
 
@@ -45,6 +45,7 @@ def at_risk(view: View, found: Sessions) -> Verdict:
     told = [
         ("NodeLost", [_node_lost(each) for each in found.at_risk]),
         ("VolumeReplaced", [_volume_replaced(each) for each in found.replaced]),
+        ("VolumeLost", [_volume_lost(each) for each in found.volumes_lost]),
         ("VolumeRolledBack", [_volume_rolled_back(each) for each in found.rolled_back]),
         ("TokenRefused", refused),
         ("SessionsQuarantined", [_quarantined(*each) for each in found.quarantined.items()]),
@@ -126,6 +127,19 @@ def _volume_replaced(found: Replaced) -> str:
         f"replica {found.ordinal} has a new volume (store {found.found}) in place of that with its sessions (store "
         f"{found.wanted}), and answers nothing. Bring that volume back; or, if it is lost for good and no pod has it "
         f"any more, annotate the service with {names.ANNOTATION_ABANDON_STORE}: {found.wanted}"
+    )
+
+
+def _volume_lost(found: VolumeLost) -> str:
+    if found.deleted:
+        return (
+            f"claim {found.claim!r} is being deleted, and goes with all sessions of replica {found.ordinal} as soon as "
+            "its pod ends: the operator leaves the pod alone. Lower spec.replicas so far that this replica hands its "
+            "sessions over, or export them and delete the pod"
+        )
+    return (
+        f"claim {found.claim!r} of replica {found.ordinal} has lost its volume. Bring the PersistentVolume back; or, "
+        "if it is lost for good, delete the claim and the pod: the status then says how to go on without its sessions"
     )
 
 

@@ -121,6 +121,7 @@ async def test_claims_by_ordinal_with_and_without_a_pod() -> None:
     seen.claim(f"sessions-{NAME}-3", deletionTimestamp="now")
     found = await seen.members()
     assert list(found.claims) == [2, 10]
+    assert found.going == {3}
     assert found.silent == {}
     assert found.claims[2]["status"]["phase"] == "Bound"
 

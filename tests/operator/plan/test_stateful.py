@@ -105,6 +105,15 @@ def test_after_the_drain_s_time_pods_go_where_volumes_are_kept(minutes: float | 
     assert plan(service(1, keeps=keeps), found, "v1").replicas == pods
 
 
+def test_a_claim_that_is_being_deleted_is_no_volume_that_is_kept() -> None:
+    left = record(5, 1, 3)
+    known = [report(0, left), report(1, left, clean=False, foreign=7), report(2, left)]
+    late = NOW - timedelta(hours=1)
+    for going, pods in ((1, 3), (2, 1)):
+        found = seen(left, *known, resized=late, going=frozenset({going}))
+        assert plan(service(1), found, "v1").replicas == pods
+
+
 def test_what_stays_on_their_volumes_is_noted_and_kept_in_mind() -> None:
     left = record(5, 1, 3)
     late = NOW - timedelta(hours=1)
