@@ -1,5 +1,6 @@
 """Replicas are asked over HTTP: what they say is believed only as far as it makes sense."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -155,6 +156,26 @@ async def test_a_replica_that_stays_behind_is_told_of() -> None:
 
     async with answering(handler) as peers:
         assert await peers.tell(SERVICE, [POD], RECORD) == {0: "has epoch 2 after it was sent epoch 3"}
+
+
+async def test_slow_replicas_of_one_service_hold_up_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "AT_ONCE", 1)
+    slow, go_on, asked = Key("theirs", "slow"), asyncio.Event(), asyncio.Event()
+
+    async def handler(request: web.Request) -> web.Response:
+        if request.headers["Authorization"] != f"Bearer {peers.token(SERVICE)}":
+            asked.set()
+            await go_on.wait()
+        return web.json_response(report())
+
+    async with answering(handler) as peers:
+        waiting = asyncio.create_task(peers.hear(slow, [POD, POD._replace(ordinal=1)], None))
+        await asked.wait()
+        assert list((await peers.hear(SERVICE, [POD], None)).reports) == [0]
+        assert await peers.tell(SERVICE, [POD], RECORD) == {}
+        assert not waiting.done()
+        go_on.set()
+        await waiting
 
 
 async def test_reports_of_a_calm_service_stand_for_a_while() -> None:
