@@ -8,6 +8,7 @@ from ..api.membership import Record
 from ..facts import Key, Manifest, Members, ObjectKey, Service
 from . import kinds, membership
 from .cache import Cache
+from .errors import LeftoverError
 from .kube import Kube
 from .peers import Heard, PeerPod, Peers
 from .pods import has_ended, is_router, lives, ordinal_of, pod_of
@@ -36,6 +37,8 @@ class MembersObserver:
         membership.check_leftover(service, found)
         kept = membership.kept(found)
         entries = [entry.manifest for entry in self._cache.pods(key)]
+        if kept.record is None and not membership.outlives(service):
+            self._check_leftover(key, children.get(sets))
         replicas = {ordinal: pod for pod in entries if (ordinal := ordinal_of(pod)) is not None and not is_router(pod)}
         heard = await self._hear(key, replicas, kept.record)
         claims, going = self._claims(key)
@@ -57,6 +60,20 @@ class MembersObserver:
             ending=tuple(pod_of(pod) for _, pod in sorted(replicas.items()) if "deletionTimestamp" in pod["metadata"]),
             router=tuple(pod_of(pod) for pod in entries if is_router(pod) and lives(pod)),
         )
+
+    def _check_leftover(self, key: Key, live: Manifest | None) -> None:
+        """Raise `LeftoverError` for replicas of a deleted service of this name, whose volumes go with them.
+
+        They answer until they end. Taken over from them, their record would name stores that are about to be deleted,
+        and the new volumes would be refused. One on a lost node may never end, and tells nothing.
+        """
+        ours = {"", live["metadata"]["uid"] if live is not None else ""}
+        for entry in self._cache.pods(key):
+            pod = entry.manifest
+            if entry.owner in ours or ordinal_of(pod) is None or is_router(pod) or self._lost_nodes([pod]):
+                continue
+            message = f"cannot begin: pod {pod['metadata']['name']} of the deleted service still runs"
+            raise LeftoverError(409, "Conflict", message)
 
     async def _hear(self, key: Key, replicas: Mapping[int, Manifest], kept: Record | None) -> Heard:
         running = {ordinal: pod for ordinal, pod in replicas.items() if not has_ended(pod)}

@@ -111,6 +111,40 @@ async def test_the_record_of_a_deleted_service_whose_volumes_go_is_not_taken_ove
         assert (await seen.members()).record == RECORD
 
 
+@pytest.mark.parametrize(
+    ("owner", "retention", "recorded", "leftover"),
+    [
+        ("gone", "Delete", False, True),
+        ("present", "Delete", False, False),
+        ("", "Delete", False, False),  # between two StatefulSets
+        ("gone", "Delete", True, False),
+        ("gone", "Retain", False, False),  # what they say still holds
+    ],
+)
+async def test_replicas_of_a_deleted_service_whose_volumes_go_are_not_heard(
+    owner: str, retention: str, recorded: bool, leftover: bool
+) -> None:
+    seen = Seen()
+    seen.claim(f"sessions-{NAME}-0")
+    owners = [{"kind": "StatefulSet", "name": NAME, "uid": owner, "controller": True}] if owner else []
+    seen.pod(0, "node0", ownerReferences=owners)
+    if recorded:
+        seen.record(RECORD.to_json())
+    service = builders.service(state={**STATE, "retention": {"whenDeleted": retention}})
+    live = builders.stateful_set("v1")
+    live["metadata"]["uid"] = "present"
+    seen.node("node0", "True")
+    if leftover:
+        with pytest.raises(LeftoverError, match=f"pod {NAME}-0 of the deleted service"):
+            await seen.members(service, None, live)
+        with pytest.raises(LeftoverError):
+            await seen.members(service)
+        seen.node("node0", "Unknown", "no heartbeat")
+        await seen.members(service)
+    else:
+        await seen.members(service, None, live)
+
+
 async def test_claims_by_ordinal_with_and_without_a_pod() -> None:
     seen = Seen()
     # Nobody's service has a thousand million replicas: counted so far, none would be served.
