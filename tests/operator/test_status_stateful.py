@@ -18,8 +18,7 @@ SETTLED = Record(5, 2, (), {0: "s0", 1: "s1"})
 
 def stateful_set(wanted: int = 2, **counts: Any) -> Manifest:
     made = builders.deployment(HASH, replicas=wanted, marks={names.ANNOTATION_GOOD_TEMPLATE: HASH})
-    meta = {**made["metadata"], "creationTimestamp": "2026-11-01T00:00:00Z"}
-    return {**made, "kind": "StatefulSet", "metadata": meta, "status": {**made["status"], **counts}}
+    return {**made, "kind": "StatefulSet", "status": {**made["status"], **counts}}
 
 
 def router(ready: int = 2) -> Manifest:

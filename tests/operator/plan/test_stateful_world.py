@@ -36,6 +36,7 @@ def test_no_session_is_lost_and_all_comes_to_rest(name: str, long: bool) -> None
         assert World(seed, SCENARIOS[name]).run().violations == [], f"seed {seed} of {name}"
 
 
+@pytest.mark.timeout(120)
 def test_the_worlds_are_not_empty() -> None:
     worlds = [World(seed, Scenario(autoscaler=True)).run() for seed in range(9)]
     assert sum(world.judge.evictions for world in worlds) > 10
