@@ -109,8 +109,8 @@ class People:
 
     def reapply(self) -> None:
         """Somebody deletes the service, which keeps its volumes, and applies it again."""
-        if self.cluster.stateful_set is None:
-            return
+        if self.cluster.stateful_set is None or self.random.random() < 0.7:
+            return  # Rarely: what goes on for long is over with it.
         self.cluster.stateful_set = None
         for pod in self.cluster.pods.values():
             pod.ending, pod.ready = True, False
