@@ -15,7 +15,7 @@ class Judge:
 
     def __init__(self, cluster: Cluster, *, alone: bool) -> None:
         self.cluster = cluster
-        self._alone = alone
+        self.alone = alone
         """One operator: nothing that it does rests on what it saw long ago."""
         self.violations: list[str] = []
         self.acknowledged: dict[str, int] = {}
@@ -81,7 +81,7 @@ class Judge:
         for ordinal, claim in self.cluster.claims.items():
             if claim.store is None or claim.store.id != store:
                 continue
-            if self.cluster.running(ordinal) is not None and self._alone:
+            if self.cluster.running(ordinal) is not None and self.alone:
                 self.object(f"replica {ordinal} runs with {store}, and it is given up")
             for key in claim.store.sessions:
                 self.acknowledged.pop(key, None)
@@ -90,17 +90,22 @@ class Judge:
 
     def adopted(self, record: Record) -> None:
         """A replica goes by a record."""
-        if self._epochs.setdefault(record.epoch, record) != record:
-            self.object(f"two records of one epoch were told: {self._epochs[record.epoch]} and {record}")
+        other = self._epochs.setdefault(record.epoch, record)
+        stores = [claim.store for claim in self.cluster.claims.values() if claim.store is not None]
+        if other != record and any(store.record == other for store in stores):
+            self.object(f"two records of one epoch were told: {other} and {record}")
+        # One that everybody has left behind is told again only by who was held up since, to who knows none: the next
+        # round takes the latest over.
+        self._epochs[record.epoch] = record
 
     def grown(self, before: int, after: int) -> None:
         """A claim was patched."""
-        if after < before and self._alone:
+        if after < before and self.alone:
             self.object(f"a claim was to shrink from {before} to {after}")
 
     def refused(self, why: str) -> None:
         """The API server will never take what was written: so it is where another operator has written meanwhile."""
-        if self._alone:
+        if self.alone:
             self.object(why)
 
     def marked(self, found: StatefulSet | None) -> None:
@@ -115,7 +120,7 @@ class Judge:
         """The StatefulSet is to have so many pods: who goes must have nothing, or have had its time, and be kept."""
         cluster = self.cluster
         found, kept = cluster.stateful_set, cluster.config_map
-        if found is None or kept is None or not self._alone:
+        if found is None or kept is None or not self.alone:
             return
         for ordinal in range(replicas, found.replicas):
             claim = cluster.claims.get(ordinal)
