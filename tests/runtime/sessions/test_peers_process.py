@@ -1,8 +1,10 @@
 """Real replicas that speak over real sockets: hops, resizes, deaths, and who is not let in."""
 
+import json
 import ssl
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,7 +13,7 @@ from mooring_runtime.sessions.placement import place
 from mooring_runtime.sessions.record import Record
 from tests.support.certificates import authority, signed
 from tests.support.peer_fleet import Fleet, fleet, step_bytes
-from tests.support.runtime_process import connect, read_reply
+from tests.support.runtime_process import connect, exchange, post, read_reply
 from tests.support.state_models import accumulator
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(90)]
@@ -209,3 +211,27 @@ def test_a_volume_that_was_given_up(model: Path, tmp_path: Path) -> None:
         assert (status, document["cause"]) == (503, "volume-replaced")
         assert replicas.report(1)["clean"] is False
         assert replicas.report(1)["counts"]["held"] == 1
+
+
+def test_ids_that_the_router_does_not_see_find_their_session_from_any_replica(model: Path, tmp_path: Path) -> None:
+    def ask(ordinal: int, path: str, *headers: str) -> tuple[int, Any, dict[str, str]]:
+        request = post(path, b"[[1.0]]", "Content-Type: application/json", "Connection: close", *headers)
+        status, found, answer = exchange(replicas.servers[ordinal].port, request, replicas.hosts[ordinal])
+        return status, json.loads(answer), found
+
+    with fleet(tmp_path, model, 2, Record(1, 2)) as replicas:
+        for mine in (0, 1):
+            _, _, begun = ask(mine, "/invocations", "X-Amzn-SageMaker-Session-Id: NEW_SESSION")
+            session = begun["x-amzn-sagemaker-new-session-id"].partition(";")[0]
+            sums = [ask(at, "/invocations", f"X-Amzn-SageMaker-Session-Id: {session}")[1] for at in (1 - mine, mine)]
+            chosen = f"ts_request_sequence_id: chosen{mine}"
+            sums += [
+                ask(at, "/predictions/m", chosen, *(["ts_request_sequence_start: true"] if at == mine else []))[1]
+                for at in (mine, 1 - mine)
+            ]
+            assert sums == [[[2.0]], [[3.0]], [[1.0]], [[2.0]]]
+            looked = post(f"/v2/sessions/{session.replace('-', '.', 1)}", b"", "Connection: close")
+            for at in (0, 1):
+                asked = looked.replace(b"POST", b"GET", 1)
+                status, _, answer = exchange(replicas.servers[at].port, asked, replicas.hosts[at])
+                assert (status, json.loads(answer)["step"]) == (200, 3)
