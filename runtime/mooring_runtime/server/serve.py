@@ -1,7 +1,11 @@
 """`serve`: one process and its models, until SIGTERM.
 
-The listeners open first, so that the liveness probe answers while large models load on threads. Ready is said when all
-models that the settings name are loaded and warm. One that cannot be loaded:
+The listeners open first, so that the liveness probe answers while large models load on threads. One of several replicas
+that keep sessions listens for clients last: a session that was moved away goes on at another replica while the one that
+made its id starts, and a router that finds nobody here tries another, but takes a refusal for the answer. What it holds
+itself is asked for at its peer port.
+
+Ready is said when all models that the settings name are loaded and warm. One that cannot be loaded:
 
 - is the only one, or none of the others can be either: the process ends with the reason, and the kubelet tries again;
 - has others beside it: they are served, it is UNAVAILABLE with its reason in the index, and the server is not ready, so
@@ -78,7 +82,8 @@ class Server:
             options_of(settings),
             None if self._sessions is None else self._sessions.opening,
         )
-        self._fronts = dict(fronts_of(settings, services, self.observation))
+        self._doors = fronts_of(settings, services, self.observation)
+        self._fronts = dict(self._doors)
         if crew is None:
             page = WholePage(self.page.page, self._workers)
             metrics = MetricsHandler(page.render, self.plane.not_live, self.plane.not_ready)
@@ -100,11 +105,16 @@ class Server:
         self._listen_to_signals()
         if self._settings.run_timeout:
             self._watchdog.start()
-        if self._crew is None or self._crew.at_once:
+        shares = self._sessions is not None and not self._settings.stand_alone
+        if not shares and (self._crew is None or self._crew.at_once):
             await self.open()
+        elif self._metrics is not None:
+            await self._metrics.start()
         if self._crew is not None:
             self._crew.join(self)
         if await self._load():
+            if shares:
+                await self.open()
             reason = self._awaited()
             if self._crew is not None:
                 self._crew.loaded(reason)
@@ -121,7 +131,7 @@ class Server:
         if self._opened:
             return
         self._opened = True
-        ports = self._fronts if self._metrics is None else {**self._fronts, "metrics_port": self._metrics}
+        ports = self._doors if self._metrics is None else {**self._doors, "metrics_port": self._metrics}
         for front in ports.values():
             await front.start()
         if self._crew is None:
