@@ -24,7 +24,7 @@ import os
 import resource
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, NoReturn
 
 import uvloop
@@ -90,7 +90,7 @@ class Server:
             self._metrics: Front | None = listener(settings, metrics, settings.metrics_port, "MOORING_METRICS_PORT")
         else:
             self._metrics = None
-        self._opened = False
+        self._opened: set[str] = set()
         self._awaited = repository.not_ready
         self._watchdog = Watchdog(settings.run_timeout, self._busy, self._stuck, self._end)
         self._stop = asyncio.Event()
@@ -106,10 +106,10 @@ class Server:
         if self._settings.run_timeout:
             self._watchdog.start()
         shares = self._sessions is not None and not self._settings.stand_alone
-        if not shares and (self._crew is None or self._crew.at_once):
+        if shares:
+            await self.open(clients=False)
+        elif self._crew is None or self._crew.at_once:
             await self.open()
-        elif self._metrics is not None:
-            await self._metrics.start()
         if self._crew is not None:
             self._crew.join(self)
         if await self._load():
@@ -126,12 +126,15 @@ class Server:
             await self._drain()
         await self._close()
 
-    async def open(self) -> None:
-        """Listen on every port, if that is not done yet."""
-        if self._opened:
-            return
-        self._opened = True
-        ports = self._doors if self._metrics is None else {**self._doors, "metrics_port": self._metrics}
+    async def open(self, *, clients: bool = True) -> None:
+        """Listen on every port where that is not done yet; without `clients` not on theirs."""
+        ports = dict(self._doors) if clients else {}
+        if self._metrics is not None:
+            ports["metrics_port"] = self._metrics
+        await self._open({word: front for word, front in ports.items() if word not in self._opened})
+
+    async def _open(self, ports: Mapping[str, Front]) -> None:
+        self._opened.update(ports)
         for front in ports.values():
             await front.start()
         if self._crew is None:
@@ -166,10 +169,9 @@ class Server:
     async def _open_sessions(self) -> None:
         if self._sessions is None:
             return
-        for word, front in (await self._sessions.open()).items():
-            await front.start()
-            self._fronts[word] = front
-            log.info("listening", extra={word: front.port})
+        if peers := await self._sessions.open():
+            self._fronts.update(peers)
+            await self._open(peers)
 
     async def _drain(self) -> None:
         """Not ready, and still serving; a second signal cuts it short."""

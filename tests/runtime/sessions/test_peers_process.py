@@ -70,7 +70,7 @@ def test_a_dead_owner_is_told_quickly_and_comes_back(model: Path, tmp_path: Path
         assert replicas.sum(0, mine, 2) == 2.0
 
 
-def test_a_replica_that_loads_lets_clients_find_another_one(tmp_path: Path) -> None:
+def test_a_replica_that_loads_lets_clients_find_another_one(model: Path, tmp_path: Path) -> None:
     """A router that reaches it would take its refusal for the answer, also about what others hold."""
     late = models.slow(tmp_path / "late.onnx", 20_000)
     with fleet(tmp_path, late, 0, None, threads="1") as replicas:  # It is never ready.
@@ -84,6 +84,8 @@ def test_a_replica_that_loads_lets_clients_find_another_one(tmp_path: Path) -> N
             connect(clients, replicas.hosts[0])
         loads.stop()
         assert loads.code() == 0, "told to stop while it loads"
+    with fleet(tmp_path, model, 1, Record(1, 1), http_port=str(clients), metrics_port=str(metrics)) as replicas:
+        assert replicas.sum(0, "s", 1) == 1.0
 
 
 def test_an_owner_that_dies_in_a_handoff_goes_on_with_it(model: Path, tmp_path: Path) -> None:
