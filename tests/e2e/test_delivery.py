@@ -4,17 +4,14 @@ import base64
 import hashlib
 import json
 import secrets
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from tests.cluster import network
-from tests.cluster.places import ROOT
-from tests.support import e2e_models, e2e_site
+from tests.support import e2e_https, e2e_models, e2e_site
+from tests.support.certificates import authority, signed
 from tests.support.e2e_service import Served
 from tests.support.e2e_site import Site
 from tests.support.e2e_watch import Manifest, condition, is_true
@@ -39,32 +36,13 @@ class Store:
 @pytest.fixture
 def store(site: Site, tmp_path: Path) -> Iterator[Store]:
     """An https server on a node's own, private, address; it wants a token."""
-    address = network.node_address(0)
-    certificate, key = tmp_path / "tls.crt", tmp_path / "tls.key"
-    request = [
-        "openssl",
-        "req",
-        "-x509",
-        "-newkey",
-        "ec",
-        "-pkeyopt",
-        "ec_paramgen_curve:P-256",
-        "-nodes",
-        "-days",
-        "1",
-    ]
-    names = ["-subj", f"/CN={address}", "-addext", f"subjectAltName=IP:{address}"]
-    subprocess.run([*request, *names, "-keyout", str(key), "-out", str(certificate)], check=True, capture_output=True)
-    (tmp_path / "model.onnx").write_bytes(MODEL)
-    argv = [sys.executable, "-m", "tests.support.e2e_store", address, str(PORT), str(tmp_path), TOKEN]
-    command = site.cluster.command(*argv)
-    with subprocess.Popen(command, cwd=ROOT, env=site.cluster.env(), stdout=subprocess.PIPE, text=True) as server:
-        try:
-            assert server.stdout is not None
-            assert server.stdout.readline() == "listening\n"
-            yield Store(f"https://{address}:{PORT}", certificate.read_bytes())
-        finally:
-            server.terminate()
+    known, address = authority(tmp_path), e2e_https.ADDRESS
+    pair = signed(known, tmp_path, "store", address)
+    folder = tmp_path / "models"
+    folder.mkdir()
+    (folder / "model.onnx").write_bytes(MODEL)
+    with e2e_https.running(site.cluster, "tests.support.e2e_store", PORT, pair, str(folder), TOKEN):
+        yield Store(f"https://{address}:{PORT}", known.certificate.read_bytes())
 
 
 @pytest.fixture
@@ -90,7 +68,7 @@ def refused(site: Site) -> Iterator[Served]:
     """
     service = Served(site.cluster, f"test-{secrets.token_hex(4)}", "refused")
     e2e_site.make_namespace(site.cluster, service.namespace)
-    service.apply(model={"uri": f"https://{network.node_address(0)}:9/model.onnx", "sha256": SHA256}, **SMALL)
+    service.apply(model={"uri": f"https://{e2e_https.ADDRESS}:9/model.onnx", "sha256": SHA256}, **SMALL)
     yield service
     site.cluster.kubectl("delete", "namespace", service.namespace, "--wait=false")
 
