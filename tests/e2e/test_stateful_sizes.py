@@ -43,6 +43,7 @@ def test_a_resize_by_hand_loses_nothing_and_is_hardly_noticed(ledger: Stateful, 
             assert len(now.keys() & held.keys()) > PULSES / 2, "so few sessions are there that nothing is shown"
             size, held = wanted, now
     assert twins(asked.ops) > 10
+    assert not [beat for beat in asked.beats if "not_ready" in beat.causes], "asked of a replica that still loads"
     usual = percentile(otherwise(asked.beats, [(since, until) for *_, since, until in resizes]), 99)
     for before, after, since, until in resizes:
         sessions = moved({beat.session for beat in asked.beats}, before, after)
