@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from mooring_operator.api import names
 from mooring_runtime.metrics import names as metrics
@@ -79,6 +80,11 @@ def test_probes_metrics_and_stop(server: tuple[subprocess.Popen[bytes], dict[str
     assert status == 200
     for metric in (metrics.REQUESTS_RECEIVED, metrics.IN_FLIGHT, metrics.QUEUE_DEPTH, metrics.MODEL_READY):
         assert f'{metric.name}{{model="{environment(container)[names.ENV_MODEL_NAME]}"' in page
+    found = [sample for family in text_string_to_metric_families(page) for sample in family.samples]
+    assert {metrics.BATCH_CURVE.name, metrics.BATCH_LIMIT.name, metrics.RUN_MEAN.name} <= {each.name for each in found}
+    for sample in found:
+        assert sample.labels[metrics.SERVICE_LABEL] == environment(container)[names.ENV_SERVICE], sample
+        assert sample.labels[metrics.NAMESPACE_LABEL] == environment(container)[names.ENV_NAMESPACE], sample
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=30) == 0
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -28,6 +29,7 @@ pytestmark = pytest.mark.timeout(120)
 SIZE = 2
 SPEC = {"model": {"uri": "pvc://models/sum.onnx"}, "state": {"volume": {"size": "1Gi"}}}
 INFER = "/v2/models/sum/infer"
+AGE = 0.6
 
 
 class Replicas:
@@ -62,6 +64,7 @@ class Replicas:
             names.ENV_SESSION_PATH: str(volume),
             names.ENV_ORDINAL: str(ordinal),
             names.ENV_DRAIN_SECONDS: "0",
+            "MOORING_CONNECTION_MAX_AGE": f"{AGE}s",  # Soon enough for every test to see it.
             "MOORING_TERMINATION_LOG": str(self._folder / f"end-{ordinal}"),
         }
         self.processes[ordinal] = Runtime("serve", {**environment(server), **here})
@@ -168,6 +171,31 @@ def test_clients_of_triton_come_by_the_same_door(world: World) -> None:
         given.set_data_from_numpy(np.ones((1, 1), np.float32))
         told = client.infer("sum", [given], headers={names.HEADER_SESSION: session})
         assert told.as_numpy("sum").item() == 3
+
+
+def test_old_connections_of_the_router_end_and_no_step_is_lost(world: World) -> None:
+    ended = connections_ended(world)
+    over_http, over_grpc = begun(world, 0), begun(world, 1)
+    with (
+        tritonclient.grpc.InferenceServerClient(world.envoy.target) as grpc,
+        tritonclient.http.InferenceServerClient(world.envoy.target) as http,
+    ):
+        asked = tritonclient.grpc.InferInput("x", [1, 1], "FP32").set_data_from_numpy(np.ones((1, 1), np.float32))
+        given = tritonclient.http.InferInput("x", [1, 1], "FP32").set_data_from_numpy(np.ones((1, 1), np.float32))
+        end, number = time.monotonic() + 6 * AGE, 1
+        while time.monotonic() < end:
+            number += 1
+            told = grpc.infer("sum", [asked], headers={names.HEADER_SESSION: over_grpc})
+            assert told.as_numpy("sum").item() == number
+            said = http.infer("sum", [given], headers={names.HEADER_SESSION: over_http})
+            assert said.as_numpy("sum").item() == number
+    assert connections_ended(world) - ended >= 4, "two for each client at least"
+
+
+def connections_ended(world: World) -> int:
+    """Connections of the router to replicas that have come to an end."""
+    told = json.loads(world.envoy.admin("/stats?filter=upstream_cx_destroy$&format=json"))["stats"]
+    return sum(each["value"] for each in told if "value" in each)
 
 
 def test_while_its_replica_is_down_a_session_is_told_so_and_goes_on_after_it(world: World, replicas: Replicas) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from mooring_operator.api import names
 from mooring_operator.settings import Settings as OperatorSettings
+from mooring_runtime.metrics import Aims, constant_labels
 from mooring_runtime.settings import FetchSettings, ServeSettings, file_name, load, settings_of
 from tests.support import chart
 from tests.support.rendered import SPECS, children, containers, environment, golden_specs
@@ -48,6 +49,35 @@ def test_both_sides_agree_on_values() -> None:
     assert settings.metrics_port == ports["metrics"] == names.METRICS_PORT
     assert settings.model_name == "oci"
     assert str(settings.model_path) == server["volumeMounts"][0]["mountPath"]
+
+
+def settings_of_server(name: str, spec: dict[str, Any]) -> ServeSettings:
+    [server] = [each for each in containers(children(name, spec)) if each["args"][0] == "serve"]
+    settings = load(ServeSettings, environment(server))
+    assert isinstance(settings, ServeSettings)
+    return settings
+
+
+def test_a_server_knows_whose_it_is() -> None:
+    settings = settings_of_server("oci", SPECS["oci"])
+    assert constant_labels(settings.service, settings.namespace) == {
+        "mooring_service": "oci",
+        "mooring_namespace": "models",
+    }
+    assert (settings.latency_target, settings.queue) == (None, None)
+
+
+@pytest.mark.parametrize(("target", "seconds"), [("80ms", 0.08), ("9ms", 0.009), ("1s500ms", 1.5), ("2m", 120.0)])
+def test_the_latency_target_of_a_service_is_that_of_its_servers(target: str, seconds: float) -> None:
+    scaling = {"maxReplicas": 4, "latency": {"target": target}}
+    assert settings_of_server("oci", {**SPECS["oci"], "scaling": scaling}).latency_target == seconds
+
+
+def test_a_bound_that_a_user_gives_the_queue_holds() -> None:
+    spec = {**SPECS["oci"], "scaling": {"maxReplicas": 4, "latency": {"target": "80ms"}}, "runtime": {"queue": 77}}
+    settings = settings_of_server("oci", spec)
+    assert not Aims(settings.latency_target, settings.queue).bounded
+    assert settings.queue == 77
 
 
 def test_defaults_of_the_runtime_are_the_rendered_ones() -> None:

@@ -106,9 +106,11 @@ class Line:
         limits: Limits | None = None,
         max_message: int = 2**20,
         greet: bool = True,
+        max_age: float = 0.0,
     ) -> None:
         self.echo = Echo()
-        self.shared = Shared(App(methods or self.echo.methods(), max_message), limits or Limits())
+        app = App(methods or self.echo.methods(), max_message)
+        self.shared = Shared(app, limits or Limits(), max_age=max_age)
         self.transport = FakeTransport()
         self.connection = Connection(self.shared)
         self.connection.connection_made(self.transport)

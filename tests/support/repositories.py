@@ -42,7 +42,7 @@ class Managed:
         self.page = MetricsPage()
         self.manager = Manager(self.repository, stock_of(self.settings), self.settings, self.page, load_format)
         self.control = Control(self.repository, self.manager)
-        self.plane = DataPlane(self.repository, 1024)
+        self.plane = DataPlane(self.repository)
 
     async def ask(self, name: str, version: str | None = None) -> float:
         """Ask a `scaled` model for 1.0: its factor, which tells which of the models it was. Raises what it answers."""

@@ -20,13 +20,16 @@ class Load(threading.Thread):
         self._leave = threading.Event()
         self.statuses: list[int] = []
         self.failures: list[str] = []
+        self.connections = 0
 
     def run(self) -> None:
         """Ask until it is told to leave."""
         connection = None
         while not self._leave.is_set():
             try:
-                connection = connection or connect(self._port)
+                if connection is None:
+                    connection = connect(self._port)
+                    self.connections += 1
                 connection.sendall(self._body)
                 status, headers, _ = read_reply(connection)
             except (OSError, EOFError) as error:

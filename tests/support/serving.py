@@ -18,7 +18,7 @@ from mooring_runtime.frontends.http.messages import Handler, Reply, Request
 from mooring_runtime.frontends.http.parser import Limits
 from mooring_runtime.frontends.http.services import Options, Services
 from mooring_runtime.messages import DATATYPES, Array, ModelMetadata, TensorSpec
-from mooring_runtime.metrics import MetricsPage, ModelStats
+from mooring_runtime.metrics import Aims, MetricsPage, ModelStats
 from mooring_runtime.repository import Manager, Model, ModelSource, Repository
 from mooring_runtime.repository.layout import SingleModel
 from mooring_runtime.scheduling import RunTimes, Ticket
@@ -96,13 +96,13 @@ class Served:
         metadata: ModelMetadata | None = None,
         *,
         times: RunTimes | None = None,
-        limit: int = 1024,
+        aims: Aims = Aims(),  # noqa: B008 - immutable
         options: Options = Options(),  # noqa: B008 - immutable
         backend: Backend | None = None,
     ) -> None:
         told = backend.metadata if backend is not None else echo_metadata()
         self.backend = EchoBackend(metadata or told)
-        self.stats = ModelStats(self.backend.metadata.name, "1")
+        self.stats = ModelStats(self.backend.metadata.name, "1", aims)
         self.model = Model(self.backend.metadata.name, self.stats)
         self.model.times = times or Inline()
         self.model.serve(backend or self.backend)
@@ -110,7 +110,7 @@ class Served:
             self.model.batcher.loop = AtOnce()
         repository = Repository()
         repository.add(self.model)
-        self.plane = DataPlane(repository, limit)
+        self.plane = DataPlane(repository, aims)
         nowhere = ModelSource(Path("/nowhere/model.onnx"))
         settings = ServeSettings(model_name=self.model.name, model_path=nowhere.path, model_control="explicit")
         stock = SingleModel(self.model.name, nowhere)
@@ -224,14 +224,14 @@ class _Recorded(Connection):
 class Line:
     """A connection to `handler`, and the client's end of it. `clock` moves with `pass_time`."""
 
-    def __init__(self, handler: Handler, limits: Limits | None = None) -> None:
+    def __init__(self, handler: Handler, limits: Limits | None = None, max_age: float = 0.0) -> None:
         self.replies: list[Reply] = []
         self.logged: list[tuple[bytes, int, int]] = []
 
         def log(request: Request, status: int, size: int, _seconds: float, _client: str) -> None:
             self.logged.append((request.target, status, size))
 
-        self.shared = Shared(handler, limits or Limits(), log)
+        self.shared = Shared(handler, limits or Limits(), log, max_age=max_age)
         self.transport = FakeTransport()
         self.connection = _Recorded(self.shared, self.replies)
         self.connection.connection_made(self.transport)

@@ -28,7 +28,7 @@ from mooring_runtime.messages import (
     TensorSpec,
     Traits,
 )
-from mooring_runtime.metrics import MetricsPage
+from mooring_runtime.metrics import Aims, MetricsPage
 from mooring_runtime.repository import Model, Repository
 from mooring_runtime.repository.converter import StateConverter
 from mooring_runtime.repository.stateful import Stateful
@@ -99,7 +99,7 @@ class SessionPlane:
         self.holder = Holder(self.table, Alone() if elsewhere is None else elsewhere, limits, now=now)
         self.page = MetricsPage()
         self.repository = Repository()
-        self.plane = DataPlane(self.repository, 100_000)
+        self.plane = DataPlane(self.repository, Aims(queue=100_000))
         self.sessions = self.plane.sessions = Sessions(self.plane, self.repository, self.holder)
         self._asked = 0
         self.adder = self.load("1", schema())

@@ -105,6 +105,8 @@ def image(service: Service, cluster: Cluster, wanted: Variant) -> str:
 def _server_env(service: Service, delivery: Delivery) -> dict[str, str]:
     spec = service.spec
     env = {
+        names.ENV_SERVICE: service.name,
+        names.ENV_NAMESPACE: service.namespace,
         names.ENV_MODEL_NAME: service.name,
         names.ENV_MODEL_PATH: delivery.path,
         names.ENV_HTTP_PORT: str(names.HTTP_PORT),
@@ -121,6 +123,9 @@ def _server_env(service: Service, delivery: Delivery) -> dict[str, str]:
         names.ENV_BATCH_MAX_SIZE: spec.batching.max_size if spec.batching else None,
         names.ENV_BATCH_MAX_DELAY: duration(spec.batching.max_delay)
         if spec.batching and spec.batching.max_delay
+        else None,
+        names.ENV_LATENCY_TARGET: duration(spec.scaling.latency.target)
+        if spec.scaling and spec.scaling.latency
         else None,
         names.ENV_ALLOW_UNSAFE_FORMATS: "true" if spec.runtime.allow_unsafe_formats else None,
     }

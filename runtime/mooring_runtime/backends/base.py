@@ -44,6 +44,8 @@ class LoadOptions:
     """Whether to translate a torch model by `torch.compile`: a slow start and quicker runs."""
     sessions: bool = False
     """Whether the server keeps the state of models between requests; else clients carry it."""
+    measure: bool = False
+    """Whether larger runs belong to the warm-up, so that the curve of the run times is known from the start."""
     max_batch: int | None = None
     """Most samples of one run; None leaves it to the model."""
     inputs: tuple[TensorSpec, ...] = ()

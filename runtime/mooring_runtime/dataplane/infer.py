@@ -21,8 +21,9 @@ from mooring_runtime.errors import (
 )
 from mooring_runtime.errors.sessions import BadSession
 from mooring_runtime.messages import NONE, Array, Fitted, InferRequest, InferResponse, ModelMetadata, Tensor
+from mooring_runtime.metrics import Aims
 from mooring_runtime.repository import Model, Repository, State
-from mooring_runtime.scheduling import ALONE, Job, Run, Ticket
+from mooring_runtime.scheduling import ALONE, LEAST_QUEUE, Job, Run, Ticket
 
 if TYPE_CHECKING:  # What keeps sessions is imported where they are kept: it takes its time at the start, and memory.
     from mooring_runtime.dataplane.sessions import Sessions
@@ -38,11 +39,18 @@ _new = tuple.__new__
 
 
 class DataPlane:
-    """Takes requests for the models of `repository`; `limit` bounds those that wait or run, over all models."""
+    """Takes requests for the models of `repository`, as many as `aims` let wait."""
 
-    def __init__(self, repository: Repository, limit: int, clock: Callable[[], float] = time.perf_counter) -> None:
+    def __init__(
+        self,
+        repository: Repository,
+        aims: Aims = Aims(),  # noqa: B008 - immutable
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
         self._repository = repository
-        self._limit = limit
+        self._aims = aims
+        self._free = LEAST_QUEUE if aims.bounded else aims.limit
+        """As many requests may be pending whatever bound holds."""
         self.clock = clock
         self.observer: Observer | None = None
         """Who watches single requests; None: nobody does."""
@@ -65,7 +73,8 @@ class DataPlane:
         """Answer one request by `reply`, now or later; the ticket, when there is one, takes it back meanwhile.
 
         The bound is checked before the body is decoded, so that a server with too much to do refuses cheaply.
-        `passed_on`: another replica has sent it, and it goes nowhere else; it may be answered `NotHere`.
+        `passed_on`: another replica has sent it, and it goes nowhere else; it may be answered `NotHere`. It was counted
+        as received there, where its client came to: twice, it would be taken for twice the load.
         """
         arrived = self.clock()
         watch = None if self.observer is None else self.observer.arrived(name)
@@ -75,7 +84,7 @@ class DataPlane:
             self._refuse(error, watch, version or "", reply)
             return None
         stats = model.stats
-        stats.received += 1
+        stats.received += not passed_on
         try:
             try:
                 batcher = model.batcher
@@ -84,8 +93,8 @@ class DataPlane:
                 metadata = self._stored_of(model, error)
             else:
                 away, metadata = None, batcher.metadata
-            if self.pending >= self._limit:
-                raise QueueFull(f"model '{name}' has {self.pending} requests waiting, as many as MOORING_QUEUE allows")
+            if self.pending >= self._free:
+                self._bound(model)
             request = decode(metadata)
             if metadata.state is None:
                 flight: _Flight | Step = _Flight(self, model, metadata, request, reply)
@@ -112,6 +121,21 @@ class DataPlane:
         else:
             flight.submit()  # type: ignore[union-attr]
         return flight
+
+    def _bound(self, model: Model) -> None:
+        """Raise QueueFull where one request more would wait too long."""
+        if self.pending >= self._aims.limit:
+            what = f"model '{model.name}' has {self.pending} requests waiting"
+            raise QueueFull(f"{what}, as many as MOORING_QUEUE allows")
+        batcher = model.running
+        if batcher is None or not self._aims.bounded:
+            return
+        waiting, _ = batcher.load()
+        if waiting >= batcher.capacity.bound():
+            raise QueueFull(
+                f"model '{model.name}' has {waiting} requests waiting, which take half of MOORING_LATENCY_TARGET; send "
+                "less or add replicas, or set MOORING_QUEUE to let more wait"
+            )
 
     def _refuse(self, error: RequestError, watch: Watch | None, version: str, reply: Reply) -> None:
         """Nobody has begun with the request."""

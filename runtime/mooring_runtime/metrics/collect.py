@@ -1,10 +1,12 @@
 """From the numbers that the server keeps to a page."""
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from prometheus_client import ProcessCollector
 
 from mooring_runtime.metrics import names
+from mooring_runtime.metrics.capacity import Capacity
 from mooring_runtime.metrics.loads import Loads
 from mooring_runtime.metrics.names import METRICS, Metric
 from mooring_runtime.metrics.pages import Key, Page, Samples
@@ -34,9 +36,19 @@ _VALUES: Mapping[Metric, Callable[[ModelStats], float]] = {
 _BY_LABEL: Mapping[Metric, Callable[[ModelStats], Mapping[str, float]]] = {
     names.REQUESTS_REJECTED: lambda model: model.rejected,
     names.NV_REQUEST_FAILURE: lambda model: model.failures,
-    names.BATCH_CURVE: lambda model: dict(zip("ab", model.curve(), strict=True)),
 }
 """Numbers by the value of the label after model and version."""
+_CAPACITY: Mapping[Metric, Callable[[Capacity], float]] = {
+    names.BATCH_LIMIT: lambda capacity: capacity.limit,
+    names.BATCH_DELAY: lambda capacity: capacity.delay,
+    names.QUEUE_LIMIT: lambda capacity: capacity.queue,
+}
+"""Numbers of each model that was loaded."""
+_MEASURED: Mapping[Metric, Callable[[Capacity], float]] = {
+    names.RUN_MEAN: lambda capacity: capacity.mean,
+    names.RUN_VARIATION: lambda capacity: capacity.variation,
+}
+"""Numbers of each model that has run: a rule would take a 0 for a model that costs nothing."""
 _HISTOGRAMS: Mapping[Metric, Callable[[ModelStats], Histogram]] = {
     names.REQUEST_SECONDS: lambda model: model.request,
     names.QUEUE_SECONDS: lambda model: model.queue,
@@ -60,6 +72,7 @@ def of_models(models: Iterable[ModelStats]) -> Page:
         for metric, values in _BY_LABEL.items():
             for label, number in values(model).items():
                 page[metric.name]["", (*key, label)] = float(number)
+        _add_capacity(page, key, model.capacity())
         for metric, histogram in _HISTOGRAMS.items():
             numbers = histogram(model)
             page[metric.name].update(_buckets(key, numbers, numbers.total))
@@ -69,6 +82,19 @@ def of_models(models: Iterable[ModelStats]) -> Page:
         predict = _buckets((model.model,), model.predict, model.infer_seconds)
         _add(page[names.REQUEST_PREDICT.name], predict)
     return page
+
+
+def _add_capacity(page: Page, key: tuple[str, ...], capacity: Capacity | None) -> None:
+    if capacity is None:
+        return
+    for metric, value in _CAPACITY.items():
+        page[metric.name]["", key] = float(value(capacity))
+    if capacity.curve is None:
+        return
+    for term, seconds in zip("ab", capacity.curve, strict=True):
+        page[names.BATCH_CURVE.name]["", (*key, term)] = seconds
+    for metric, value in _MEASURED.items():
+        page[metric.name]["", key] = value(capacity)
 
 
 def _add(samples: Samples, more: Iterable[tuple[Key, float]]) -> None:
@@ -151,6 +177,16 @@ def _pairs(counts: Mapping[tuple[str, str], int], models: Iterable[str], words: 
     samples: Samples = {("", (model, word)): 0.0 for model in models for word in words}
     samples.update({("", key): float(count) for key, count in counts.items()})
     return samples
+
+
+def of_loop(target: float | None) -> Page:
+    """What the thread that calls this has computed: the event loop's, whose limit no curve of a model tells; and the
+    latency target, where there is one.
+    """
+    page: Page = {names.LOOP_SECONDS.name: {("", ()): time.thread_time()}}
+    if target is not None:
+        page[names.LATENCY_TARGET.name] = {("", ()): target}
+    return page
 
 
 def of_process() -> Page:

@@ -48,6 +48,9 @@ class Metric:
         return self.kind is not Kind.GAUGE
 
 
+SERVICE_LABEL = "mooring_service"
+NAMESPACE_LABEL = "mooring_namespace"
+"""Every sample has these two, where the settings tell the service and its namespace."""
 MODEL = ("model", "version")
 _C, _T, _H, _S, _G = Kind.COUNTER, Kind.TRITON, Kind.HISTOGRAM, Kind.SUMMARY, Kind.GAUGE
 
@@ -82,8 +85,30 @@ BATCH_SIZE = Metric("mooring_batch_size", _H, "Samples of each run, without padd
 BATCH_CURVE = Metric(
     "mooring_batch_curve_seconds",
     _G,
-    "Learned run time: a run of n samples takes a + b n seconds; `term` is a or b.",
+    "Learned run time: nine runs of n samples in ten take at most a + b n seconds; `term` is a or b. None before the "
+    "first run.",
     (*MODEL, "term"),
+    Merge.MAX,
+)
+BATCH_LIMIT = Metric(
+    "mooring_batch_limit", _G, "Most samples of one run; 1 where requests do not share runs.", MODEL, Merge.MIN
+)
+BATCH_DELAY = Metric(
+    "mooring_batch_delay_seconds",
+    _G,
+    "Longest that a request may wait for others although the model is free; 0 where nobody has set it, for then no "
+    "request waits that comes at random.",
+    MODEL,
+    Merge.MAX,
+)
+RUN_MEAN = Metric(
+    "mooring_run_mean_seconds", _G, "Mean time of the last few hundred runs. None before the first.", MODEL, Merge.MAX
+)
+RUN_VARIATION = Metric(
+    "mooring_run_cv2",
+    _G,
+    "Squared coefficient of variation of the time of those runs: their variance by the square of their mean.",
+    MODEL,
     Merge.MAX,
 )
 INPUT_BYTES = Metric("mooring_input_bytes_total", _C, "Bytes of the tensors of admitted requests.", MODEL)
@@ -98,6 +123,21 @@ MODEL_INFO = Metric(
 )
 MODEL_LOADS = Metric(
     "mooring_model_loads_total", _C, "Loads that ended, by outcome: success or failure.", ("model", "outcome")
+)
+QUEUE_LIMIT = Metric(
+    "mooring_queue_limit",
+    _G,
+    "Requests that may wait; one more is answered 503. With MOORING_LATENCY_TARGET it follows from the curve.",
+    MODEL,
+)
+LATENCY_TARGET = Metric(
+    "mooring_latency_target_seconds", _G, "What MOORING_LATENCY_TARGET says, where it is set.", (), Merge.MAX
+)
+LOOP_SECONDS = Metric(
+    "mooring_loop_seconds_total",
+    _C,
+    "CPU seconds of the threads that read requests, write answers and make short runs: each worker has one, which has "
+    "no more than one a second.",
 )
 WORKERS = Metric("mooring_workers", _G, "Processes that serve, as the settings say.")
 WORKERS_READY = Metric("mooring_workers_ready", _G, "Those of them that answer requests now.")

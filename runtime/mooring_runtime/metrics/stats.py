@@ -11,6 +11,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from mooring_runtime.metrics.capacity import Aims, Capacity
+
 BUCKETS = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Upper bounds in seconds of every histogram of times: small models answer in less than a millisecond."""
 LOWER = (-math.inf, *BUCKETS)
@@ -25,13 +27,20 @@ FAILURE_REASONS = ("REJECTED", "CANCELED", "BACKEND", "OTHER")
 REJECT_CAUSES = ("invalid", "not_ready", "queue_full", "timeout")
 
 
+def with_target(target: float | None) -> tuple[float, ...]:
+    """BUCKETS, and the target in its place: how many requests have kept to it is then counted and not guessed."""
+    return BUCKETS if target is None else tuple(sorted({*BUCKETS, target}))
+
+
 class Histogram:
     """Observations counted by the upper bounds `bounds`; the last place counts what is above the last bound."""
 
-    __slots__ = ("bounds", "counts", "total")
+    __slots__ = ("bounds", "counts", "lower", "total")
 
     def __init__(self, bounds: tuple[float, ...] = BUCKETS) -> None:
         self.bounds = bounds
+        self.lower = (-math.inf, *bounds)
+        """The bound below each bucket, which does not belong to it."""
         self.counts = [0] * (len(bounds) + 1)
         self.total = 0.0
 
@@ -68,9 +77,10 @@ class ModelStats:
 
     __slots__ = (
         "age",
+        "aims",
         "batch",
+        "capacity",
         "compute",
-        "curve",
         "executions",
         "failed_seconds",
         "failures",
@@ -95,9 +105,10 @@ class ModelStats:
         "version",
     )
 
-    def __init__(self, model: str, version: str) -> None:
+    def __init__(self, model: str, version: str, aims: Aims = Aims()) -> None:  # noqa: B008 - immutable
         self.model = model
         self.version = version
+        self.aims = aims
         self.ready = False
         self.received = 0
         """Every request that named this model, before anything was decided about it."""
@@ -106,8 +117,8 @@ class ModelStats:
         """(waiting, running) requests now; asked when somebody scrapes."""
         self.age: Callable[[], float] = lambda: 0.0
         """Seconds that the request which waits longest has waited; 0 when none waits."""
-        self.curve: Callable[[], tuple[float, float]] = lambda: (0.0, 0.0)
-        """(a, b) in seconds: a run of n samples takes about a + b n."""
+        self.capacity: Callable[[], Capacity | None] = lambda: None
+        """What the runs have shown so far; None before the model was loaded."""
         self.successes = 0
         self.failures: Counter[str] = Counter(dict.fromkeys(FAILURE_REASONS, 0))
         self.failed_seconds = 0.0
@@ -124,7 +135,7 @@ class ModelStats:
         """Of the tensors of admitted requests."""
         self.output_bytes = 0
         """Of the tensors answered."""
-        self.request = Histogram()
+        self.request = Histogram(with_target(aims.target))
         """From the last byte of the request to the answer, of successful requests."""
         self.queue = Histogram()
         """From admission to the start of the run, of successful requests."""
@@ -172,15 +183,16 @@ class ModelStats:
         queue, request = self.queue, self.request
         queue.total += count * started - total
         request.total += count * answered - total
-        bucket, other = bisect_left(BUCKETS, started - first), bisect_left(BUCKETS, answered - first)
-        if started - last > LOWER[bucket] and answered - last > LOWER[other]:
+        bounds = request.bounds
+        bucket, other = bisect_left(BUCKETS, started - first), bisect_left(bounds, answered - first)
+        if started - last > LOWER[bucket] and answered - last > request.lower[other]:
             # All in the same bucket, as usual for those that one turn of the loop has brought.
             queue.counts[bucket] += count
             request.counts[other] += count
             return
         for each in arrived:
             queue.counts[bisect_left(BUCKETS, started - each)] += 1
-            request.counts[bisect_left(BUCKETS, answered - each)] += 1
+            request.counts[bisect_left(bounds, answered - each)] += 1
 
     @property
     def waiting(self) -> int:

@@ -39,6 +39,7 @@ def options_of(name: str, source: ModelSource, settings: ServeSettings, *, accel
         cuda_graph=settings.cuda_graph,
         compile=settings.compile,
         sessions=settings.session_path is not None,
+        measure=settings.latency_target is not None,
         max_batch=config.max_batch,
         inputs=config.inputs,
         outputs=config.outputs,
@@ -75,7 +76,7 @@ def load_backend(
         _check_batching(source.config, backend)
         _allow_preferred(source.config, backend)
         if times is not None:
-            warm_up(backend, times, source.config, source.directory)
+            warm_up(backend, times, source.config, source.directory, measure=options.measure)
     except BaseException:
         backend.close()
         raise

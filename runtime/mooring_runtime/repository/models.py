@@ -97,6 +97,11 @@ class Model:
         return self._batcher
 
     @property
+    def running(self) -> Batcher | None:
+        """`batcher` where the model is loaded; to ask wakes nobody."""
+        return self._batcher
+
+    @property
     def known(self) -> bool:
         """Whether it served before, or will when it is asked for: it is not passed over for an older version."""
         return self.wake is not None or self._metadata is not None or self._expected

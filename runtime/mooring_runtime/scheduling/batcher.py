@@ -19,6 +19,7 @@ from typing import Any, Protocol
 from mooring_runtime.errors import Cancelled, InferenceFailed, QueueTimeout, Unavailable
 from mooring_runtime.messages import Array, ModelMetadata
 from mooring_runtime.metrics import ModelStats
+from mooring_runtime.scheduling.capacity import Measured
 from mooring_runtime.scheduling.curve import RunTimes
 from mooring_runtime.scheduling.jobs import ALONE, Batching, Handle, Job
 from mooring_runtime.scheduling.lanes import Lanes
@@ -94,7 +95,8 @@ class Batcher:
         self._closed: Callable[[], object] | None = None
         stats.load = self.load
         stats.age = self.age
-        stats.curve = lambda: self._times.curve.terms
+        self.capacity = Measured(self._times.curve, self._lanes, self._max_delay, stats)
+        stats.capacity = self.capacity.told
 
     # --- numbers
 

@@ -33,21 +33,37 @@ _FORGET = 1 / 256
 """Share of what is known that each measured run replaces."""
 _OUTLIER = 4.0
 """A run that takes so many times what was expected was interrupted, and is taken for one that long."""
+_RARE = 20.0
+"""A run that takes so many times the mean is taken for one that long where the variation of run times is told: long
+ones are meant there, but one of a thousand times the mean would be all that is seen for hundreds of runs."""
+_FIRST_FIT = 2.0
+"""Runs that those of a warm-up count for afterwards: zeros may take another time than what clients send."""
 _EVERY = 8
 """Of the runs on the event loop one in so many is measured for the curve: they are many, and too short to pay more."""
 
 
 class Curve:
-    """The line a + b n through the run times, in seconds, of runs of n samples: least squares that forget."""
+    """The line a + b n through the run times, in seconds, of runs of n samples: least squares that forget.
+
+    Of the same runs it tells mean and variation, whatever their sizes.
+    """
 
     def __init__(self) -> None:
+        self.runs = 0
+        """Those that it has learned from."""
         self._weight = self._n = self._nn = self._t = self._nt = 0.0
+        self._sum = self._squares = 0.0
         self._above = 0.0
         self._line = (0.0, 0.0)
         self._slope: float | None = None
 
     def observe(self, samples: int, seconds: float) -> None:
         """Learn from a run."""
+        keep = 1.0 - _FORGET
+        whole = seconds if self._weight == 0.0 else min(seconds, _RARE * self._sum / self._weight)
+        self._sum = self._sum * keep + whole
+        self._squares = self._squares * keep + whole * whole
+        self.runs += 1
         a, b = self._line
         expected = a + b * samples
         if expected > 0.0:
@@ -55,7 +71,6 @@ class Curve:
             # Nine steps down for each up: it rests where one run in ten lies above the line by more.
             step = 0.02 * expected
             self._above += 0.9 * step if seconds - expected > self._above else -0.1 * step
-        keep = 1.0 - _FORGET
         self._weight = self._weight * keep + 1.0
         self._n = self._n * keep + samples
         self._nn = self._nn * keep + samples * samples
@@ -74,6 +89,30 @@ class Curve:
         # between the extremes.
         b = t / 2 / n if self._slope is None else min(self._slope, t / n)
         return t - b * n, b
+
+    def warmed(self) -> None:
+        """Those were the runs of a warm-up: let those of clients soon count for more."""
+        self._above = 0.0  # They were held against a line of one or two sizes.
+        if self._weight > _FIRST_FIT:
+            part = _FIRST_FIT / self._weight
+            self._weight *= part
+            self._n *= part
+            self._nn *= part
+            self._t *= part
+            self._nt *= part
+            self._sum *= part
+            self._squares *= part
+
+    @property
+    def mean(self) -> float:
+        """Seconds of a run, on average of the last few hundred; 0 before the first."""
+        return self._sum / self._weight if self._weight else 0.0
+
+    @property
+    def variation(self) -> float:
+        """The squared coefficient of variation of those seconds; 0 before the first run."""
+        mean = self.mean
+        return max(0.0, self._squares / self._weight / (mean * mean) - 1.0) if mean > 0.0 else 0.0
 
     @property
     def fixed(self) -> float:

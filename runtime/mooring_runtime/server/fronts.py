@@ -42,8 +42,11 @@ class Front(Protocol):
 def fronts_of(settings: ServeSettings, services: Services, observation: Observation) -> Mapping[str, Front]:
     """Every protocol's listener, by the word under which the log tells its port."""
     app = observation.around(HttpApp(services))
+    http = http_shared(settings, app, settings.connection_max_age)
     fronts: dict[str, Front] = {
-        "http_port": listener(settings, app, settings.http_port, "MOORING_HTTP_PORT", tls_of(settings, "http/1.1"))
+        "http_port": Listener(
+            http, settings.host, settings.http_port, "MOORING_HTTP_PORT", tls=tls_of(settings, "http/1.1")
+        )
     }
     if settings.grpc:
         fronts["grpc_port"] = _grpc(settings, services, observation)
@@ -64,7 +67,7 @@ def _grpc(settings: ServeSettings, services: Services, observation: Observation)
         )
         methods, log_call = observed.around(methods), observed.ended
     app = calls.App(methods, settings.grpc_max_message_bytes, log_call)
-    shared = protocol.Shared(app, limits_of(settings))
+    shared = protocol.Shared(app, limits_of(settings), max_age=settings.connection_max_age)
     front: Front = protocol.GrpcListener(
         shared, settings.host, settings.grpc_port, "MOORING_GRPC_PORT", tls_of(settings, "h2")
     )
@@ -79,9 +82,15 @@ def tls_of(settings: ServeSettings, protocol: str) -> Tls | None:
 
 
 def listener(settings: ServeSettings, handler: Handler, port: int, variable: str, tls: Tls | None = None) -> Listener:
-    """A listener for HTTP; `variable` is named where the port cannot be had."""
-    shared = Shared(handler, limits_of(settings), log_access if settings.access_log else None)
-    return Listener(shared, settings.host, port, variable, tls=tls)
+    """A listener for HTTP that is not the clients': replicas and scrapers mean this server, whatever it is called by,
+    so their connections may grow old. `variable` is named where the port cannot be had.
+    """
+    return Listener(http_shared(settings, handler), settings.host, port, variable, tls=tls)
+
+
+def http_shared(settings: ServeSettings, handler: Handler, max_age: float = 0.0) -> Shared:
+    """What the connections of a listener for HTTP have in common."""
+    return Shared(handler, limits_of(settings), log_access if settings.access_log else None, max_age=max_age)
 
 
 def limits_of(settings: ServeSettings) -> Limits:

@@ -35,7 +35,7 @@ from mooring_runtime.errors import Wedged
 from mooring_runtime.errors.termination import leave_termination_message
 from mooring_runtime.frontends.http.metrics_page import MetricsHandler
 from mooring_runtime.frontends.http.services import Services
-from mooring_runtime.metrics import MetricsPage, WholePage
+from mooring_runtime.metrics import Aims, MetricsPage, WholePage, constant_labels
 from mooring_runtime.repository import VERSION, Manager, Repository, stock_of
 from mooring_runtime.server.crew import Crew
 from mooring_runtime.server.fronts import Front, fronts_of, listener, options_of
@@ -65,12 +65,13 @@ class Server:
     def __init__(self, settings: ServeSettings, crew: Crew | None = None) -> None:
         self._settings = settings
         self._crew = crew
-        self.page = MetricsPage()
+        aims = Aims(settings.latency_target, settings.queue)
+        self.page = MetricsPage(aims)
         self._repository = repository = Repository()
         self._manager = Manager(repository, stock_of(settings), settings, self.page)
         if settings.model_repository is None:
             self._manager.expect(settings.model_name, VERSION)
-        self.plane = DataPlane(repository, settings.queue)
+        self.plane = DataPlane(repository, aims)
         self.control = Control(repository, self._manager)
         self.observation = Observation(settings, self.plane)
         self._sessions = _sessions(settings, self.plane, self._manager, self.page)
@@ -85,7 +86,8 @@ class Server:
         self._doors = fronts_of(settings, services, self.observation)
         self._fronts = dict(self._doors)
         if crew is None:
-            page = WholePage(self.page.page, self._workers)
+            labels = constant_labels(settings.service, settings.namespace)
+            page = WholePage(self.page.page, self._workers, labels)
             metrics = MetricsHandler(page.render, self.plane.not_live, self.plane.not_ready)
             self._metrics: Front | None = listener(settings, metrics, settings.metrics_port, "MOORING_METRICS_PORT")
         else:

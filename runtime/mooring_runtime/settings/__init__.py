@@ -19,6 +19,7 @@ from mooring_runtime.settings.serving import (
     ModelSettings,
     ProtocolSettings,
     RunSettings,
+    ScalingSettings,
     TlsSettings,
     TraceSettings,
 )
@@ -62,6 +63,7 @@ class ServeSettings(
     TraceSettings,
     LifeSettings,
     LimitSettings,
+    ScalingSettings,
     ProtocolSettings,
     TlsSettings,
     ListenSettings,

@@ -66,6 +66,19 @@ def duration() -> Kind[float]:
     return Kind(parse, "a number with a unit (us, ms, s, m, h), as in 500us, 2ms or 1.5s")
 
 
+def target() -> Kind[float]:
+    """A time above 0 that something should keep to: a duration, or a number of seconds; in seconds."""
+    text_of = duration()
+
+    def parse(text: str) -> float:
+        value = float(text) if re.fullmatch(r"[0-9]{1,9}(?:\.[0-9]{1,9})?", text) else text_of.parse(text)
+        if value <= 0:
+            raise ValueError
+        return round(value, 9)  # 9 * 0.001 is no 0.009, and the metrics show it as a bound.
+
+    return Kind(parse, "a time above 0: seconds, or a number with a unit (us, ms, s, m, h), as in 0.08 or 80ms")
+
+
 def counts(low: int, high: int) -> Kind[tuple[int, ...]]:
     """Whole numbers in [low, high] with commas between them, in rising order."""
     number = whole(low, high)
@@ -138,6 +151,17 @@ def model_name() -> Kind[str]:
         return text
 
     return Kind(parse, "1 to 253 characters without slashes, spaces and control characters")
+
+
+def object_name() -> Kind[str]:
+    """The name of an object in Kubernetes, or of a namespace."""
+
+    def parse(text: str) -> str:
+        if not re.fullmatch(r"[a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?", text):
+            raise ValueError
+        return text
+
+    return Kind(parse, "small letters, digits, '-' and '.', at most 253, beginning and ending with a letter or digit")
 
 
 def base_path() -> Kind[str]:

@@ -71,8 +71,12 @@ class RunSettings:
         "Runs before a model is ready, on zeros or on the requests that its mooring.json names; 4 when neither says.",
     ] = None
     queue: Annotated[
-        int, kinds.whole(1, 1_000_000), "Requests that may wait or run at once; one more is answered 503."
-    ] = 1024
+        int | None,
+        kinds.whole(1, 1_000_000),
+        "Requests that may wait or run at once in one process; one more is answered 503. When left out 1024, of which "
+        "with MOORING_LATENCY_TARGET no more may wait for a model than half the target has time for, and never "
+        "fewer than 8.",
+    ] = None
     batch_max_size: Annotated[
         int | None,
         kinds.whole(1, 4096),
@@ -161,6 +165,23 @@ class ProtocolSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ScalingSettings:
+    """What autoscaling goes by"""
+
+    service: Annotated[
+        str, kinds.object_name(), "Name of the service, for the label mooring_service of each metric; none without it."
+    ] = ""
+    namespace: Annotated[
+        str, kinds.object_name(), "Its namespace, for the label mooring_namespace of each metric; none without it."
+    ] = ""
+    latency_target: Annotated[
+        float | None,
+        kinds.target(),
+        "The latency that requests should keep to: bounds what may wait, and is a boundary of mooring_request_seconds.",
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class LimitSettings:
     """Limits of a connection"""
 
@@ -187,6 +208,12 @@ class LimitSettings:
         "How long a connection may rest, before its first request and between two; more than the 600 s of common load "
         "balancers, so that it is they who close it.",
     ] = 620.0
+    connection_max_age: Annotated[
+        float,
+        kinds.duration(),
+        "Age, give or take a tenth, from which a client is asked to connect anew: load balancers spread connections, "
+        "not requests, so that a new replica would have nothing to do. 0: never.",
+    ] = 300.0
     write_timeout: Annotated[
         float, kinds.seconds(0.05, 3600), "How long a client may take nothing of an answer before it is cut off."
     ] = 60.0

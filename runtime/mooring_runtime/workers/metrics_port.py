@@ -1,7 +1,7 @@
 """The metrics port of several workers: one page for all of them, and probes that ask all."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from mooring_runtime.errors import RequestError
@@ -20,11 +20,18 @@ _PROBE_PATIENCE = 0.5
 class MetricsPort:
     """The handler of the port; it answers when the workers have answered."""
 
-    def __init__(self, workers: Callable[[], list[Worker]], counts: Callable[[], tuple[int, int, int]]) -> None:
-        """`counts` gives how many workers there should be, how many are ready, and how often one was started anew."""
+    def __init__(
+        self,
+        workers: Callable[[], list[Worker]],
+        counts: Callable[[], tuple[int, int, int]],
+        constant: Mapping[str, str],
+    ) -> None:
+        """`counts` gives how many workers there should be, how many are ready, and how often one was started anew;
+        `constant` are labels of every sample.
+        """
         self._workers = workers
         self._pages: Ledger[Page] = Ledger(merge, kept)
-        self._page = WholePage(lambda: merge((self._pages.total(), of_process())), counts)
+        self._page = WholePage(lambda: merge((self._pages.total(), of_process())), counts, constant)
         self._tasks: set[asyncio.Task[None]] = set()
 
     def ended(self, worker: Worker) -> None:

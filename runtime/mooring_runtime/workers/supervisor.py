@@ -23,6 +23,7 @@ from mooring_runtime.errors import FatalError, WorkersFailed
 from mooring_runtime.frontends.http.exchange import Shared
 from mooring_runtime.frontends.http.listener import Listener
 from mooring_runtime.frontends.http.parser import Limits
+from mooring_runtime.metrics import constant_labels
 from mooring_runtime.settings import ServeSettings
 from mooring_runtime.workers.commands import Commands
 from mooring_runtime.workers.link import LinkLost
@@ -48,7 +49,8 @@ class Supervisor:
         self._settings = settings
         self._workers: dict[int, Worker] = {}
         self._commands = Commands(lambda: list(self._workers.values()))
-        self._metrics = MetricsPort(lambda: list(self._workers.values()), self._counts)
+        labels = constant_labels(settings.service, settings.namespace)
+        self._metrics = MetricsPort(lambda: list(self._workers.values()), self._counts, labels)
         self._stopping = asyncio.Event()
         self._ports: dict[str, int] = {}
         self._listening: set[int] = set()

@@ -15,6 +15,7 @@ from mooring_runtime.errors import (
     UnknownModel,
 )
 from mooring_runtime.messages import Array, InferRequest, InferResponse, ModelMetadata, Parameter, Tensor, Traits
+from mooring_runtime.metrics import Aims
 from tests.support.serving import Apart, EchoBackend, Served, echo_metadata
 
 X = Tensor("in_FP32", "FP32", np.zeros((3, 2), np.float32))
@@ -82,7 +83,7 @@ def test_a_failing_model_is_the_servers_fault_and_says_how(error: Exception) -> 
 
 
 async def test_the_bound_refuses_before_the_body_is_read() -> None:
-    served = Served(times=Apart(), limit=2)
+    served = Served(times=Apart(), aims=Aims(queue=2))
     gate = threading.Event()
     served.backend.hook = lambda: assert_true(gate.wait(1))
     answers: asyncio.Queue[Answer] = asyncio.Queue()
@@ -110,7 +111,7 @@ def assert_true(value: object) -> None:
 
 
 async def test_a_request_taken_back_frees_its_place() -> None:
-    served = Served(times=Apart(), limit=2)
+    served = Served(times=Apart(), aims=Aims(queue=2))
     gate = threading.Event()
     served.backend.hook = lambda: assert_true(gate.wait(1))
     answers: asyncio.Queue[Answer] = asyncio.Queue()

@@ -26,7 +26,7 @@ class Plane(DataPlane):
     """Answers every request with `outcome`."""
 
     def __init__(self, outcome: InferResponse | RequestError) -> None:
-        super().__init__(Repository(), 10)
+        super().__init__(Repository())
         self.outcome = outcome
         self.asked: list[InferRequest] = []
 

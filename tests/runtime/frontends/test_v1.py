@@ -10,6 +10,7 @@ import pytest
 from mooring_runtime.frontends.http.messages import JSON, Reply
 from mooring_runtime.frontends.http.services import Options
 from mooring_runtime.messages import ModelMetadata, TensorSpec, Traits
+from mooring_runtime.metrics import Aims
 from tests.support.serving import Served, echo_metadata
 
 TWO = echo_metadata(("FP32", "BYTES"), (-1,))
@@ -212,7 +213,7 @@ def test_nobody_explains() -> None:
 
 
 def test_too_many_requests_are_503_and_told_when_to_come_again() -> None:
-    served = Served(limit=1)
+    served = Served(aims=Aims(queue=1))
     served.plane.pending = 1
     reply = served.ask("POST", "/v1/models/echo:predict", b'{"instances": [[1, 2]]}')
     error(reply, 503)

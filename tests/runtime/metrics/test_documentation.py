@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from mooring_runtime.metrics import BUCKETS, METRICS, Kind, Metric
+from mooring_runtime.metrics.names import NAMESPACE_LABEL, SERVICE_LABEL
 from mooring_runtime.metrics.stats import BATCH_BUCKETS
 
 FILE = Path(__file__).parents[3] / "docs" / "metrics.md"
@@ -22,8 +23,15 @@ Written by `make golden` from `runtime/mooring_runtime/metrics/names.py`; edit t
 are Triton's and those that begin with `request_` are KServe's, with their units, so that existing dashboards go on; the
 others are our own. Triton's counters lack the suffix `_total` and are therefore shown without a type.
 
+Each sample has two labels more, `{SERVICE_LABEL}` and `{NAMESPACE_LABEL}`, with what `MOORING_SERVICE` and
+`MOORING_NAMESPACE` say; the operator sets both, and without them the labels are not there. The page can be read before
+the models are loaded, with every counter at 0: a rate then sees the first request too.
+`mooring_requests_received_total` counts each request of a client once: also one that is refused, and not again where it
+is passed on to another replica.
+
 The bounds of the histograms, in seconds:
 {", ".join(f"{bound:g}" for bound in BUCKETS)};
+`mooring_request_seconds` has one more where `MOORING_LATENCY_TARGET` is set, at the target;
 of batch sizes: {", ".join(map(str, BATCH_BUCKETS))}. Triton's names that are not here: those of its response cache,
 which this server has not, its summaries, for which the histograms stand, and those of pinned memory.
 

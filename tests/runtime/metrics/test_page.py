@@ -1,12 +1,27 @@
+import time
+
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from mooring_runtime.metrics import METRICS, Loaded, MetricsPage, SessionStats, WholePage, render
+from mooring_runtime.metrics import (
+    METRICS,
+    Aims,
+    Capacity,
+    Loaded,
+    MetricsPage,
+    SessionStats,
+    WholePage,
+    constant_labels,
+    render,
+)
 
 OPENMETRICS = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.1"
 GPU = {name for name in METRICS if name.startswith(("nv_gpu_", "nv_energy_"))}
 SESSIONS = {name for name in METRICS if name.startswith("mooring_session")}
+LOADED = {"mooring_batch_limit", "mooring_batch_delay_seconds", "mooring_queue_limit"}
+MEASURED = {"mooring_batch_curve_seconds", "mooring_run_mean_seconds", "mooring_run_cv2"}
+CAPACITY = Capacity(limit=8, delay=0.002, curve=(0.001, 0.002), mean=0.004, variation=0.5, queue=20)
 Labels = frozenset[tuple[str, str]]
 
 
@@ -29,7 +44,7 @@ def loaded_page() -> MetricsPage:
 def test_every_metric_stands_there_before_the_first_request() -> None:
     found = samples(loaded_page())
     told = {name for name, _ in found}
-    for name in set(METRICS) - GPU - SESSIONS:
+    for name in set(METRICS) - GPU - SESSIONS - LOADED - MEASURED - {"mooring_latency_target_seconds"}:
         assert told & {name, f"{name}_count"}, name
     assert found["mooring_requests_received_total", labels()] == 0
     assert found["mooring_requests_rejected_total", labels(cause="queue_full")] == 0
@@ -50,7 +65,6 @@ def test_numbers_reach_the_page() -> None:
     stats.successes = 4
     stats.load = lambda: (3, 1)
     stats.age = lambda: 0.25
-    stats.curve = lambda: (0.001, 0.002)
     stats.compute.observe(0.004)
     stats.batch.observe(3)
     stats.infer_seconds = 0.016
@@ -62,7 +76,6 @@ def test_numbers_reach_the_page() -> None:
     assert found["mooring_queue_oldest_seconds", labels()] == 0.25
     assert found["nv_inference_pending_request_count", labels()] == 3
     assert found["mooring_in_flight", labels()] == 1
-    assert found["mooring_batch_curve_seconds", labels(term="b")] == 0.002
     assert found["nv_inference_compute_infer_duration_us", labels()] == 16000
     assert found["mooring_compute_seconds_bucket", labels(le="0.0025")] == 0
     assert found["mooring_compute_seconds_bucket", labels(le="0.005")] == 1
@@ -71,6 +84,66 @@ def test_numbers_reach_the_page() -> None:
     assert found["mooring_batch_size_bucket", labels(le="4")] == 1
     assert found["mooring_workers_ready", frozenset()] == 1
     assert found["mooring_worker_restarts_total", frozenset()] == 3
+
+
+def test_the_page_tells_of_capacity_what_is_known() -> None:
+    page = loaded_page()
+    stats = page.add("m", "1")
+    assert not (LOADED | MEASURED) & {name for name, _ in samples(page)}
+    # A rule would take a run of 0 s for a model that costs nothing.
+    stats.capacity = lambda: CAPACITY._replace(curve=None, mean=0.0, variation=0.0)
+    assert (LOADED | MEASURED) & {name for name, _ in samples(page)} == LOADED
+    stats.capacity = lambda: CAPACITY
+    found = samples(page)
+    assert found["mooring_batch_limit", labels()] == 8
+    assert found["mooring_batch_delay_seconds", labels()] == 0.002
+    assert found["mooring_queue_limit", labels()] == 20
+    assert found["mooring_batch_curve_seconds", labels(term="a")] == 0.001
+    assert found["mooring_batch_curve_seconds", labels(term="b")] == 0.002
+    assert found["mooring_run_mean_seconds", labels()] == 0.004
+    assert found["mooring_run_cv2", labels()] == 0.5
+
+
+def test_the_target_is_a_bound_of_the_latency() -> None:
+    page = MetricsPage(Aims(0.08))
+    page.add("m", "1").observe_requests([0.0, 0.04], 0.1, 0.115)
+    found = samples(page)
+    assert found["mooring_latency_target_seconds", frozenset()] == 0.08
+    assert found["mooring_request_seconds_bucket", labels(le="0.08")] == 1
+    assert found["mooring_request_seconds_bucket", labels(le="0.1")] == 1
+    assert found["mooring_request_seconds_bucket", labels(le="0.25")] == 2
+    assert found["mooring_request_seconds_count", labels()] == 2
+    assert ("mooring_queue_seconds_bucket", labels(le="0.08")) not in found
+    assert ("mooring_request_seconds_bucket", labels(le="0.08")) not in samples(loaded_page())
+
+
+@pytest.mark.parametrize("accept", ["", OPENMETRICS])
+def test_every_sample_tells_whose_it_is(accept: str) -> None:
+    page, _ = page_of_sessions()
+    page.add("m", "1").capacity = lambda: CAPACITY
+    whole = WholePage(page.page, lambda: (2, 1, 3), constant_labels("shop", "models"))
+    text, _ = whole.render(accept)
+    parse = parse_openmetrics if accept else parse_text
+    found = [sample for family in parse(text.decode()) for sample in family.samples]
+    assert {"nv_inference_count", "request_predict_seconds_bucket", "process_open_fds", "mooring_workers"} <= {
+        sample.name for sample in found
+    }
+    for sample in found:
+        assert (sample.labels["mooring_service"], sample.labels["mooring_namespace"]) == ("shop", "models"), sample
+
+
+def test_outside_of_kubernetes_no_sample_tells_whose_it_is() -> None:
+    text, _ = WholePage(loaded_page().page, lambda: (2, 1, 3), constant_labels("", "")).render()
+    assert b"mooring_service=" not in text
+    assert b"mooring_namespace=" not in text
+
+
+def test_the_loop_is_counted_where_it_runs() -> None:
+    before = samples(MetricsPage())["mooring_loop_seconds_total", frozenset()]
+    until = time.thread_time() + 0.02
+    while time.thread_time() < until:
+        pass
+    assert samples(MetricsPage())["mooring_loop_seconds_total", frozenset()] >= before + 0.02
 
 
 def test_loads_tell_where_a_model_runs() -> None:

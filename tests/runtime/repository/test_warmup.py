@@ -12,6 +12,9 @@ from mooring_runtime.repository.warmup import read_requests, warm_up
 from mooring_runtime.scheduling import RunTimes
 from tests.support.serving import ALL, EchoBackend, echo_metadata
 
+GROWN = [2, 2, 4, 4, 8, 8, 16, 16, 32, 32]
+"""Samples of the larger runs of a quick model."""
+
 
 class Recorder(EchoBackend):
     """Remembers what it was run on."""
@@ -36,18 +39,92 @@ def one(data: object, shape: list[int], **more: object) -> dict[str, object]:
 
 def test_zeros_of_every_datatype_in_its_smallest_shape(tmp_path: Path) -> None:
     backend = Recorder(echo_metadata(ALL, (-1, 3)))
-    warm_up(backend, RunTimes(), ModelConfig(), tmp_path)
-    assert backend.runs == 4
-    for feeds in backend.feeds:
-        assert {array.shape for array in feeds.values()} == {(1, 3)}
-        assert feeds["in_BYTES"].ravel().tolist() == [b""] * 3
+    warm_up(backend, RunTimes(), ModelConfig(), tmp_path, measure=True)
+    for feeds, size in zip(backend.feeds, [1, 1, 1, 1, *GROWN], strict=True):
+        assert {array.shape for array in feeds.values()} == {(size, 3)}
+        assert feeds["in_BYTES"].ravel().tolist() == [b""] * 3 * size
 
 
 def test_it_learns_how_long_a_run_takes(tmp_path: Path) -> None:
     times = RunTimes()
     warm_up(EchoBackend(echo_metadata(("FP32",), (-1, 4))), times, ModelConfig(), tmp_path)
     assert times.inline(16)
-    assert times.curve.terms != (0.0, 0.0)
+    assert times.curve.runs == 3
+
+
+class Clock:
+    """The time that the runs of a backend have taken: as long as its curve says."""
+
+    def __init__(self, a: float, b: float) -> None:
+        self.now, self.a, self.b = 0.0, a, b
+
+    def backend(self, shape: tuple[int, ...] = (-1, 4), most: int = 32) -> "Timed":
+        return Timed(echo_metadata(("FP32",), shape).with_traits(Traits(max_batch=most)), self)
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Timed(Recorder):
+    def __init__(self, metadata: ModelMetadata, clock: Clock) -> None:
+        super().__init__(metadata)
+        self.clock = clock
+
+    def infer(self, inputs: Mapping[str, Array], outputs: Sequence[str]) -> list[Array]:
+        self.clock.now += self.clock.a + self.clock.b * inputs["in_FP32"].shape[0]
+        return super().infer(inputs, outputs)
+
+    @property
+    def sizes(self) -> list[int]:
+        return [feeds["in_FP32"].shape[0] for feeds in self.feeds]
+
+
+def test_a_new_replica_knows_its_curve(tmp_path: Path) -> None:
+    clock, times = Clock(0.003, 0.0005), RunTimes()
+    warm_up(clock.backend(), times, ModelConfig(), tmp_path, measure=True, clock=clock)
+    assert times.curve.terms == pytest.approx((0.003, 0.0005))
+
+
+def test_larger_runs_end_at_the_most_samples_of_one(tmp_path: Path) -> None:
+    clock = Clock(0.0, 0.0001)
+    backend = clock.backend(most=12)
+    warm_up(backend, RunTimes(), ModelConfig(warmup=1), tmp_path, measure=True, clock=clock)
+    assert backend.sizes == [1, 2, 2, 4, 4, 8, 8]
+
+
+@pytest.mark.parametrize(("warmup", "sizes"), [(1, [1, 2, 2]), (20, [1] * 20 + [2, 2, 4, 4])])
+def test_a_slow_model_is_not_held_back_by_larger_runs(tmp_path: Path, warmup: int, sizes: list[int]) -> None:
+    # They may take as long as the first runs, or half a second.
+    clock = Clock(0.0, 0.1)
+    backend = clock.backend()
+    warm_up(backend, RunTimes(), ModelConfig(warmup=warmup), tmp_path, measure=True, clock=clock)
+    assert backend.sizes == sizes
+
+
+def test_zeros_of_the_smallest_shape_draw_no_curve_where_clients_send_larger_ones(tmp_path: Path) -> None:
+    clock = Clock(0.001, 0.001)
+    backend = clock.backend(shape=(-1, -1))
+    warm_up(backend, RunTimes(), ModelConfig(), tmp_path, measure=True, clock=clock)
+    assert backend.sizes == [1] * 4
+    own = clock.backend(shape=(-1, -1), most=4)
+    config = requests(tmp_path, {"requests": [one([[3, 4, 5], [6, 7, 8]], [2, 3])]})
+    warm_up(own, RunTimes(), config, tmp_path, measure=True, clock=clock)
+    assert own.sizes == [2] * 4 + [2, 2, 4, 4]
+    assert own.feeds[-1]["in_FP32"].tolist() == [[3, 4, 5]] * 4
+
+
+def test_a_model_that_takes_no_larger_runs_is_served(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    backend = Recorder(echo_metadata())
+
+    def refuse() -> None:
+        if backend.feeds[-1]["in_FP32"].shape[0] > 2:
+            raise ModelRefused("too large")
+
+    backend.hook = refuse
+    warm_up(backend, RunTimes(), ModelConfig(), tmp_path, measure=True)
+    assert "model 'echo' is not warm for larger runs: too large" in caplog.text
+    config = requests(tmp_path, {"requests": [one([1, 2], [1, 2])]})
+    warm_up(backend, RunTimes(), config, tmp_path, measure=True)
 
 
 def test_as_many_runs_as_are_said(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 from random import Random
 
+from pytest import approx
+
 from mooring_runtime.scheduling.curve import INLINE_LIMIT, Curve, RunTimes
 
 SHORT, LONG = INLINE_LIMIT / 20, INLINE_LIMIT * 10
@@ -138,3 +140,49 @@ def test_of_many_short_runs_some_teach_the_curve() -> None:
     for _ in range(50):
         times.observe(100, SHORT, None, 4)
     assert times.curve.terms[1] == SHORT / 8
+
+
+def test_mean_and_variation_of_the_runs() -> None:
+    assert (Curve().mean, Curve().variation) == (0.0, 0.0)
+    steady = fitted(*[(1, 0.1)] * 50)
+    assert steady.mean == approx(0.1)
+    assert steady.variation == approx(0.0, abs=1e-9)
+    random = Random(3)
+    whole = fitted(*[(1, random.expovariate(10)) for _ in range(4000)])
+    assert whole.mean == approx(0.1, rel=0.2)
+    assert whole.variation == approx(1.0, rel=0.3)
+
+
+def test_one_run_in_a_thousand_that_is_interrupted_is_no_variation() -> None:
+    runs = [(1, 1e-5)] * 500
+    runs[400] = (1, 1.0)
+    assert fitted(*runs).variation < 3
+
+
+def test_the_curve_follows_a_model_that_got_slower() -> None:
+    sizes = (1, 2, 4, 8, 16)
+    before = [(n, 0.003 + 0.0004 * n) for n in sizes] * 200
+    after = [(n, 0.006 + 0.0008 * n) for n in sizes] * 300
+    a, b = fitted(*before, *after).terms
+    assert a == approx(0.006, rel=0.1)
+    assert b == approx(0.0008, rel=0.1)
+
+
+def test_a_warm_up_gives_the_first_line_and_clients_soon_the_next() -> None:
+    sizes = (1, 2, 4, 8, 16, 32)
+    curve = fitted(*[(n, 0.003 + 0.0004 * n) for n in sizes])
+    curve.warmed()
+    assert curve.terms == approx((0.003, 0.0004))
+    for _ in range(2):
+        for n in sizes:
+            curve.observe(n, 0.006 + 0.0008 * n)
+    assert curve.fixed == approx(0.006, rel=0.1)
+    assert curve.terms[1] == approx(0.0008, rel=0.1)
+
+
+def test_the_slope_of_a_warm_up_stays_while_clients_come_one_by_one() -> None:
+    curve = fitted(*[(n, 0.003 + 0.0004 * n) for n in (1, 2, 4, 8, 16, 32)])
+    curve.warmed()
+    for _ in range(5000):
+        curve.observe(1, 0.0034)
+    assert curve.terms[1] == approx(0.0004, rel=0.05)

@@ -19,7 +19,7 @@ SERVE = {"MOORING_MODEL_NAME": "m", "MOORING_MODEL_PATH": "/models"}
 
 def test_defaults() -> None:
     settings = load(ServeSettings, SERVE)
-    assert (settings.http_port, settings.metrics_port, settings.queue) == (8000, 8002, 1024)
+    assert (settings.http_port, settings.metrics_port, settings.queue) == (8000, 8002, None)
     assert settings.max_body_bytes == 64 * 2**20
     assert settings.termination_log == Path("/dev/termination-log")
     assert settings.threads >= 1
@@ -34,7 +34,7 @@ def test_values_are_read_and_fixed() -> None:
 
 
 def test_an_empty_variable_is_not_set() -> None:
-    assert load(ServeSettings, {**SERVE, "MOORING_MODEL_SHA256": "", "MOORING_QUEUE": " "}).queue == 1024
+    assert load(ServeSettings, {**SERVE, "MOORING_MODEL_SHA256": "", "MOORING_QUEUE": " "}).queue is None
 
 
 def test_every_fault_is_named_at_once() -> None:

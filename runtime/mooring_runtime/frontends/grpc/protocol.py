@@ -14,6 +14,7 @@ from mooring_runtime.frontends.grpc.h2connection import H2Connection
 from mooring_runtime.frontends.grpc.h2send import Limits as H2Limits
 from mooring_runtime.frontends.grpc.h2send import Stream
 from mooring_runtime.frontends.grpc.heads import Head
+from mooring_runtime.frontends.http.exchange import retirement
 from mooring_runtime.frontends.http.listener import Listener
 from mooring_runtime.frontends.http.parser import Limits
 from mooring_runtime.frontends.tls import Tls
@@ -35,6 +36,8 @@ class Shared:
     connections: "set[Connection]" = field(default_factory=set)
     empty: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the last connection has gone."""
+    max_age: float = 0.0
+    """Seconds, give or take a tenth, after which a client is asked to connect anew; 0: never."""
     closing: bool = False
     """Every connection ends with what it is doing, so that clients move to another replica."""
     now: float = 0.0
@@ -69,6 +72,7 @@ class Connection(H2Connection[Head], asyncio.Protocol):
             _CHECK,
             min(limits.header_timeout, limits.body_timeout, limits.idle_timeout, limits.write_timeout) / 4,
         )
+        self._retires = retirement(shared.now, shared.max_age)
         self.deadline = shared.now + self._step
 
     def _clock(self) -> float:
@@ -145,6 +149,8 @@ class Connection(H2Connection[Head], asyncio.Protocol):
         if self.congested or self.closed:
             self._check_writing(transport, now)
             return
+        if now >= self._retires:  # New calls go over another connection; those that run, streams too, go on here.
+            self.drain()
         if not self.in_head:
             self._head_since = None
         elif self._head_since is None:

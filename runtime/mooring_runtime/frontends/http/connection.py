@@ -11,6 +11,8 @@ It keeps to these rules, whatever the client does:
 - After an error that loses the place where the next request would begin, the answer is sent, then the connection is
   closed in such a way that the client still receives that answer.
 - A client that hangs up takes back what of its requests still waits.
+- A connection that is older than the listener lets one be ends with its next answer, never while it rests: a request
+  may be on its way, and would be lost.
 - An answer in pieces leaves piece by piece. The model is not held up for a slow reader, since others wait for it too:
   who falls too far behind is cut off.
 """
@@ -23,10 +25,10 @@ from collections import deque
 from typing import cast
 
 from mooring_runtime.errors import InferenceFailed, RequestError, RequestTimeout
-from mooring_runtime.frontends.http import coding
-from mooring_runtime.frontends.http.exchange import Exchange, Shared
-from mooring_runtime.frontends.http.messages import Reply, Request, render, render_head, render_piece
+from mooring_runtime.frontends.http.exchange import Exchange, Shared, retirement
+from mooring_runtime.frontends.http.messages import Request
 from mooring_runtime.frontends.http.naming import refusal
+from mooring_runtime.frontends.http.outgoing import CLOSE, Outgoing
 from mooring_runtime.frontends.http.parser import RequestParser
 
 log = logging.getLogger(__name__)
@@ -38,44 +40,27 @@ _AT_ONCE = 2048
 _PART, _PARTS = 1024, 128 * 1024
 """Of more, bytes that a connection reads requests out of in one turn of the event loop: its part of what all of them
 may, and never less than the first. A burst of 50 on each of 200 connections would else hold the loop for 0.4 s."""
-_COMPRESS_FROM = 1024
-"""Bytes of a body below which compression costs more than it saves."""
-_COMPRESS_APART = 256 * 1024
-"""Bytes from which a thread compresses, so that other connections do not wait for it."""
 _LINGER = 2.0
 """Seconds in which a client may finish sending what will not be read, so that it sees the answer and not a reset."""
-_MAX_UNREAD = 16 * 2**20
-"""Bytes of an answer in pieces that may wait for their reader when the next piece comes."""
-
-_CLOSE, _KEEP = b"Connection: close\r\n", b"Connection: keep-alive\r\n"
+_KEEP = b"Connection: keep-alive\r\n"
 
 
-class Connection(asyncio.Protocol):
-    """See the module. `deadline` is when, by the shared clock, the sweep is to call `expire`."""
+class Connection(Outgoing):
+    """See the module."""
 
     def __init__(self, shared: Shared) -> None:
-        self._shared = shared
-        self._limits = shared.limits
+        super().__init__(shared)
         self._parser = RequestParser(shared.limits, self._handle, self._send_continue, shared.heads)
-        self._transport: asyncio.Transport | None = None
-        self._pending: deque[Exchange] = deque()
         self._handed = 0
         """Requests so far."""
         self._unread: deque[memoryview] = deque()
         """What has arrived and is for the next turns of the loop."""
-        self._deaf = False
-        """What still arrives is thrown away: the connection ends after the answers that are due."""
-        self._lingering = False
-        """The client may still be sending when the last answer leaves."""
-        self._write_blocked = False
         self._unwritten = 0
-        self._reading = True
         self._stage = 0
         self._ends = 0.0
         """When the time for what is under way is over."""
         self._arrived = 0
         """Bytes of its body that have been given their time."""
-        self.deadline = math.inf
 
     # --- the transport's events
 
@@ -87,6 +72,7 @@ class Connection(asyncio.Protocol):
         # Pools and proxies connect ahead of need: a connection that has not been used yet is one at rest. Closed
         # sooner, it would fail the request that is just being sent on it.
         self.deadline = self._shared.now + self._limits.idle_timeout
+        self._retires = retirement(self._shared.now, self._shared.max_age)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone, and with it what waits for its client."""
@@ -154,7 +140,7 @@ class Connection(asyncio.Protocol):
         self._deaf = True
         if self._lingering or not self._pending:
             return False
-        self._pending[-1].persistence = _CLOSE
+        self._pending[-1].persistence = CLOSE
         self._pending[-1].plain = False
         for exchange in list(self._pending):
             if exchange.ticket is not None:
@@ -184,8 +170,8 @@ class Connection(asyncio.Protocol):
             return
         head, shared = request.head, self._shared
         persistence = b"" if head.modern else _KEEP
-        if shared.closing or not head.keep_alive:
-            persistence = _CLOSE
+        if shared.closing or shared.now >= self._retires or not head.keep_alive:
+            persistence = CLOSE
             self._deaf = True
         exchange = Exchange(self, request, persistence)
         self._handed += 1
@@ -206,136 +192,17 @@ class Connection(asyncio.Protocol):
     def _refuse(self, error: RequestError) -> None:
         """Answer what cannot be read on, after the answers that are due, and close."""
         request = self._parser.broken_request()
-        exchange = Exchange(self, request, _CLOSE)
+        exchange = Exchange(self, request, CLOSE)
         self._deaf = self._lingering = True
         self._pending.append(exchange)
         self._set_deadline()  # The time of what is refused must not cut off the answers before it.
         exchange.respond(refusal(request.head, error))
-
-    def _take_back(self) -> None:
-        """Forget every request that is not answered, and cancel those that wait."""
-        forgotten = list(self._pending)
-        self._pending.clear()
-        for exchange in forgotten:
-            exchange.forgotten = True
-            if exchange.ticket is not None:
-                exchange.ticket.cancel()
 
     def _send_continue(self) -> None:
         """Tell the client to send the body, unless answers before it are due first."""
         if self._parser.expecting and not self._pending and self._transport is not None:
             self._parser.expecting = False
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-
-    # --- out
-
-    def answered(self, exchange: Exchange, reply: Reply) -> None:
-        """The handler's answer to one request."""
-        transport, pending, shared = self._transport, self._pending, self._shared
-        if transport is None:
-            return
-        if exchange.plain and pending and pending[0] is exchange and not (reply.more or shared.closing):
-            # The usual case, in fewer steps than the ones below take.
-            pending.popleft()
-            parts = render(reply, b"", shared.date, head_only=False)
-            if len(parts) == 1:
-                transport.write(parts[0])
-            else:
-                transport.writelines(parts)
-            if pending or not self._reading or self._parser.in_message:
-                self._flush()
-            elif not self._write_blocked:
-                self.deadline = shared.now + self._limits.idle_timeout
-            return
-        self._answered(exchange, reply, transport)
-
-    def _answered(self, exchange: Exchange, reply: Reply, transport: asyncio.Transport) -> None:
-        if reply.more or exchange.status:
-            exchange.plain = False
-            self._answered_in_part(exchange, reply, transport)
-            return
-        if self._shared.log_access is not None:
-            self._shared.log(exchange, reply.status, sum(map(len, reply.body)), transport)
-        accepts = exchange.request.head.headers.get(b"accept-encoding")
-        if accepts is not None and not reply.as_is and (chosen := coding.accepted(accepts)) is not None:
-            size = sum(map(len, reply.body))
-            if size >= _COMPRESS_APART:
-                compressing = asyncio.get_running_loop().run_in_executor(None, coding.deflate, chosen, reply.body)
-                compressing.add_done_callback(lambda done: self._ready(exchange, reply.coded(chosen, done.result())))
-                return
-            if size >= _COMPRESS_FROM:
-                reply = reply.coded(chosen, coding.deflate(chosen, reply.body))
-        self._ready(exchange, reply)
-
-    def _answered_in_part(self, exchange: Exchange, reply: Reply, transport: asyncio.Transport) -> None:
-        if exchange.forgotten:
-            return
-        chunked = exchange.request.modern
-        parts = exchange.written or []
-        if not exchange.status:
-            exchange.status = reply.status
-            exchange.persistence = exchange.persistence if chunked and not self._shared.closing else _CLOSE
-            parts.append(render_head(reply, exchange.persistence, self._shared.date, chunked=chunked))
-        elif (exchange.streamed if parts else transport.get_write_buffer_size()) > _MAX_UNREAD:
-            log.warning("cut off a client that reads more slowly than its answer grows")
-            self._take_back()
-            transport.abort()
-            return
-        parts.append(render_piece(reply, chunked=chunked))
-        exchange.written = parts
-        exchange.streamed += sum(map(len, reply.body))
-        if not reply.more:
-            if self._shared.log_access is not None:
-                self._shared.log(exchange, exchange.status, exchange.streamed, transport)
-            exchange.status = 0
-        if self._pending and self._pending[0] is exchange:
-            self._flush()
-
-    def _ready(self, exchange: Exchange, reply: Reply) -> None:
-        shared = self._shared
-        if shared.closing:
-            exchange.persistence = _CLOSE
-        head_only = exchange.request.head.method == b"HEAD"
-        exchange.written = render(reply, exchange.persistence, shared.date, head_only=head_only)
-        if self._pending and self._pending[0] is exchange:
-            self._flush()
-
-    def _flush(self) -> None:
-        """Write every answer whose turn it is."""
-        pending, transport = self._pending, self._transport
-        while transport is not None and pending and (parts := pending[0].written) is not None:
-            exchange = pending[0]
-            if exchange.status:
-                exchange.written = None
-                transport.writelines(parts)
-                return
-            pending.popleft()
-            if len(parts) == 1:
-                transport.write(parts[0])
-            else:
-                transport.writelines(parts)
-            if exchange.persistence is _CLOSE:
-                self._end(transport)
-                return
-        if not self._reading:
-            self._balance_reading()
-        if not pending:
-            self._send_continue()
-        if self.deadline == math.inf:
-            self._set_deadline()
-
-    def _end(self, transport: asyncio.Transport) -> None:
-        """The last answer is written; what was pipelined behind it is not answered, as `Connection: close` says."""
-        self._deaf = True
-        self._take_back()
-        self._set_deadline()
-        if self._lingering:
-            # Closing now would reset the connection under what the client still sends: it might not read the answer.
-            if transport.can_write_eof():  # TLS cannot.
-                transport.write_eof()
-            self._balance_reading()
-        else:
-            transport.close()
 
     # --- limits
 

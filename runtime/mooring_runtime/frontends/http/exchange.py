@@ -1,9 +1,11 @@
 """What the connections of a listener share, and the place of an answer among those of its connection."""
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from random import uniform
 from typing import TYPE_CHECKING
 
 from mooring_runtime.frontends.http.messages import Handler, Head, Part, Reply, Request
@@ -12,6 +14,15 @@ from mooring_runtime.scheduling import Ticket
 
 if TYPE_CHECKING:
     from mooring_runtime.frontends.http.connection import Connection
+
+
+_JITTER = 0.1
+"""Share of a connection's age by which it differs: clients that came together must not all come again at once."""
+
+
+def retirement(now: float, max_age: float) -> float:
+    """When a connection that begins `now` has reached about `max_age` seconds; never where that is 0."""
+    return now + max_age * uniform(1 - _JITTER, 1 + _JITTER) if max_age else math.inf
 
 
 @dataclass(slots=True)
@@ -28,6 +39,8 @@ class Shared:
     connections: set["Connection"] = field(default_factory=set)
     empty: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the last connection has gone."""
+    max_age: float = 0.0
+    """Seconds, give or take a tenth, after which a connection ends with its next answer; 0: never."""
     closing: bool = False
     """Every answer from now on ends its connection, so that clients move to another replica."""
     now: float = 0.0

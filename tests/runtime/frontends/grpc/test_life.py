@@ -164,3 +164,42 @@ def test_stopping_ends_conversations_and_idle_connections() -> None:
         line.connection.finish()
         assert line.transport.closed
     assert talking.answer(1).status == 0
+
+
+# --- age
+
+
+def test_an_old_connection_takes_new_calls_no_longer_and_goes_on_with_those_that_run() -> None:
+    line = Line(limits=LIMITS, max_age=30)
+    line.open(1, TALK)
+    line.data(1, framed(b"x"), end=False)
+    line.frames()
+    times(line, 25, 1)
+    assert not line.frames(), "it is young"
+    times(line, 10, 1)
+    goaway, ping = line.frames()
+    assert (goaway.kind, int.from_bytes(goaway.payload[:4], "big")) == (frames.GOAWAY, 2**31 - 1)
+    line.call(3, b"it had not read that yet")
+    assert line.answer(3).status == 0
+    line.send(frames.frame(frames.PING, frames.ACK, 0, ping.payload))
+    times(line, 20, 1)
+    assert not line.transport.closed
+    line.data(1, framed(b"last"), end=True)
+    assert line.answer(1).messages == [b"last"]
+    assert line.transport.closed
+
+
+def test_an_old_connection_that_rests_is_closed_when_its_client_has_read_so() -> None:
+    line = Line(limits=Limits(idle_timeout=1000), max_age=100)
+    times(line, 115, 1)
+    *_, ping = line.frames()
+    assert not line.transport.closed
+    line.send(frames.frame(frames.PING, frames.ACK, 0, ping.payload))
+    assert line.end == Code.NO_ERROR
+    assert line.transport.closed
+
+
+def test_without_an_age_no_connection_is_old() -> None:
+    line = Line(limits=Limits(idle_timeout=10_000))
+    times(line, 5000, 10)
+    assert not line.frames()
