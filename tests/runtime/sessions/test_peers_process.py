@@ -11,8 +11,9 @@ import pytest
 from mooring_runtime.sessions.keys import Key
 from mooring_runtime.sessions.placement import place
 from mooring_runtime.sessions.record import Record
+from tests.support import models
 from tests.support.certificates import authority, signed
-from tests.support.peer_fleet import Fleet, fleet, step_bytes
+from tests.support.peer_fleet import Fleet, fleet, free_port, step_bytes
 from tests.support.runtime_process import connect, exchange, post, read_reply
 from tests.support.state_models import accumulator
 
@@ -69,6 +70,24 @@ def test_a_dead_owner_is_told_quickly_and_comes_back(model: Path, tmp_path: Path
         replicas.start(1).ready()
         assert replicas.sum(0, mine, 1) == 1.0  # The reply survived.
         assert replicas.sum(0, mine, 2) == 2.0
+
+
+def test_a_replica_that_loads_lets_clients_find_another_one(model: Path, tmp_path: Path) -> None:
+    """A router that reaches it would take its refusal for the answer, also about what others hold."""
+    late = models.slow(tmp_path / "late.onnx", 20_000)
+    with fleet(tmp_path, late, 0, None, threads="1") as replicas:  # It is never ready.
+        clients, metrics = (free_port(replicas.hosts) for _ in range(2))
+        loads = replicas.start(0, http_port=str(clients), metrics_port=str(metrics))
+        loads.line("listening", word="peer_port")
+        assert replicas.report(0)["record"] is None
+        status, _, body = exchange(metrics, b"GET /v2/health/ready HTTP/1.1\r\nHost: h\r\n\r\n", replicas.hosts[0])
+        assert (status, b"loading" in body) == (503, True)
+        with pytest.raises(ConnectionRefusedError):
+            connect(clients, replicas.hosts[0])
+        loads.stop()
+        assert loads.code() == 0, "told to stop while it loads"
+    with fleet(tmp_path, model, 1, Record(1, 1), http_port=str(clients), metrics_port=str(metrics)) as replicas:
+        assert replicas.sum(0, "s", 1) == 1.0
 
 
 def test_an_owner_that_dies_in_a_handoff_goes_on_with_it(model: Path, tmp_path: Path) -> None:
