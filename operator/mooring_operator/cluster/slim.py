@@ -113,7 +113,11 @@ def _stateful_set(obj: Manifest) -> Manifest:
     ]
     slim = _deployment(obj)
     template = obj["spec"]["template"]
-    return {**slim, "spec": {**slim["spec"], "template": template, "volumeClaimTemplates": claims}}
+    return {
+        **slim,
+        "metadata": {**slim["metadata"], **_only(obj["metadata"], "creationTimestamp")},
+        "spec": {**slim["spec"], "template": template, "volumeClaimTemplates": claims},
+    }
 
 
 def _claim(obj: Manifest) -> Manifest:
