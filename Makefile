@@ -76,7 +76,7 @@ controlplane: $(STAMP) ## The operator on a real API server
 e2e: $(STAMP) ## Real kubelets, images and clients on two nodes
 	$(PYTEST) tests/e2e tests/cluster_tests tests/demo -m e2e
 
-.PHONY: e2e-long soak bench bench-operator bench-runtime bench-sessions
+.PHONY: e2e-long soak bench bench-operator bench-runtime bench-sessions bench-autoscaling
 e2e-long: $(STAMP) ## The end-to-end, fault and simulation checks in their long form (an hour and a half)
 	$(PYTEST) tests/e2e tests/controlplane --long
 	$(PYTEST) tests/runtime/sessions tests/runtime/dataplane tests/faults/protocol_model --long
@@ -84,7 +84,7 @@ e2e-long: $(STAMP) ## The end-to-end, fault and simulation checks in their long 
 soak: $(STAMP) ## Faults for as long as you like; prints seeds that play a round again (ARGS="--seconds 600 --seed 42")
 	$(BIN)/python -m tests.faults $(ARGS)
 
-bench: bench-operator bench-runtime bench-sessions ## Every benchmark
+bench: bench-operator bench-runtime bench-sessions bench-autoscaling ## Every benchmark
 
 bench-operator: $(STAMP) ## 200 services beside a plain client; writes build/bench/operator.json
 	$(BIN)/python -m tests.bench.operator
@@ -94,6 +94,9 @@ bench-runtime: $(STAMP) ## The model server beside Triton and others (half an ho
 
 bench-sessions: $(STAMP) ## Sessions beside the same model without state, and beside state in Redis (ARGS=--help); writes build/bench/sessions.json
 	$(BIN)/python -m tests.bench.sessions $(ARGS)
+
+bench-autoscaling: $(STAMP) ## The scaling rule beside its rivals on simulated traffic (ARGS=--help); writes build/bench/autoscaling.json
+	$(BIN)/python -m tests.bench.autoscaling $(ARGS)
 
 ## Make it
 .PHONY: install lock format golden crds images cluster
@@ -139,7 +142,7 @@ lock: ## Write the locks anew from requirements/*.in
 	    --python-version 3.11 --python-platform linux requirements/$$name.in -o requirements/$$name.txt || exit 1; done
 	$(BIN)/uv pip compile --quiet --no-deps --generate-hashes --no-header --no-emit-index-url --no-annotate \
 	  --python-version 3.11 --python-platform linux requirements/models.in -o requirements/models.txt
-	for name in triton torchserve mlserver kserve; do \
+	for name in triton torchserve mlserver kserve autoscaling; do \
 	  $(BIN)/uv pip compile --quiet --generate-hashes --no-header --no-emit-index-url --no-annotate \
 	    --python-version 3.11 --python-platform x86_64-manylinux_2_35 requirements/bench-$$name.in \
 	    -o requirements/bench-$$name.txt || exit 1; done

@@ -1,9 +1,11 @@
 """Who is let in: the API server's front proxy alone, and in its name those who may read."""
 
+import http.client
 import json
 import ssl
 import subprocess
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -79,7 +81,9 @@ async def test_only_the_front_proxy_is_believed(
     assert replica.ask(path(namespace).replace("demo", "other"), proxy, MASTERS)[0] == 404
     assert replica.ask(path(namespace).replace("%3D", "%3E"), proxy, MASTERS)[0] == 400
     assert replica.ask(f"{path(namespace)}&watch=true", proxy, MASTERS)[0] == 405
+    assert replica.ask(path(namespace), proxy, MASTERS, method="POST")[0] == 405
     assert replica.ask("/apis", proxy, MASTERS)[0] == 404
+    assert replica.ask(API, proxy, {**MASTERS, "Accept": "text/html"})[0] == 406
 
 
 def test_a_user_reads_what_his_roles_allow(
@@ -137,8 +141,15 @@ def test_another_authority_of_front_proxies_is_taken_up_and_dropped(
     assert code() == 0
     _believe(control_plane, before + authority.read_text())
     wait_until(lambda: code() == 404, 30, "the next authority to be believed")
-    _believe(control_plane, before)
-    wait_until(lambda: code() == 0, 30, "the next authority to be believed no more")
+    with closing(http.client.HTTPSConnection("localhost", replica.port, context=proxy, timeout=10)) as kept:
+        kept.request("GET", API, headers=MASTERS)
+        assert kept.getresponse().read()
+        _believe(control_plane, before)
+        wait_until(lambda: code() == 0, 30, "the next authority to be believed no more")
+        # A connection that it has let in before is of no use either.
+        with pytest.raises((http.client.HTTPException, OSError)):
+            kept.request("GET", API, headers=MASTERS)
+            kept.getresponse()
 
 
 def _believe(cluster: Cluster, authorities: str) -> None:

@@ -4,10 +4,13 @@ import base64
 import threading
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from mooring_operator.adapter.certificates import hosts
+from mooring_operator.adapter.generations import make
 from mooring_operator.api import names
 from tests.cluster.cluster import Cluster
 from tests.cluster.processes import wait_until
@@ -131,3 +134,19 @@ def test_a_lost_secret_and_a_changed_registration_are_made_good(control_plane: C
         return bundle != "aGVsbG8=" and control_plane.run("kubectl", "get", "--raw", API, check=False).returncode == 0
 
     wait_until(mended, 30, "the certificate to be made anew and to be trusted")
+
+
+def test_a_certificate_of_somebody_else_is_shown_and_trusted(
+    control_plane: Cluster, adapters: Adapters, tmp_path: Path
+) -> None:
+    folder = tmp_path / "serving"
+    folder.mkdir()
+    made = make(hosts(chart.NAMESPACE), datetime.now(UTC), timedelta(days=1))
+    for name, text in (("tls.crt", made.certificate), ("tls.key", made.key), ("ca.crt", made.certificate)):
+        (folder / name).write_text(text)
+
+    replica = adapters.start(adapter_certificate_dir=str(folder))
+    adapters.wait_available()
+    assert replica.certificate().strip() == made.certificate.strip()
+    secrets = control_plane.kubectl("get", "secret", SECRET, "-n", chart.NAMESPACE, "--ignore-not-found", "-o", "name")
+    assert secrets == ""

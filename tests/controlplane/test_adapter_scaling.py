@@ -1,6 +1,8 @@
 """The real autoscaler reads our adapter, which reads a real Prometheus: replicas follow, and stay while it is blind."""
 
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -9,26 +11,49 @@ from mooring_operator.api import names
 from tests.cluster.cluster import Cluster
 from tests.cluster.processes import wait_until
 from tests.support import prometheus_pages, prometheus_process
-from tests.support.adapters import API, Adapters, autoscaler, steadily
+from tests.support.adapters import API, API_SERVICE, Adapters, autoscaler, steadily
 from tests.support.prometheus_pages import Replica
 from tests.support.prometheus_process import Server
 from tests.support.world import World
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [pytest.mark.timeout(240), pytest.mark.usefixtures("operator_env")]
+
+SETTINGS = {"adapter_refresh_seconds": "1", "scrape_seconds": "1"}
 
 
-@pytest.fixture
-def prometheus(tmp_path: Path) -> Iterator[Server]:
-    with prometheus_process.prometheus(tmp_path / "prometheus") as server:
-        yield server
+@contextmanager
+def site(cluster: Cluster, folder: Path, *pods: Replica) -> Iterator[tuple[Server, Adapters]]:
+    """A Prometheus that scrapes these pods, and the place of adapters that ask it."""
+    with (
+        prometheus_pages.served(*pods) as targets,
+        prometheus_process.prometheus(folder / "prometheus", targets=targets) as server,
+        Adapters(cluster, folder, server.url, SETTINGS) as adapters,
+    ):
+        yield server, adapters
 
 
-@pytest.fixture
-def adapters(control_plane: Cluster, prometheus: Server, tmp_path: Path) -> Iterator[Adapters]:
-    with Adapters(
-        control_plane, tmp_path, prometheus.url, {"adapter_refresh_seconds": "1", "scrape_seconds": "1"}
-    ) as made:
-        yield made
+@contextmanager
+def arrivals(pod: Replica, per_second: int) -> Iterator[None]:
+    """Requests that come to a pod while the block runs."""
+    over = threading.Event()
+
+    def come() -> None:
+        while not over.wait(0.1):
+            pod.receive(per_second // 10)
+
+    thread = threading.Thread(target=come)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def scaled(cluster: Cluster, namespace: str, metric: str, target: str) -> None:
+    """A Deployment of one replica, and an autoscaler of it."""
+    cluster.kubectl("create", "deployment", "demo", "--image=localhost/none:1", "-n", namespace)
+    cluster.apply(autoscaler(namespace, metric, target))
 
 
 def replicas(cluster: Cluster, namespace: str) -> int:
@@ -38,27 +63,23 @@ def replicas(cluster: Cluster, namespace: str) -> int:
 def condition(cluster: Cluster, namespace: str) -> tuple[str, str]:
     """Whether the autoscaler can compute a count, and why not."""
     found = cluster.get("hpa", "demo", "-n", namespace).get("status", {}).get("conditions", [])
-    return next(
-        ((each["status"], each.get("message", "")) for each in found if each["type"] == "ScalingActive"), ("", "")
-    )
+    told = {each["type"]: (each["status"], each.get("message", "")) for each in found}
+    return told.get("ScalingActive", ("", ""))
 
 
 async def test_replicas_follow_the_load_and_stay_while_prometheus_is_away(
-    world: World, control_plane: Cluster, namespace: str, prometheus: Server, adapters: Adapters
+    world: World, control_plane: Cluster, namespace: str, tmp_path: Path
 ) -> None:
     pod, other = Replica("demo", namespace), Replica("demo", "elsewhere")
-    other.running = 90
+    pod.running, pod.queued, other.running = 9, 3, 90
     await world.make("demo", scaling={"maxReplicas": 10, "concurrency": {"target": 4}})
-    with prometheus_pages.served(pod, other) as targets:
-        prometheus.scrape(*targets)
+    with site(control_plane, tmp_path, pod, other) as (prometheus, adapters):
         first, second = adapters.start("adapter-0"), adapters.start("adapter-1")
         adapters.wait_available()
         listed = control_plane.kubectl("get", "--raw", API)
         assert all(f'"{metric}"' in listed for metric in names.EXTERNAL_METRICS)
 
-        control_plane.kubectl("create", "deployment", "demo", "--image=localhost/none:1", "-n", namespace)
-        control_plane.apply(autoscaler(namespace, names.METRIC_LOAD, "4"))
-        pod.running, pod.queued = 9, 3
+        scaled(control_plane, namespace, names.METRIC_LOAD, "4")
         wait_until(lambda: replicas(control_plane, namespace) == 3, 30, "12 requests at 4 a replica to be 3 replicas")
 
         # One replica of the adapter dies. The other goes on.
@@ -81,17 +102,15 @@ async def test_replicas_follow_the_load_and_stay_while_prometheus_is_away(
 
 
 async def test_replicas_stay_while_no_adapter_runs(
-    world: World, control_plane: Cluster, namespace: str, prometheus: Server, adapters: Adapters
+    world: World, control_plane: Cluster, namespace: str, tmp_path: Path
 ) -> None:
     pod = Replica("demo", namespace)
     pod.running = 12
     await world.make("demo", scaling={"maxReplicas": 10, "concurrency": {"target": 4}})
-    with prometheus_pages.served(pod) as targets:
-        prometheus.scrape(*targets)
+    with site(control_plane, tmp_path, pod) as (_, adapters):
         only = adapters.start()
         adapters.wait_available()
-        control_plane.kubectl("create", "deployment", "demo", "--image=localhost/none:1", "-n", namespace)
-        control_plane.apply(autoscaler(namespace, names.METRIC_LOAD, "4"))
+        scaled(control_plane, namespace, names.METRIC_LOAD, "4")
         wait_until(lambda: replicas(control_plane, namespace) == 3, 30, "12 requests to be 3 replicas")
 
         # Killed, and its endpoint still there, as for the first seconds after a node has died.
@@ -101,8 +120,50 @@ async def test_replicas_stay_while_no_adapter_runs(
         assert steadily(control_plane, namespace, 5) == {3}
 
         # It comes back with nothing but what Prometheus knows, and under the certificate that it had.
-        before = control_plane.get("apiservice", "v1beta1.external.metrics.k8s.io")["spec"]["caBundle"]
+        before = control_plane.get("apiservice", API_SERVICE)["spec"]["caBundle"]
         only.process.start()
         only.wait_ready()
         wait_until(lambda: replicas(control_plane, namespace) == 10, 60, "40 requests to be 10 replicas")
-        assert control_plane.get("apiservice", "v1beta1.external.metrics.k8s.io")["spec"]["caBundle"] == before
+        assert control_plane.get("apiservice", API_SERVICE)["spec"]["caBundle"] == before
+
+
+async def test_the_count_of_the_rule_is_the_count_of_replicas(
+    world: World, control_plane: Cluster, namespace: str, tmp_path: Path
+) -> None:
+    # A pod with this curve holds 91 requests a second at this target.
+    pod = Replica("demo", namespace)
+    await world.make("demo", scaling={"maxReplicas": 10, "latency": {"target": "400ms"}})
+    with site(control_plane, tmp_path, pod) as (_, adapters), arrivals(pod, 240):
+        adapters.start()
+        adapters.wait_available()
+        scaled(control_plane, namespace, names.METRIC_DESIRED_REPLICAS, "1")
+        wait_until(lambda: replicas(control_plane, namespace) == 3, 60, "240 requests a second to be 3 replicas")
+        assert adapters.ask(namespace, names.METRIC_LATENCY_RATIO, "demo") == 0
+
+
+async def test_a_replica_that_is_told_to_stop_loses_no_request(
+    world: World, control_plane: Cluster, namespace: str, tmp_path: Path
+) -> None:
+    await world.make("demo", scaling={"maxReplicas": 10, "concurrency": {"target": 4}})
+    with site(control_plane, tmp_path, Replica("demo", namespace)) as (_, adapters):
+        first = adapters.start("adapter-0")
+        adapters.start("adapter-1")
+        adapters.wait_available()
+        over, failed = threading.Event(), []
+
+        def ask() -> None:
+            while not over.is_set():
+                result = control_plane.run("kubectl", "get", "--raw", API, check=False)
+                if result.returncode:
+                    failed.append(result.stderr)
+
+        thread = threading.Thread(target=ask)
+        thread.start()
+        try:
+            assert first.stop() == 0
+            for _ in range(5):
+                control_plane.kubectl("get", "--raw", API)
+        finally:
+            over.set()
+            thread.join()
+        assert failed == []

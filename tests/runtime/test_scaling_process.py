@@ -19,7 +19,16 @@ from tests.support import models, state_models
 from tests.support.grpc_served import request_of
 from tests.support.peer_fleet import fleet
 from tests.support.runtime_load import INFER, Load
-from tests.support.runtime_process import Server, exchange, one, perceptron_request, post, serving
+from tests.support.runtime_process import (
+    Server,
+    connect,
+    exchange,
+    one,
+    perceptron_request,
+    post,
+    read_reply,
+    serving,
+)
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -49,6 +58,28 @@ def test_http_clients_that_are_moved_lose_no_request(folder: Path) -> None:
         assert max(client.connections for client in clients) <= 6
         assert running.metric("mooring_requests_received_total") == len(answers)
         assert running.metric("nv_inference_request_success") == len(answers)
+
+
+def test_who_sends_requests_ahead_gets_an_answer_to_each_that_ran(folder: Path) -> None:
+    # Those behind the last one are not run. Their bytes, which nobody reads, must not reset the connection under it.
+    with serving(models.perceptron(folder / "ahead.onnx"), connection_max_age=f"{AGE}s") as running:
+        request = post(INFER, perceptron_request())
+        answers = connections = 0
+        end = time.monotonic() + 6 * AGE
+        while time.monotonic() < end:
+            connections += 1
+            with connect(running.port) as connection:
+                connection.sendall(request * 8)
+                kept = True
+                while kept:
+                    connection.sendall(request)
+                    status, headers, _ = read_reply(connection)
+                    assert status == 200
+                    answers += 1
+                    kept = headers.get("connection") != "close"
+        assert 3 <= connections <= 8
+        assert running.metric("mooring_requests_received_total") == answers
+        assert running.metric("nv_inference_request_success") == answers
 
 
 def test_tritons_client_is_moved_without_noticing(folder: Path) -> None:

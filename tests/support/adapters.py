@@ -1,6 +1,7 @@
 """Replicas of the metrics adapter as processes beside a control plane, reached by its API server as pods would be."""
 
 import json
+import signal
 import socket
 import ssl
 import subprocess
@@ -120,13 +121,23 @@ class Replica:
         self.process.kill()
         self.forget()
 
+    def stop(self) -> int:
+        """SIGTERM; its endpoint goes as that of a pod that is being deleted. Return its exit status."""
+        self.process.process.send_signal(signal.SIGTERM)
+        self.forget()
+        return self.process.process.wait(operator.STOP_SECONDS)
+
     def forget(self) -> None:
         """Take its endpoint away."""
         self.cluster.kubectl("delete", "endpointslice", self.process.name, "-n", chart.NAMESPACE)
 
-    def ask(self, path: str, context: ssl.SSLContext, headers: Mapping[str, str] | None = None) -> tuple[int, Any]:
+    def ask(
+        self, path: str, context: ssl.SSLContext, headers: Mapping[str, str] | None = None, method: str = "GET"
+    ) -> tuple[int, Any]:
         """Ask the process itself; return the HTTP code and the document. Raises `OSError` without a connection."""
-        request = urllib.request.Request(f"https://localhost:{self.port}{path}", headers=dict(headers or {}))
+        request = urllib.request.Request(
+            f"https://localhost:{self.port}{path}", headers=dict(headers or {}), method=method
+        )
         try:
             with urllib.request.urlopen(request, timeout=10, context=context) as answer:
                 return answer.status, json.load(answer)

@@ -35,20 +35,46 @@ class Decision(NamedTuple):
     until: float
 
 
+class Decisions:
+    """What was decided in the last `KEPT_SECONDS`, and of that the latest `MOST_KEPT`. Pure but for its clock."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._known: dict[Question, Decision] = {}
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def find(self, question: Question) -> Decision | None:
+        """Return what was decided; None when nobody has asked lately."""
+        found = self._known.get(question)
+        return found if found is not None and found.until > self._clock() else None
+
+    def keep(self, question: Question, allowed: bool, reason: str) -> Decision:
+        """Note what was decided just now, and return it."""
+        decision = Decision(allowed, reason, self._clock() + KEPT_SECONDS)
+        # In the order in which they were asked: what stands first is forgotten first.
+        self._known.pop(question, None)
+        self._known[question] = decision
+        while len(self._known) > MOST_KEPT or self._oldest().until <= self._clock():
+            del self._known[next(iter(self._known))]
+        return decision
+
+    def _oldest(self) -> Decision:
+        return next(iter(self._known.values()))
+
+
 class Permissions:
     """The decisions of the API server, each asked for once at a time."""
 
-    def __init__(self, kube: Kube, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, kube: Kube) -> None:
         self._kube = kube
-        self._clock = clock
-        self._known: dict[Question, Decision] = {}
+        self._decisions = Decisions()
         self._asked: dict[Question, asyncio.Task[Decision]] = {}
 
     async def check(self, question: Question) -> None:
         """Return when the user may read it. Raises `ApiError`: 403 when he may not, 503 when nobody can tell."""
-        decision = self._known.get(question)
-        if decision is None or decision.until <= self._clock():
-            decision = await self._ask_once(question)
+        decision = self._decisions.find(question) or await self._ask_once(question)
         if not decision.allowed:
             because = f": {decision.reason}" if decision.reason else ""
             group = names.EXTERNAL_METRICS_GROUP
@@ -79,19 +105,7 @@ class Permissions:
     async def _ask(self, question: Question) -> Decision:
         answer = (await self._kube.create(SUBJECT_ACCESS_REVIEW, review(question))).get("status") or {}
         allowed = bool(answer.get("allowed")) and not answer.get("denied")
-        decision = Decision(allowed, str(answer.get("reason") or ""), self._clock() + KEPT_SECONDS)
-        self._keep(question, decision)
-        return decision
-
-    def _keep(self, question: Question, decision: Decision) -> None:
-        # In the order in which they were asked: what stands first is forgotten first.
-        self._known.pop(question, None)
-        self._known[question] = decision
-        while len(self._known) > MOST_KEPT or self._oldest().until <= self._clock():
-            del self._known[next(iter(self._known))]
-
-    def _oldest(self) -> Decision:
-        return next(iter(self._known.values()))
+        return self._decisions.keep(question, allowed, str(answer.get("reason") or ""))
 
 
 def review(question: Question) -> Manifest:

@@ -1,7 +1,9 @@
 """The HTTP side of external.metrics.k8s.io/v1beta1: who asks, whether he may, and the answer or the error."""
 
 import logging
+import ssl
 import time
+from collections.abc import Callable
 from typing import Final
 
 from aiohttp import web
@@ -29,6 +31,8 @@ class Api:
     def __init__(self, services: Services, refresher: Refresher, permissions: Permissions) -> None:
         self.proxy: FrontProxy | None = None
         """Whose word is taken for who asks; None: nobody's yet."""
+        self.believes: Callable[[ssl.SSLContext], bool] = lambda _: False
+        """Whether the certificates that a TLS context has let in are still good; the listener tells."""
         self._services = services
         self._refresher = refresher
         self._permissions = permissions
@@ -63,7 +67,9 @@ class Api:
     def _who(self, request: web.Request) -> Identity:
         if self.proxy is None:
             raise ApiError(503, "the adapter does not know yet whom the API server's front proxy is signed by")
-        return identity(self.proxy, request.get_extra_info("peercert"), request.headers)
+        tls = request.get_extra_info("ssl_object")
+        trusted = tls is not None and self.believes(tls.context)
+        return identity(self.proxy, request.get_extra_info("peercert") if trusted else None, request.headers)
 
     async def _group(self, _: web.Request) -> web.Response:
         return _document(wire.api_group())

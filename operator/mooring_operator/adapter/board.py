@@ -16,11 +16,14 @@ from typing import Final
 from ..api import names
 from ..cluster.prometheus import Prometheus
 from ..cluster.prometheus_http import PrometheusError
-from ..facts import Key
-from ..scaling.answers import Answer, answers
+from ..facts import Key, Manifest, Scaler, Service
+from ..scaling.answers import Answer, answers, unanswered
+from ..scaling.fallback import load_target
+from ..scaling.findings import Findings
+from ..scaling.rule import concurrency_of
 from ..scaling.slo import past_the_dead_band
 from . import metrics
-from .services import Services
+from .services import Pods, Services
 
 logger = logging.getLogger(__name__)
 
@@ -90,12 +93,25 @@ class Refresher:
         told: dict[Key, Mapping[str, Answer]] = {}
         for service in services:
             key = Key(service.namespace, service.name)
-            said = answers(service, found[key], self._interval)
-            told[key] = said if self._tolerance else stepped(said, self._services.pods(service).live)
+            pods, autoscaler = self._services.pods(service), self._services.autoscaler(service)
+            said = answered(service, found[key], self._interval, pods, autoscaler)
+            told[key] = said if self._tolerance else stepped(said, pods.live)
         # As old as its beginning: the queries of a look may take seconds.
         self.board = Board(began, told, "")
         metrics.DATA_TIMESTAMP.set_to_current_time()
         metrics.SERVICES.set(len(told))
+
+
+def answered(
+    service: Service, findings: Findings, interval: float, pods: Pods, autoscaler: Manifest | None
+) -> dict[str, Answer]:
+    """Return what each metric of a service says. One whose numbers nobody has thought of blinds no other service."""
+    target = load_target(service, Scaler(concurrency=concurrency_of(autoscaler)))
+    try:
+        return answers(service, findings, interval, target, pods.ready)
+    except Exception:
+        logger.exception("cannot tell the metrics of %s/%s", service.namespace, service.name)
+        return unanswered("InternalError", "the adapter cannot make anything of its numbers; its log says why")
 
 
 def stepped(found: Mapping[str, Answer], live: int) -> Mapping[str, Answer]:

@@ -57,6 +57,7 @@ class Listener:
         self._socket = _bound(port)
         self._site: web.SockSite | None = None
         self._tls: Tls | None = None
+        self._believed: list[ssl.SSLContext] = []
 
     @property
     def port(self) -> int:
@@ -68,6 +69,13 @@ class Listener:
         """Whether it has a certificate to show."""
         return self._site is not None
 
+    def believes(self, context: ssl.SSLContext) -> bool:
+        """Tell whether a connection that was let in by this context would be let in now, as far as its authority goes.
+
+        A handshake may have begun before an authority was dropped, and have ended after.
+        """
+        return context in self._believed
+
     async def use(self, tls: Tls) -> None:
         """Show and believe this from now on. Raises `ValueError`, and goes on as before.
 
@@ -77,12 +85,16 @@ class Listener:
         if tls == self._tls:
             return
         context = tls.context()
+        other = self._tls is not None and self._tls.authority != tls.authority
+        if other:
+            self._believed.clear()
+        self._believed.append(context)
         site = web.SockSite(self._runner, self._socket.dup(), ssl_context=context, backlog=BACKLOG)
         await site.start()
         before, self._site = self._site, site
         if before is not None:
             await before.stop()
-        if self._tls is not None and self._tls.authority != tls.authority:
+        if other:
             self._end_connections()
         self._tls = tls
         logger.info("serves port %d with %s certificate", self.port, "its" if before is None else "another")

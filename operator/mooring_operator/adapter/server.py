@@ -70,6 +70,7 @@ async def run(settings: Settings, discover: Discover) -> int:
         stack.push_async_callback(runner.cleanup)
         listener = Listener(runner, settings.adapter_port)
         stack.callback(listener.close)
+        api.believes = listener.believes
         upkeep = Upkeep(settings, kube, api, listener)
 
         def tell() -> None:

@@ -268,8 +268,8 @@ def _without_rate(findings: Findings, interval: float) -> _Said:
     return _Said(
         None,
         SCRAPED_TOO_SELDOM,
-        f"Prometheus scraped a pod {findings.scrapes} times in {SCRAPES} s, and a rate needs two scrapes in {window:g} s:"
-        f" scrape each {interval:g} s, or set the interval that you have in the settings of Mooring",
+        f"Prometheus scraped a pod {findings.scrapes} times in {SCRAPES} s, and a rate needs two in {window:g} s: "
+        f"scrape each {interval:g} s, or set the interval that you have in the settings of Mooring",
     )
 
 

@@ -2,8 +2,9 @@
 
 Arrivals drive the count, because they alone do not depend on it: queue, concurrency and busy time of a batching server
 rise much faster than its load, and a rule that follows them swings. On top of the arrivals comes the rise that the last
-hour has shown at least twice within one horizon, the time from a request that comes to a pod that is there because of
-it. Constants and their reasons: `docs/decisions/014-scaling-rule.md`; `make bench-autoscaling` measures the rule.
+hour has shown twice within one horizon, the time from a request that comes to a pod that is there because of it; and
+never more than a level that the hour has reached twice. What came once is a surprise, and is forgiven. Constants and
+their reasons: `docs/decisions/014-scaling-rule.md`; `make bench-autoscaling` measures the rule.
 """
 
 import math
@@ -25,7 +26,6 @@ __all__ = [
     "horizon",
     "learn",
     "past_the_dead_band",
-    "quantile",
     "unreachable",
 ]
 
@@ -33,12 +33,12 @@ HISTORY: Final = 3600.0
 """Seconds of arrivals that the rule learns from."""
 STEP: Final = 15.0
 """Seconds between two points of that history."""
-SPARE: Final = 0.05
+SPARE: Final = 0.03
 """Share above the present arrivals that is always planned: what one scrape does not show yet."""
+_WINDOW: Final = 45.0
+"""Seconds that a rate is taken over: three scrapes."""
 _SYNC: Final = 7.5
 """Half the period of the HPA, in seconds."""
-_ONCE: Final = 1.5
-"""A rise is seen for about one horizon of the hour. What lasted less than 1.5 horizons came once and is forgiven."""
 _HORIZONS_TO_LEARN: Final = 3
 _BACKLOG: Final = 30.0
 """Fewest seconds in which a backlog may be worked off: less would buy pods that come when it is gone."""
@@ -52,8 +52,8 @@ class Signals:
 
     Attributes:
         rate: arrivals in req/s, refused ones included.
-        rise: req/s that the arrivals may grow by within one horizon, by the last hour; None where that is not known.
-        peak: highest rate of the last hour, in req/s.
+        rise: req/s that the arrivals grew by within one horizon twice in the last hour; None where that is not known.
+        peak: req/s that the arrivals reached twice in it.
         queued: requests that wait, of all pods.
         ready: pods that answer.
         load_seconds: from a pod's creation until it answers.
@@ -111,14 +111,9 @@ class Decision:
     reason: str
 
 
-def horizon(load_seconds: float, scrape: float = 15.0, window: float = 45.0) -> float:
+def horizon(load_seconds: float, scrape: float = 15.0, window: float = _WINDOW) -> float:
     """Return the seconds from a change of the arrivals until the pods that it asks for answer."""
     return load_seconds + scrape / 2.0 + window / 2.0 + _SYNC
-
-
-def quantile(horizon: float) -> float:
-    """Return which quantile of the hour's rises is expected again: one seen once is not, one seen twice is."""
-    return max(0.5, 1.0 - _ONCE * horizon / HISTORY)
 
 
 def learn(history: Sequence[float | None], load_seconds: float) -> Learned:
@@ -136,15 +131,18 @@ def learn(history: Sequence[float | None], load_seconds: float) -> Learned:
     oldest = next(index for index, point in enumerate(points) if point is not None)
     seconds = (len(points) - 1 - oldest) * STEP
     ahead = horizon(load_seconds)
-    lag = max(1, round(ahead / STEP))
-    rises = sorted(
-        later - earlier
+    # A rate shows a rise in full only when all of its window lies behind it. Without half a window more, rises towards
+    # pods that start within seconds would be seen as half of what they are.
+    lag = max(1, round((ahead + _WINDOW / 2.0) / STEP))
+    apart = lag + round(_WINDOW / STEP)
+    rises = [
+        0.0 if earlier is None or later is None else later - earlier
         for earlier, later in zip(points, points[lag:], strict=False)
-        if earlier is not None and later is not None
-    )
-    if seconds < _HORIZONS_TO_LEARN * ahead or not rises:
-        return Learned(None, max(known), seconds)
-    return Learned(max(0.0, _quantile_of(rises, quantile(ahead))), max(known), seconds)
+    ]
+    peak = _twice([0.0 if point is None else point for point in points], apart)
+    if seconds < _HORIZONS_TO_LEARN * ahead:
+        return Learned(None, peak, seconds)
+    return Learned(_twice(rises, apart), peak, seconds)
 
 
 def decide(signals: Signals, capacity: float, headroom: float, target: Target) -> Decision:
@@ -165,7 +163,7 @@ def decide(signals: Signals, capacity: float, headroom: float, target: Target) -
     learning = signals.rise is None or signals.history_seconds < _HORIZONS_TO_LEARN * horizon(signals.load_seconds)
     parts = {"rate": signals.rate * (1.0 + SPARE), "headroom": signals.rate * (1.0 + headroom)}
     if not learning and signals.rise is not None:
-        # What has never been reached in the hour is no lesson of it, whatever the slope.
+        # A level that the hour has reached once at most is no lesson of it, whatever the slope.
         parts["rise"] = min(signals.rate + signals.rise, signals.peak * (1.0 + SPARE))
     reason = max(parts, key=lambda part: parts[part])
     planned = parts[reason]
@@ -187,9 +185,9 @@ def past_the_dead_band(desired: int, live: int) -> int:
     return desired
 
 
-def _quantile_of(ordered: Sequence[float], share: float) -> float:
-    """Return a quantile as Prometheus' `quantile_over_time` does: linear between the two nearest ranks."""
-    rank = share * (len(ordered) - 1)
-    lower = math.floor(rank)
-    upper = min(lower + 1, len(ordered) - 1)
-    return ordered[lower] + (rank - lower) * (ordered[upper] - ordered[lower])
+def _twice(values: Sequence[float], apart: int) -> float:
+    """Return what values reach a second time, more than so many points from where they are highest; 0 at least."""
+    if not values:
+        return 0.0
+    highest = max(range(len(values)), key=values.__getitem__)
+    return max(0.0, *values[: max(0, highest - apart)], *values[highest + apart + 1 :], 0.0)

@@ -136,8 +136,8 @@ LATENCY_TARGET = Metric(
 LOOP_SECONDS = Metric(
     "mooring_loop_seconds_total",
     _C,
-    "CPU seconds of the threads that read requests and write answers: each worker has one, and no more than a second "
-    "of it a second.",
+    "CPU seconds of the threads that read requests, write answers and make short runs: each worker has one, which has "
+    "no more than one a second.",
 )
 WORKERS = Metric("mooring_workers", _G, "Processes that serve, as the settings say.")
 WORKERS_READY = Metric("mooring_workers_ready", _G, "Those of them that answer requests now.")

@@ -28,8 +28,15 @@ REJECT_CAUSES = ("invalid", "not_ready", "queue_full", "timeout")
 
 
 def with_target(target: float | None) -> tuple[float, ...]:
-    """BUCKETS, and the target in its place: how many requests have kept to it is then counted and not guessed."""
-    return BUCKETS if target is None else tuple(sorted({*BUCKETS, target}))
+    """BUCKETS, and the target in its place: how many requests have kept to it is then counted and not guessed.
+
+    And twice the target, where that is above all others: of what is beyond its last bound a histogram says that bound,
+    and a latency far above a target of ten seconds would look as if it kept to it.
+    """
+    if target is None:
+        return BUCKETS
+    above = {2 * target} if 2 * target > BUCKETS[-1] else set()
+    return tuple(sorted({*BUCKETS, target, *above}))
 
 
 class Histogram:

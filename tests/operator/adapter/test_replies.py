@@ -2,7 +2,7 @@ import dataclasses
 
 import pytest
 
-from mooring_operator.adapter.board import OLDEST, Board, stepped
+from mooring_operator.adapter.board import OLDEST, Board
 from mooring_operator.adapter.replies import Question, reply
 from mooring_operator.adapter.services import Seen
 from mooring_operator.adapter.wire import ApiError, Document
@@ -108,15 +108,3 @@ def test_a_spec_that_cannot_be_read_is_told() -> None:
     bad = (Key("team", "bad"), Seen("uid", 1, None, "spec.model.uri: begin with oci://"))
     with pytest.raises(ApiError, match=r"spec.model.uri: begin with oci://"):
         reply(Question("team", LOAD, "mooring_service=bad"), [bad], BOARD, TAKEN)
-
-
-def test_an_autoscaler_without_tolerance_is_led_over_its_dead_band() -> None:
-    def desired(value: float | None, live: int) -> float | None:
-        return stepped(told(value), live)[DESIRED].value
-
-    assert desired(11.0, 10) == 12.0
-    assert desired(12.0, 10) == 12.0
-    assert desired(9.0, 10) == 9.0
-    assert desired(3.0, 0) == 3.0
-    assert desired(None, 10) is None
-    assert stepped(told(11.0), 10)[LOAD].value == 11.0

@@ -19,7 +19,8 @@ def test_the_next_answer_of_an_old_connection_is_its_last() -> None:
     line.send(http("POST", "/old", b"old"))
     assert line.received.count(CLOSE) == 1
     assert bodies(line.received) == [b"/young", b"old"]
-    assert line.transport.closed
+    assert line.transport.eof
+    assert not line.connection.eof_received(), "the client hangs up, and so do we"
 
 
 def test_a_connection_that_rests_is_not_closed_for_its_age() -> None:
@@ -29,7 +30,7 @@ def test_a_connection_that_rests_is_not_closed_for_its_age() -> None:
     assert not line.transport.closed
     line.send(get("/late"))
     assert bodies(line.received) == [b"/late"]
-    assert line.transport.closed
+    assert line.transport.eof
 
 
 def test_requests_that_came_in_time_are_answered_before_the_end() -> None:
@@ -53,6 +54,20 @@ def test_what_is_sent_behind_the_last_request_is_not_run() -> None:
     line.send(http("POST", "/last", b"1") + http("POST", "/behind", b"2"))
     assert list(later.waiting) == [b"/last"]
     later.answer(b"/last")
+    line.send(http("POST", "/behind", b"3"))
+    assert bodies(line.received) == [b"/last"]
+    assert not line.transport.closed, "a reset might overtake the answer"
+    line.pass_time(2)
+    assert line.transport.aborted
+
+
+def test_a_client_that_sends_no_more_gets_its_last_answer() -> None:
+    later = Later()
+    line = Line(later, max_age=AGE)
+    line.pass_time(2 * AGE)
+    line.send(get("/last"))
+    assert line.connection.eof_received(), "the socket stays open for the answer"
+    later.answer(b"/last")
     assert bodies(line.received) == [b"/last"]
 
 
@@ -73,7 +88,7 @@ def test_an_answer_in_pieces_goes_on_to_its_end() -> None:
     assert line.received.count(CLOSE) == 1
     answers[1](Reply(200, (b"end",)))
     assert line.received.endswith(b"end\r\n0\r\n\r\n")
-    assert line.transport.closed
+    assert line.transport.eof
 
 
 def test_without_an_age_no_connection_is_old() -> None:

@@ -31,7 +31,8 @@ is passed on to another replica.
 
 The bounds of the histograms, in seconds:
 {", ".join(f"{bound:g}" for bound in BUCKETS)};
-`mooring_request_seconds` has one more where `MOORING_LATENCY_TARGET` is set, at the target;
+`mooring_request_seconds` has one more where `MOORING_LATENCY_TARGET` is set, at the target, and one at twice the target
+where that is above 10;
 of batch sizes: {", ".join(map(str, BATCH_BUCKETS))}. Triton's names that are not here: those of its response cache,
 which this server has not, its summaries, for which the histograms stand, and those of pinned memory.
 

@@ -117,6 +117,14 @@ def test_the_target_is_a_bound_of_the_latency() -> None:
     assert ("mooring_request_seconds_bucket", labels(le="0.08")) not in samples(loaded_page())
 
 
+@pytest.mark.parametrize(("target", "more"), [(0.08, []), (5.0, []), (8.0, ["16.0"]), (600.0, ["600.0", "1200.0"])])
+def test_a_latency_far_above_a_long_target_is_seen_to_be_above_it(target: float, more: list[str]) -> None:
+    page = MetricsPage(Aims(target))
+    page.add("m", "1")
+    bounds = [dict(found).get("le", "") for name, found in samples(page) if name == "mooring_request_seconds_bucket"]
+    assert [bound for bound in bounds if 10.0 < float(bound) < float("inf")] == more
+
+
 @pytest.mark.parametrize("accept", ["", OPENMETRICS])
 def test_every_sample_tells_whose_it_is(accept: str) -> None:
     page, _ = page_of_sessions()

@@ -61,8 +61,6 @@ class Connection(Outgoing):
         """When the time for what is under way is over."""
         self._arrived = 0
         """Bytes of its body that have been given their time."""
-        self._retires = math.inf
-        """When, by the shared clock, the client is to connect anew."""
 
     # --- the transport's events
 

@@ -41,6 +41,8 @@ class Outgoing(asyncio.Protocol):
         """The client may still be sending when the last answer leaves."""
         self._write_blocked = False
         self._reading = True
+        self._retires = math.inf
+        """When, by the shared clock, the client is to connect anew."""
         self.deadline = math.inf
 
     def answered(self, exchange: Exchange, reply: Reply) -> None:
@@ -141,6 +143,8 @@ class Outgoing(asyncio.Protocol):
     def _end(self, transport: asyncio.Transport) -> None:
         """The last answer is written; what was pipelined behind it is not answered, as `Connection: close` says."""
         self._deaf = True
+        # Nobody has asked a client to stop that sends several requests ahead.
+        self._lingering |= self._shared.now >= self._retires
         self._take_back()
         self._set_deadline()
         if self._lingering:
