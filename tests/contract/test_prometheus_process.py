@@ -43,8 +43,9 @@ def service(key: Key, **scaling: object) -> Service:
     return builders.service(key.name, namespace=key.namespace, scaling=wanted)
 
 
-SURGING, CALM, IDLE, LATE = Key("one", "same"), Key("two", "same"), Key("one", "idle"), Key("two", "late")
-KNOWN = (SURGING, CALM, IDLE, LATE)
+SURGING, CALM, IDLE = Key("one", "same"), Key("two", "same"), Key("one", "idle")
+LATE, FEW = Key("two", "late"), Key("two", "few")
+KNOWN = (SURGING, CALM, IDLE, LATE, FEW)
 
 
 def surging(moment: float) -> float:
@@ -62,10 +63,11 @@ class History:
             "10.0.0.3:8002": Replica(*reversed(CALM), target=0.4, workers=2),
             "10.0.0.4:8002": Replica(*reversed(IDLE), target=0.4),
             "10.0.0.5:8002": Replica(*reversed(LATE), target=0.4),
+            "10.0.0.6:8002": Replica(*reversed(FEW), target=0.4),
         }
 
     def happens(self, moment: float) -> None:
-        one, two, calm, _, late = self.replicas.values()
+        one, two, calm, _, late, few = self.replicas.values()
         for replica in (one, two):
             replica.answer(round(surging(moment) * STEP), 0.1)
             replica.queued, replica.running = 3, 5
@@ -73,6 +75,7 @@ class History:
         late.answer(9 * STEP, 0.1)
         late.answer(1 * STEP, 0.9)
         late.refuse(2)
+        few.answer(5, 0.9)
 
 
 @pytest.fixture(scope="module")
@@ -165,6 +168,12 @@ def test_a_percentile_is_that_of_the_last_minute(found: dict[Key, Findings]) -> 
     assert 0.5 < found[LATE].latency[95] <= 1.0
     ratio = answers(service(LATE), found[LATE])[names.METRIC_LATENCY_RATIO].value
     assert ratio == pytest.approx(found[LATE].latency[95] / 0.4)
+
+
+def test_a_percentile_of_few_requests_is_none(found: dict[Key, Findings]) -> None:
+    assert found[FEW].latency == {} and found[FEW].answered == pytest.approx(20.0, rel=0.02)
+    answer = answers(service(FEW), found[FEW])[names.METRIC_LATENCY_RATIO]
+    assert (answer.value, answer.reason) == (0.0, "FewRequests")
 
 
 def test_refused_requests_are_arrivals_too(found: dict[Key, Findings]) -> None:

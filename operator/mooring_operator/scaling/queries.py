@@ -120,9 +120,9 @@ def signals(scraping: Scraping) -> dict[Signal, str]:
         "run_mean": f"max by ({BY}, {POD}) ({of(RUN_MEAN)})",
         "run_variation": f"max by ({BY}, {POD}) ({of(RUN_VARIATION)})",
         "workers": f"avg by ({BY}) ({of(WORKERS)})",
-        # Without requests there is no mean: a comparison leaves the service out, where a division by 0 gave NaN.
+        # Without requests it is not a number, and is left out when it is read.
         "samples_per_request": (
-            f"sum by ({BY}) (rate({of(SAMPLES)}[10m])) / (sum by ({BY}) (rate({of(SUCCESSES)}[10m])) > 0)"
+            f"sum by ({BY}) (rate({of(SAMPLES)}[10m])) / sum by ({BY}) (rate({of(SUCCESSES)}[10m]))"
         ),
         "load_seconds": f"max by ({BY}) ({of(names.METRIC_SERVICE_LOAD_SECONDS)})",
     }

@@ -33,7 +33,7 @@ static void arrive(struct fleet *f, double at)
     }
     p = choose(f, at);
     p->received += 1.0;
-    if (p->count >= f->set.queue_bound) {
+    if (p->count >= f->set.queue_bound && (p->running || p->count)) {
         f->refused++;
         return;
     }
@@ -199,13 +199,13 @@ void fleet_scale(struct fleet *f, int64_t count)
     }
 }
 
-static double counter_rate(const struct pod *p, double at, double window)
-{ /* Prometheus' extrapolatedRate */
+double fleet_counter_rate(const struct sample *ring, int64_t samples, double at, double window)
+{ /* rate(received[window]) of one pod as Prometheus' extrapolatedRate has it; -1 with fewer than two samples in it */
     const struct sample *first = NULL, *last = NULL;
-    int64_t n = 0, from = p->samples > SAMPLES ? p->samples - SAMPLES : 0;
+    int64_t n = 0, from = samples > SAMPLES ? samples - SAMPLES : 0;
     double rise, sampled, average, to_start, to_end, to_zero;
-    for (int64_t i = from; i < p->samples; i++) {
-        const struct sample *s = &p->ring[i % SAMPLES];
+    for (int64_t i = from; i < samples; i++) {
+        const struct sample *s = &ring[i % SAMPLES];
         if (s->time < at - window || s->time > at)
             continue;
         if (!first)
@@ -236,7 +236,8 @@ double fleet_rate(const struct fleet *f, double window)
 { /* sum(rate(received[window])); -1 where no pod has two samples in it */
     double sum = -1.0;
     for (int64_t i = 0; i < f->slots; i++) {
-        double rate = f->pods[i].used ? counter_rate(&f->pods[i], f->now, window) : -1.0;
+        const struct pod *p = &f->pods[i];
+        double rate = p->used ? fleet_counter_rate(p->ring, p->samples, f->now, window) : -1.0;
         if (rate >= 0.0)
             sum = (sum < 0.0 ? 0.0 : sum) + rate;
     }

@@ -11,6 +11,7 @@ import ctypes
 import hashlib
 import shutil
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -217,6 +218,19 @@ class Fleet:
         return Totals(int(out[0]), int(out[1]), int(out[2]), out[3], out[4])
 
 
+class Sample(ctypes.Structure):
+    """What one scrape of a pod shows."""
+
+    _fields_ = [(name, ctypes.c_double) for name in ("time", "received", "queued", "load", "busy")]
+
+
+def counter_rate(samples: Sequence[tuple[float, float]], at: float, window: float) -> float | None:
+    """Return `rate(counter[window])` of (time, value) samples as Prometheus tells it; None with fewer than two."""
+    array = (Sample * len(samples))(*(Sample(time, value) for time, value in samples))
+    found = float(library().fleet_counter_rate(array, len(samples), at, window))
+    return None if found < 0.0 else found
+
+
 _loaded: list[ctypes.CDLL] = []
 
 
@@ -255,6 +269,7 @@ def _declare(loaded: ctypes.CDLL) -> ctypes.CDLL:
         "ready": (number, (place,)),
         "in_system": (number, (place,)),
         "rate": (real, (place, real)),
+        "counter_rate": (real, (place, number, real, real)),
         "gauge": (real, (place, number)),
         "busy": (number, (place, place, place, place)),
         "totals": (None, (place, place)),

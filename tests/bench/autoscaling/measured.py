@@ -17,23 +17,23 @@ from tests.bench.runtime.processes import Server, UnavailableError
 NAME = "measured"
 LOAD = 30.0
 """Seconds. What a start takes on a cluster is not measured here."""
-_RATES = (100, 200, 300, 200, 100)
+_RATES = (10, 40, 80, 160, 40)
 _SECONDS = 4.0
 _RUNS = 4.0
 """The target is so many runs of half a batch."""
 
 
 def model() -> tuple[Model, dict[str, Any]]:
-    """Serve the model `medium` of `bench-runtime` at several rates; return it by its curve, and what was measured.
+    """Serve the model `large` at several rates; return it by its curve, and what was measured.
 
     Raises UnavailableError: the server does not start, or shows no curve.
     """
     folder = report.FOLDER / "autoscaling" / "measured"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    medium = models.make("medium", folder)
-    launch = Mooring().launch(medium, folder)
-    server = Server(NAME, launch, medium, [0], folder / "server.log")
+    large = models.make("large", folder)
+    launch = Mooring().launch(large, folder)
+    server = Server(NAME, launch, large, [0], folder / "server.log")
     try:
         server.until_ready()
         target = server.targets["binary"]
@@ -50,9 +50,8 @@ def of_curve(fixed: float, per_sample: float) -> Model:
     """Return the model with a target of a few runs of half a batch, and the queue that the runtime then has."""
     half = fixed + per_sample * models.MAX_BATCH / 2
     seconds = round(_RUNS * half, 4)
-    places = max(models.MAX_BATCH // 2, int((seconds / 2 - fixed) / per_sample) if per_sample else models.MAX_BATCH)
-    curve = Curve(fixed, per_sample)
-    capability = Capability(curve, models.MAX_BATCH, queue_limit=min(places, models.MAX_BATCH))
+    # Half a target of work is one full run: so many the runtime lets wait.
+    capability = Capability(Curve(fixed, per_sample), models.MAX_BATCH, queue_limit=models.MAX_BATCH)
     return Model(NAME, capability, Target(95, seconds), LOAD)
 
 

@@ -1,7 +1,8 @@
-"""The two models, their requests and their right answers.
+"""The models, their requests and their right answers.
 
 `tiny` is 16-64-64-4 (about 6 us a run on one thread), `medium` is 256, 18 times 1024, 16 (72 MB, about 3 ms: it reads
-its weights from memory once a run, so a batch costs little more than one sample).
+its weights from memory once a run, so a batch costs little more than one sample). `large` is 1024, 4 times 4096, 16
+(218 MB), for the benchmark of autoscaling.
 """
 
 import json
@@ -13,7 +14,7 @@ from pathlib import Path
 from tests.bench.runtime import wire
 from tests.bench.runtime.wire import Body
 
-SIZES = {"tiny": (16, 64, 64, 4), "medium": (256, *[1024] * 18, 16)}
+SIZES = {"tiny": (16, 64, 64, 4), "medium": (256, *[1024] * 18, 16), "large": (1024, *[4096] * 4, 16)}
 INPUT, OUTPUT = "x", "y"
 MAX_BATCH = 32
 """For every server that batches."""
