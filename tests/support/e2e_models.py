@@ -1,6 +1,7 @@
 """Model images for the end-to-end tests: versions that tell themselves apart, broken ones, and some with state."""
 
 import json
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from onnx import TensorProto, helper
 from tests.cluster import images
 from tests.demo import speech as demo
 from tests.faults import ledger
+from tests.support import models
 
 VERSIONS = (1, 2)
 GARBAGE = b"this is no model" * 64
@@ -74,6 +76,12 @@ def speech() -> dict[str, bytes]:
     }
 
 
+def loop() -> dict[str, bytes]:
+    """One whose runs take some 20 ms of a CPU each, and which cannot batch: a replica is soon at its end."""
+    with tempfile.TemporaryDirectory() as folder:
+        return {"model.onnx": models.slow(Path(folder) / "model.onnx", 800).read_bytes()}
+
+
 def build() -> dict[str, images.Image]:
     """The images by the names of their models; they take milliseconds to make."""
     contents: dict[str, Mapping[str, bytes]] = {
@@ -83,6 +91,7 @@ def build() -> dict[str, images.Image]:
         "ledger-equal": ledger_equal(),
         "ledger-converted": ledger_converted(),
         "ledger-unreadable": ledger_unreadable(),
+        "loop": loop(),
         "speech": speech(),
     }
     return {name: images.model_image(name, files) for name, files in contents.items()}
