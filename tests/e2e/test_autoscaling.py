@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import pytest
 
-from mooring_operator.api.quantities import quantity
 from tests.support import e2e_autoscaling, e2e_site, foreign
 from tests.support.e2e_autoscaling import Prometheus
 from tests.support.e2e_autoscaling_timeline import Row, Timeline, recorded
@@ -20,7 +19,7 @@ NAME = "loop"
 MOST = 3
 DOWN_SECONDS = 8
 PATIENCE = 60.0
-RESOURCES = {"cpu": "800m", "memory": "256Mi"}
+RESOURCES = {"cpu": "400m", "memory": "256Mi"}
 
 
 @dataclass(frozen=True)
@@ -40,10 +39,15 @@ class Pair:
     def target(self) -> float:
         return math.ceil(3000 * self.run) / 1000
 
+    @property
+    def calm(self) -> float:
+        """Requests a second that are easy for one replica."""
+        return 0.25 / self.run
+
+    @property
     def surge(self) -> float:
-        """Requests a second that are more than one replica can do, and for which the rule wants `MOST`."""
-        capacity = sees(self.service)["status"]["autoscaling"]["capacity"]
-        return max(1.15 / self.run, 0.96 * MOST * float(quantity(capacity)))
+        """Requests a second that one replica cannot do, and `MOST` can."""
+        return 1.25 / self.run
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +67,7 @@ def pair(site: Site, prometheus: Prometheus) -> Iterator[Pair]:
     namesake.ready()
     namesake.reach()
     with recorded(namesake, prometheus) as timeline:
-        timeline.send(10)
+        timeline.send(2)
         timeline.until(lambda row: row.at > 5, PATIENCE, "some runs")
         run = prometheus.query(f'mooring_run_mean_seconds{{mooring_namespace="{namesake.namespace}"}}')
     assert run is not None, "the server has not told how long its runs take"
@@ -102,7 +106,7 @@ def blind(timeline: Timeline, what: str, reason: str) -> None:
     message = condition(live, "AutoscalingReady")["message"]
     assert "Replicas stay as they are" in message or "replicas stay as they are" in message
     timeline.note(f"AutoscalingReady=False {reason}")
-    time.sleep(max(0.0, since + DOWN_SECONDS + 4 - time.monotonic()))
+    time.sleep(max(0.0, since + DOWN_SECONDS + 3 - time.monotonic()))
 
 
 def grown(row: Row) -> bool:
@@ -116,9 +120,9 @@ def test_replicas_follow_what_clients_feel(
     with recorded(service, prometheus) as timeline, pair.namesake.watch() as other:
         title = f"replicas follow what clients feel: a p95 of {pair.target * 1000:.0f} ms is the target"
         timelines.append((title, timeline.rows))
-        timeline.send(2)
+        timeline.send(pair.calm)
         timeline.until(lambda row: row.p95 > 0 and row.wanted == row.ready == 1, PATIENCE, "one replica to do")
-        timeline.send(pair.surge())
+        timeline.send(pair.surge)
         slow = timeline.until(lambda row: row.p95 > pair.target, PATIENCE, "latency to grow")
         timeline.until(grown, PATIENCE, "replicas to come")
         worst = max(row.p95 for row in timeline.since(slow))
@@ -143,7 +147,7 @@ def test_whatever_is_blind_replicas_stay(
     adapter = ["--namespace", e2e_site.OPERATOR_NAMESPACE, "deployment/mooring-adapter"]
     with recorded(service, prometheus) as timeline:
         timelines.append(("whatever is blind, replicas stay", timeline.rows))
-        timeline.send(pair.surge())
+        timeline.send(pair.surge)
         full = timeline.until(grown, PATIENCE, "replicas to come")
 
         prometheus.stop()
@@ -164,6 +168,7 @@ def test_whatever_is_blind_replicas_stay(
         site.cluster.kubectl("scale", *adapter, "--replicas=2")
         sees(service)
 
+        foreign.serve_no_metrics(site.cluster)  # Ours: Mooring never makes way by itself.
         foreign.serve_metrics(site.cluster, foreign.SOMEBODY)
         try:
             blind(timeline, "external metrics are somebody else's", "MetricsAPIConflict")

@@ -44,18 +44,21 @@ class Row:
 
 
 def table(title: str, rows: list[Row], every: int = 3) -> str:
-    """Each `every`th row, and each at which something was done, as lines of text."""
+    """Each `every`th row, the last one, and each at which something was done or replicas changed, as lines of text."""
     lines = [
         title,
         f"{'s':>6} {'req/s':>6} {'503/s':>6} {'p95 ms':>7} {'queue':>6} {'desired':>8} {'replicas':>9} {'ready':>6}",
     ]
+    last: tuple[int, int, int] | None = None
     for number, row in enumerate(rows):
-        if number % every and not row.notes:
+        counts = (row.wanted, row.replicas, row.ready)
+        if number % every and not row.notes and counts == last and row is not rows[-1]:
             continue
+        last = counts
         p95 = "-" if row.seen.p95 is None else f"{row.seen.p95 * 1000:.0f}"
         queue = "-" if row.queue is None else f"{row.queue:.0f}"
-        counts = f"{row.wanted:>8} {row.replicas:>9} {row.ready:>6}"
-        line = f"{row.at:6.0f} {row.seen.came:6} {row.seen.refused:6} {p95:>7} {queue:>6} {counts}"
+        pods = f"{row.wanted:>8} {row.replicas:>9} {row.ready:>6}"
+        line = f"{row.at:6.0f} {row.seen.came:6} {row.seen.refused:6} {p95:>7} {queue:>6} {pods}"
         lines.append(f"{line}  {'; '.join(row.notes)}".rstrip())
     return "\n".join(lines)
 
@@ -72,7 +75,7 @@ class Timeline:
 
     def send(self, rate: float) -> None:
         """So many requests a second come from now on."""
-        self.note(f"{rate:.0f} requests a second" if rate else "no more requests")
+        self.note(f"{rate:.1f} requests a second" if rate else "no more requests")
         self.orders(f"{rate}\n")
 
     def note(self, what: str) -> None:

@@ -77,9 +77,13 @@ def speech() -> dict[str, bytes]:
 
 
 def loop() -> dict[str, bytes]:
-    """One whose runs take some 20 ms of a CPU each, and which cannot batch: a replica is soon at its end."""
+    """One whose runs take some 100 ms of a CPU each, and which cannot batch.
+
+    With a limit of less than a CPU a run is longer than what the kernel gives in one of its periods, so that it takes a
+    few of them, whatever else the machine does: replicas add to each other, also where they share two busy cores.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        return {"model.onnx": models.slow(Path(folder) / "model.onnx", 800).read_bytes()}
+        return {"model.onnx": models.slow(Path(folder) / "model.onnx", 4000).read_bytes()}
 
 
 def build() -> dict[str, images.Image]:
