@@ -13,6 +13,7 @@ from tests.support.e2e_autoscaling import Prometheus
 from tests.support.e2e_autoscaling_timeline import Row, Timeline, recorded
 from tests.support.e2e_service import Served
 from tests.support.e2e_site import Site
+from tests.support.e2e_stateful import Stateful, spec, wait_for_doors
 from tests.support.e2e_watch import Manifest, condition, is_true
 
 NAME = "loop"
@@ -38,6 +39,16 @@ class Pair:
     @property
     def target(self) -> float:
         return math.ceil(3000 * self.run) / 1000
+
+    @property
+    def scaling(self) -> Manifest:
+        """`spec.scaling` of the first one."""
+        return {
+            "maxReplicas": MOST,
+            "latency": {"target": f"{self.target * 1000:.0f}ms"},
+            "queue": {"target": 20},
+            "behavior": {"scaleDown": {"stabilizationWindowSeconds": DOWN_SECONDS}},
+        }
 
     @property
     def calm(self) -> float:
@@ -72,13 +83,7 @@ def pair(site: Site, prometheus: Prometheus) -> Iterator[Pair]:
         run = prometheus.query(f'mooring_run_mean_seconds{{mooring_namespace="{namesake.namespace}"}}')
     assert run is not None, "the server has not told how long its runs take"
     made = Pair(service, namesake, run)
-    scaling = {
-        "maxReplicas": MOST,
-        "latency": {"target": f"{made.target * 1000:.0f}ms"},
-        "queue": {"target": 20},
-        "behavior": {"scaleDown": {"stabilizationWindowSeconds": DOWN_SECONDS}},
-    }
-    service.apply(**site.spec(NAME, resources=RESOURCES, scaling=scaling))
+    service.apply(**site.spec(NAME, resources=RESOURCES, scaling=made.scaling))
     service.ready()
     service.reach()
     yield made
@@ -179,3 +184,26 @@ def test_whatever_is_blind_replicas_stay(
         timeline.send(0)
         timeline.until(lambda row: row.replicas == row.ready == 1, PATIENCE, "replicas to go")
     assert stayed == {MOST}
+
+
+def test_a_service_with_sessions_is_scaled_by_its_own_scale(
+    site: Site, pair: Pair, prometheus: Prometheus, timelines: list[tuple[str, list[Row]]]
+) -> None:
+    service = Stateful(site.cluster, pair.service.namespace, f"{NAME}-counting")
+    service.apply(**spec(site, service.name, resources=RESOURCES, scaling={**pair.scaling, "maxReplicas": 2}))
+    service.settled(1)
+    wait_for_doors(service)
+    with recorded(service, prometheus) as timeline:
+        timelines.append(("a service with sessions is scaled", timeline.rows))
+        timeline.send(pair.surge)
+        timeline.until(lambda row: row.replicas == row.ready == 2, PATIENCE, "the second member")
+        service.settled(2)
+        timeline.send(0)
+        timeline.until(lambda row: row.replicas == row.ready == 1, PATIENCE, "the second member to go")
+    assert not sum(row.seen.failed for row in timeline.rows), "a request had no answer, or a wrong one"
+    begun = sum(row.seen.came - row.seen.refused for row in timeline.rows)
+    held = service.holders()
+    assert set(held.values()) == {0}
+    assert len(held) >= begun > 0, "a session is not held any more"
+    target = site.cluster.get("hpa", service.name, "--namespace", service.namespace)["spec"]["scaleTargetRef"]
+    assert target["kind"] == "InferenceService"

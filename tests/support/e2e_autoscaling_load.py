@@ -3,8 +3,8 @@
 Each has a connection of its own: kube-proxy chooses a replica for a connection, not for a request, so that a new one
 gets its share at once. Latency counts from the planned moment.
 
-Usage: python -m tests.support.e2e_autoscaling_load URL MODEL (requests a second on standard input, a line each, the
-last one holds; one `Second` a second as JSON on standard output; it ends with its input)
+Usage: python -m tests.support.e2e_autoscaling_load URL MODEL [HEADER] (requests a second on standard input, a line
+each, the last one holds; one `Second` a second as JSON on standard output; it ends with its input)
 """
 
 import asyncio
@@ -117,10 +117,11 @@ class _Client:
         return told
 
 
-async def main(url: str, model: str) -> None:
+async def main(url: str, model: str, *headers: str) -> None:
     parts = urlsplit(url)
     body = json.dumps({"inputs": [{"name": "x", "datatype": "FP32", "shape": [1], "data": [1]}]})
-    head = f"POST /v2/models/{model}/infer HTTP/1.1\r\nHost: {parts.hostname}\r\nConnection: close\r\n"
+    further = "".join(f"{header}\r\n" for header in headers)
+    head = f"POST /v2/models/{model}/infer HTTP/1.1\r\nHost: {parts.hostname}\r\nConnection: close\r\n{further}"
     request = f"{head}Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
     client = _Client(parts.hostname or "", parts.port or 80, request)
     orders = asyncio.StreamReader()

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from tests.support.e2e_autoscaling import Prometheus
 from tests.support.e2e_autoscaling_load import Second
 from tests.support.e2e_service import ROOT, Served
+from tests.support.e2e_stateful import Stateful
 from tests.support.e2e_watch import Watch
 
 
@@ -24,7 +25,7 @@ class Row:
         seen: what the clients saw.
         queue: requests that wait, as Prometheus has it.
         wanted: replicas that the HorizontalPodAutoscaler asks for; 0 before it has said so.
-        replicas: of the Deployment, of which
+        replicas: of the Deployment or StatefulSet, of which
         ready: answer.
         notes: what the test did since the row before.
     """
@@ -115,13 +116,16 @@ class Timeline:
 
 @contextmanager
 def recorded(service: Served, prometheus: Prometheus) -> Iterator[Timeline]:
-    """Clients of a service, none of which asks yet, and what is told of it while the block runs."""
+    """Clients of a service, none of which asks yet, and what is told of it while the block runs. With a state each
+    request begins a session.
+    """
     module = [sys.executable, "-m", "tests.support.e2e_autoscaling_load", service.url, service.name]
-    argv = service.cluster.command(*module)
+    stateful = isinstance(service, Stateful)
+    argv = service.cluster.command(*module, *(["X-Mooring-Session: new"] if stateful else []))
     queued = f'sum(mooring_queue_depth{{mooring_namespace="{service.namespace}",mooring_service="{service.name}"}})'
     watched = [
         Watch(service.cluster, kind, service.namespace, service.name)
-        for kind in ("deployment", "horizontalpodautoscaler")
+        for kind in ("statefulset" if stateful else "deployment", "horizontalpodautoscaler")
     ]
     with (
         watched[0] as deployment,
@@ -155,7 +159,7 @@ def recorded(service: Served, prometheus: Prometheus) -> Iterator[Timeline]:
 
 
 def _counts(deployment: Watch, autoscaler: Watch) -> tuple[int, int, int]:
-    """What the autoscaler wants, what the Deployment has, and how many of them answer."""
+    """What the autoscaler wants, what the workload has, and how many of them answer."""
     scaled = (deployment.states[-1] if deployment.states else None) or {}
     wanted = (autoscaler.states[-1] if autoscaler.states else None) or {}
     return (

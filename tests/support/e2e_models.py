@@ -82,8 +82,26 @@ def loop() -> dict[str, bytes]:
     With a limit of less than a CPU a run is longer than what the kernel gives in one of its periods, so that it takes a
     few of them, whatever else the machine does: replicas add to each other, also where they share two busy cores.
     """
+    return {"model.onnx": _written(_loop())}
+
+
+def loop_counting() -> dict[str, bytes]:
+    """The same with a state: how often a session was asked."""
+    model = _loop()
+    one = helper.make_tensor("step", TensorProto.FLOAT, [1], [1.0])
+    before, after = (
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in ("state_in_count", "state_out_count")
+    )
+    model.graph.initializer.append(one)
+    model.graph.input.append(before)
+    model.graph.output.append(after)
+    model.graph.node.append(helper.make_node("Add", ["state_in_count", "step"], ["state_out_count"]))
+    return {"model.onnx": _written(model)}
+
+
+def _loop() -> Any:
     with tempfile.TemporaryDirectory() as folder:
-        return {"model.onnx": models.slow(Path(folder) / "model.onnx", 4000).read_bytes()}
+        return onnx.load(models.slow(Path(folder) / "model.onnx", 4000))
 
 
 def build() -> dict[str, images.Image]:
@@ -96,6 +114,7 @@ def build() -> dict[str, images.Image]:
         "ledger-converted": ledger_converted(),
         "ledger-unreadable": ledger_unreadable(),
         "loop": loop(),
+        "loop-counting": loop_counting(),
         "speech": speech(),
     }
     return {name: images.model_image(name, files) for name, files in contents.items()}
