@@ -182,6 +182,8 @@ class Members:
     them."""
     claims: Mapping[int, Manifest] = field(default_factory=dict)
     """PersistentVolumeClaims by ordinal, also those of ordinals that have no pod."""
+    going: frozenset[int] = frozenset()
+    """Ordinals whose claim is being deleted: it goes, with all sessions on it, as soon as no pod uses it any more."""
     revisions: tuple[Manifest, ...] = ()
     """ControllerRevisions of the StatefulSet: its earlier pod templates. Looked up only while one may be needed."""
     lost_nodes: Mapping[str, str] = field(default_factory=dict)

@@ -18,7 +18,7 @@ from .cluster.moves import Mover, guarded, without_stale_set
 from .cluster.observe import Observer
 from .cluster.pace import Pace
 from .cluster.peers import Peers
-from .facts import Cluster, Key, Manifest, Moves, Observed, Problem, Service, Step
+from .facts import Cluster, Key, Manifest, Moves, ObjectKey, Observed, Problem, Service, Step
 from .scaling import rule
 from .status import Rendered, Verdicts
 
@@ -37,9 +37,15 @@ class Reconciler:
     """Brings one service at a time to what its spec asks, and its status to what is."""
 
     def __init__(
-        self, kube: Kube, cache: Cache, cluster: Cluster, recorder: EventRecorder, peers: Peers, looks: Looks
+        self,
+        kube: Kube,
+        cache: Cache,
+        cluster: Cluster,
+        recorder: EventRecorder,
+        peers: Peers,
+        looks: Looks | None = None,
     ) -> None:
-        self._looks = looks
+        self._looks = Looks() if looks is None else looks
         self._cache = cache
         self._cluster = cluster
         self._recorder = recorder
@@ -66,9 +72,14 @@ class Reconciler:
         obstacles = validation.check(service, observed, replace(self._cluster, peer_key=bool(self._peers.key)))
         rendered = self._render(service, [*unbuilt, *obstacles])
         step, scaling = Step(hold=True), replace(self._cluster, metrics_api=self._looks.api)
-        look = self._looks.by_service.get(key)
+        look = self._looks.of(key, service)
         scaler = rule.scaler(service, scaling, observed, look)
-        if not (unbuilt or obstacles or service.spec.suspend):
+        if unbuilt or obstacles:
+            if not service.spec.suspend and self._peers.key:
+                # A bad edit does not hold sessions up that are on their way.
+                step = plan.hold(service, observed)
+                obstacles += await self._keep(live, service, observed, step)
+        elif not service.spec.suspend:
             step = plan.plan(service, observed, rendered.template_hash)
             if observed.members is not None:
                 step = replace(step, access_mode=observed.members.access_mode)
@@ -96,15 +107,12 @@ class Reconciler:
     async def _act(self, live: Manifest, service: Service, observed: Observed, step: Step) -> list[Problem]:
         """Write what the step asks for; return what the API server will not take, which trying again cannot mend."""
         members, moves = observed.members, step.moves or Moves()
-        if members is not None:
-            found = await self._mover.before_children(service, members, moves)
-            if found:
-                return found
-            if lost := status.given_up(members, moves):
-                self._recorder.record(live, "Warning", "SessionsLost", lost)
+        if found := await self._keep(live, service, observed, step):
+            return found
         children = desired.children(service, self._cluster, step)
         # Marks first: a rollback whose mark was lost would try the failed version again, and take the pod again.
-        await self._applier.apply_marks(service, step.marks)
+        workload = observed.children.get(ObjectKey(desired.workload_kind(service), service.name))
+        await self._applier.apply_marks(service, step.marks, workload)
         applied = guarded(service, without_stale_set(service, children, moves, observed), observed)
         refused = await self._applier.apply_children(service, applied)
         await self._applier.prune(service, children, desired.held(service, step), desired.KEPT_KINDS)
@@ -113,8 +121,19 @@ class Reconciler:
         refused = await self._mover.after_children(service, observed, moves)
         if moves.recreate and not refused:
             refused = await self._applier.apply_children(service, children)
-        await self._applier.apply_marks(service, step.marks)  # of a StatefulSet that was made in this round
+        # Those of a StatefulSet that was made in this round.
+        await self._applier.apply_marks(service, step.marks, workload)
         return refused
+
+    async def _keep(self, live: Manifest, service: Service, observed: Observed, step: Step) -> list[Problem]:
+        """Keep and tell the membership of a stateful service; return what stands in the way."""
+        members, moves = observed.members, step.moves
+        if members is None or moves is None or (step.hold and members.record is None and moves.record is None):
+            return []
+        found = await self._mover.before_children(service, members, moves)
+        if not found and (lost := status.given_up(members, moves)):
+            self._recorder.record(live, "Warning", "SessionsLost", lost)
+        return found
 
     async def _tell(self, live: Manifest, wanted: dict[str, Any]) -> None:
         before = live.get("status") or {}

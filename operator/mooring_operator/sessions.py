@@ -7,12 +7,12 @@ tells how many, their number is None, never 0.
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from .api import names
 from .api.membership import Record, Report
 from .api.quantities import seconds
-from .facts import Members, Observed, Service
+from .facts import Manifest, Members, ObjectKey, Observed, Service
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,16 @@ class Replaced:
 
 
 @dataclass(frozen=True)
+class VolumeLost:
+    """A replica whose claim has no volume any more, or is being deleted with it."""
+
+    ordinal: int
+    claim: str
+    deleted: bool
+    """The claim is being deleted, and its volume lasts as long as the pod."""
+
+
+@dataclass(frozen=True)
 class RolledBack:
     """A replica whose store was opened more often than it says: an older copy of its volume was put in place."""
 
@@ -72,6 +82,8 @@ class Sessions:
     bytes: int = 0
     unreadable: Mapping[int, int] = field(default_factory=dict)
     """By ordinal, where there are any: live sessions whose state the model that is loaded there cannot go on from."""
+    quarantined: Mapping[int, int] = field(default_factory=dict)
+    """By ordinal, where there are any: sessions that are damaged on disk, and wait there for a person."""
     leaving: tuple[Leaving, ...] = ()
     """Replicas that are handing over."""
     stranded: tuple[Leaving, ...] = ()
@@ -79,6 +91,7 @@ class Sessions:
     at_risk: tuple[AtRisk, ...] = ()
     replaced: tuple[Replaced, ...] = ()
     rolled_back: tuple[RolledBack, ...] = ()
+    volumes_lost: tuple[VolumeLost, ...] = ()
     durable: bool = True
     """A step that was answered is on disk; else it is there after `spec.state.durability.interval` at the latest."""
 
@@ -93,11 +106,13 @@ def look(service: Service, observed: Observed) -> Sessions:
         draining=sum(report.foreign for report in reports.values()),
         bytes=sum(report.bytes for report in reports.values()),
         unreadable={ordinal: report.unreadable for ordinal, report in reports.items() if report.unreadable},
+        quarantined={ordinal: report.quarantined for ordinal, report in reports.items() if report.quarantined},
         leaving=_leaving(service, observed, members),
         stranded=_stranded(service, observed, members),
         at_risk=_at_risk(observed, members, reports),
         replaced=replaced(members),
         rolled_back=rolled_back(members),
+        volumes_lost=_volumes_lost(service, members),
         durable=service.spec.state is None or service.spec.state.durability.mode == "step",
     )
 
@@ -132,15 +147,22 @@ def clean(members: Members, ordinal: int) -> bool:
 def drained(service: Service, observed: Observed, part: float = 1.0) -> bool:
     """Tell whether replicas that leave have had their time, or a part of it, to hand over what they have."""
     members, state = observed.members, service.spec.state
-    if members is None or state is None or members.resized is None:
+    made = _made(observed.children.get(ObjectKey("StatefulSet", service.name)))
+    if members is None or state is None or members.resized is None or made is None:
         return False
-    return observed.now - members.resized >= part * timedelta(seconds=seconds(state.drain_timeout))
+    # A service that is deleted amid a resize and applied again goes on with it: while it was gone nothing could move.
+    return observed.now - max(members.resized, made) >= part * timedelta(seconds=seconds(state.drain_timeout))
 
 
 def timed_out(service: Service, observed: Observed) -> bool:
-    """Tell whether replicas that leave may go with what they have: they have had their time, and volumes are kept."""
+    """Tell whether replicas that leave may go with what they have: they have had their time, and volumes are kept.
+
+    A claim that somebody has deleted is not kept: it lives as long as the pod that uses it.
+    """
     members, state = observed.members, service.spec.state
     if members is None or state is None or members.record is None or members.record.settled:
+        return False
+    if members.going.intersection(_unclean_past(members)):
         return False
     return state.retention.when_scaled == "Retain" and drained(service, observed)
 
@@ -176,6 +198,24 @@ def counts(members: Members, note: str) -> dict[str, int]:
     if not isinstance(found, dict):
         return {}
     return {str(key): count for key, count in found.items() if type(count) is int}
+
+
+def _volumes_lost(service: Service, members: Members) -> tuple[VolumeLost, ...]:
+    """Return the replicas whose sessions are lost with their volume, or will be; one that has none is none of them."""
+    record = members.record
+    lost = {o for o, claim in members.claims.items() if claim.get("status", {}).get("phase") == "Lost"}
+    return tuple(
+        VolumeLost(ordinal, f"{names.CLAIM_SESSIONS}-{service.name}-{ordinal}", ordinal in members.going)
+        for ordinal in sorted(lost | members.going)
+        if record is not None and ordinal in record.stores and not given_up(record, ordinal)
+    )
+
+
+def _made(stateful_set: Manifest | None) -> datetime | None:
+    """Return since when there is a StatefulSet; None while there is none."""
+    if stateful_set is None:
+        return None
+    return datetime.fromisoformat(stateful_set["metadata"]["creationTimestamp"])
 
 
 def _leaving(service: Service, observed: Observed, members: Members) -> tuple[Leaving, ...]:

@@ -93,7 +93,7 @@ def start(plane: Plane, server: str) -> None:
     processes.start(
         plane.state, "controller-manager", [*plane.enter, *(plane.provision or ()), *_controller_manager(plane)]
     )
-    processes.start(plane.state, "scheduler", [*plane.enter, *_component(plane, "kube-scheduler")])
+    processes.start(plane.state, "scheduler", [*plane.enter, *_scheduler(plane)])
 
 
 def wait_ready(state: Path, server: str, timeout: float = 60.0) -> None:
@@ -170,6 +170,12 @@ def _controller_manager(plane: Plane) -> list[str]:
         *(["--enable-hostpath-provisioner"] if plane.provision is not None else []),
         *(_NO_HEARTBEATS if plane.advertise is None else ()),
     ]
+
+
+def _scheduler(plane: Plane) -> list[str]:
+    # On a busy machine it may miss that a claim is bound, just while it gives the pod up for now; it would look again
+    # after five minutes (seen with three claims that had been bound for 90 s).
+    return [*_component(plane, "kube-scheduler"), "--pod-max-in-unschedulable-pods-duration=5s"]
 
 
 def _component(plane: Plane, name: str) -> list[str]:

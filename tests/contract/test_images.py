@@ -50,16 +50,18 @@ def test_user_is_the_one_of_the_pods(manifests: list[chart.Manifest]) -> None:
     assert {last(name, "USER") for name in IMAGES} == users
 
 
-def test_ports_are_exposed(manifests: list[chart.Manifest]) -> None:
+def test_ports_are_exposed(helm: Path) -> None:
     [server] = [
         child["spec"]["template"]["spec"]["containers"][0]
         for child in children("oci", SPECS["oci"])
         if child["kind"] == "Deployment"
     ]
-    [operator] = chart.one(manifests, "Deployment")["spec"]["template"]["spec"]["containers"]
-    for name, container in (("runtime", server), ("operator", operator)):
+    whole = chart.render(helm, "--set", "prometheus.url=http://prometheus:9090")  # With the adapter.
+    templates = [each["spec"]["template"] for each in whole if each["kind"] == "Deployment"]
+    of_operator = [container for template in templates for container in template["spec"]["containers"]]
+    for name, containers in (("runtime", [server]), ("operator", of_operator)):
         exposed = {int(port) for port in last(name, "EXPOSE").split()}
-        assert {port["containerPort"] for port in container["ports"]} == exposed
+        assert {port["containerPort"] for each in containers for port in each["ports"]} == exposed
 
 
 @pytest.mark.parametrize("name", IMAGES)

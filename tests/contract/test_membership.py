@@ -51,7 +51,7 @@ def test_the_operator_reads_what_the_runtime_adopts(kept: membership.Record) -> 
     assert written.decode() == kept.to_json()
 
 
-@given(st.none() | RECORDS, st.booleans(), st.lists(COUNT, min_size=5, max_size=5), STORES, st.integers(0, 99), COUNT)
+@given(st.none() | RECORDS, st.booleans(), st.lists(COUNT, min_size=6, max_size=6), STORES, st.integers(0, 99), COUNT)
 def test_the_operator_reads_the_runtimes_report(
     kept: membership.Record | None, clean: bool, counts: list[int], store: str, ordinal: int, boot: int
 ) -> None:
@@ -63,7 +63,7 @@ def test_the_operator_reads_the_runtimes_report(
     ):
         read = membership.Report.of(json.loads(text))
         assert (read.ordinal, read.store, read.boot, read.record, read.clean) == (ordinal, store, boot, kept, clean)
-        assert [read.held, read.ended, read.foreign, read.unreadable, read.bytes] == counts
+        assert [read.held, read.ended, read.foreign, read.unreadable, read.bytes, read.quarantined] == counts
 
 
 @pytest.mark.parametrize(

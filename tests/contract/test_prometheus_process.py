@@ -122,37 +122,40 @@ def test_the_newest_sample_is_told_by_its_own_time(found: dict[Key, Findings]) -
         assert findings.newest % STEP == 0 and 0 <= findings.time - findings.newest < STEP
 
 
-def test_what_the_hour_teaches_is_what_prometheus_itself_makes_of_it(
-    remembering: Server, found: dict[Key, Findings]
+@pytest.mark.parametrize("statistic", ["max", "min", "avg", "count"])
+def test_a_history_is_what_prometheus_own_subquery_goes_over(
+    remembering: Server, found: dict[Key, Findings], statistic: str
 ) -> None:
     findings = found[SURGING]
-    load = 60.0
-    learned = slo.learn(findings.history, load)
-    ahead = slo.horizon(load)
-    lag = round(ahead / STEP) * STEP
+    lag = 7
     rate = arrivals(Scraping())
-    before = rate.replace("ms]", f"ms] offset {lag}s")
-    rises = f"({rate} - {before})[{3600 - lag}s:{STEP}s] @ {last_step(findings.time)}"
-    said = remembering.query(f"quantile_over_time({slo.quantile(ahead)}, {rises})")
-    (expected,) = [
+    before = rate.replace("ms]", f"ms] offset {lag * STEP}s")
+    rises = f"({rate} - {before})[{3600 - lag * STEP}s:{STEP}s] @ {last_step(findings.time)}"
+    (said,) = [
         float(each["value"][1])
-        for each in said
+        for each in remembering.query(f"{statistic}_over_time({rises})")
         if (each["metric"]["mooring_namespace"], each["metric"]["mooring_service"]) == SURGING
     ]
-    assert learned.rise == pytest.approx(expected) and expected > 30.0
-    assert learned.peak == pytest.approx(120.0, rel=0.01)
-    assert learned.seconds == 3600.0
-    assert slo.learn(found[CALM].history, load).rise == pytest.approx(0.0, abs=0.5)
+    points = findings.history
+    ours = [
+        late - early
+        for early, late in zip(points, points[lag:], strict=False)
+        if early is not None and late is not None
+    ]
+    summed = {"max": max(ours), "min": min(ours), "avg": sum(ours) / len(ours), "count": len(ours)}
+    assert summed[statistic] == pytest.approx(said, abs=1e-6)
+    assert max(ours) == pytest.approx(80.0, rel=0.02)
 
 
 def test_the_count_is_that_of_the_rule_on_what_really_came(found: dict[Key, Findings]) -> None:
     answer = answers(service(SURGING), found[SURGING])[DESIRED]
     target = target_of(service(SURGING))
-    assert target is not None and answer.decision is not None
-    pod = slo.capacity(slo.Capability(slo.Curve(0.040, 0.008), 32, squared_variation=0.2), target)
+    assert target is not None and answer.decision is not None and answer.reason == "OK"
+    pod = slo.capacity(slo.Capability(slo.Curve(0.040, 0.008), 32, 0.0, 0.2, 1, 64), target)
+    assert answer.decision.capacity == pytest.approx(pod)
     # The surge comes four times an hour, so it is expected: the count is for its peak at any time.
-    assert answer.reason == "OK"
-    assert answer.value == math.ceil(120.0 * 1.05 / pod - 0.05)
+    assert answer.decision.planned == pytest.approx(120.0, rel=0.04)
+    assert answer.value == math.ceil(answer.decision.planned / pod - 0.05)
 
 
 def test_no_traffic_is_nought_and_not_an_error(found: dict[Key, Findings]) -> None:

@@ -34,12 +34,12 @@ def site(cluster: Cluster, folder: Path, *pods: Replica) -> Iterator[tuple[Serve
 
 @contextmanager
 def arrivals(pod: Replica, per_second: int) -> Iterator[None]:
-    """Requests that come to a pod while the block runs."""
+    """Requests that come to a pod, and are answered after 0.1 s, while the block runs."""
     over = threading.Event()
 
     def come() -> None:
         while not over.wait(0.1):
-            pod.receive(per_second // 10)
+            pod.answer(per_second // 10, 0.1)
 
     thread = threading.Thread(target=come)
     thread.start()
@@ -138,7 +138,8 @@ async def test_the_count_of_the_rule_is_the_count_of_replicas(
         adapters.wait_available()
         scaled(control_plane, namespace, names.METRIC_DESIRED_REPLICAS, "1")
         wait_until(lambda: replicas(control_plane, namespace) == 3, 60, "240 requests a second to be 3 replicas")
-        assert adapters.ask(namespace, names.METRIC_LATENCY_RATIO, "demo") == 0
+        # Few answers make no percentile; by now there are enough.
+        assert 0.1 < adapters.ask(namespace, names.METRIC_LATENCY_RATIO, "demo") < 0.5
 
 
 async def test_a_replica_that_is_told_to_stop_loses_no_request(

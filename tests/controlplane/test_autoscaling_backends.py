@@ -211,3 +211,26 @@ async def test_what_somebody_else_calls_so_is_left_alone(
 
     await world.becomes(kinds.INFERENCE_SERVICE, "mine", refused, "is stalled by the name")
     assert (await world.appears(kind, "mine"))["spec"] == spec
+
+
+async def test_kinds_may_go_and_come(
+    world: World, control_plane: Cluster, new_operator: Callable[..., Operator]
+) -> None:
+    operator = new_operator(scaling_seconds="0.3").start_leading()
+    await world.make("left", scaling={**LATENCY, "backend": "keda"})
+    await world.appears(THEIRS, "left")
+    await world.appears(kinds.SERVICE_MONITOR, "left")
+    with operator.kept_running(), foreign.no_definitions(control_plane):
+        await world.change("left", resources={"cpu": "2"})
+
+        def changed(found: Manifest) -> bool:
+            [server] = found["spec"]["template"]["spec"]["containers"]
+            return bool(server["resources"]["requests"]["cpu"] == "2")
+
+        await world.becomes(kinds.DEPLOYMENT, "left", changed, "has the new resources", 60)
+        await world.appears(OURS, "left", 60)  # it holds the bounds
+        await says(world, "left", "KedaMissing")
+    # And back: nobody has to restart anything.
+    with operator.kept_running():
+        await world.appears(THEIRS, "left", 60)
+        await world.appears(kinds.SERVICE_MONITOR, "left", 60)

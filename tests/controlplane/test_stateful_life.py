@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 
 from mooring_operator.api import names
+from mooring_operator.api.membership import Record
 from mooring_operator.cluster import kinds
 from mooring_operator.cluster.kinds import Kind
 from mooring_operator.facts import Manifest
@@ -222,6 +223,24 @@ async def test_deleted_and_applied_again_it_goes_on(world: World, kubelet: Kubel
     assert after.epoch > before.epoch
     assert after.stores.items() >= before.stores.items()
     assert (await serving(world))["status"]["sessions"]["active"] == 7
+
+
+async def test_deleted_with_its_volumes_and_applied_at_once_it_begins_anew(world: World, kubelet: Kubelet) -> None:
+    state = {**STATE, "retention": {"whenDeleted": "Delete"}}
+    await world.make("talk", state=state, replicas=2)
+    before = await settled(world, 2)
+    kubelet.replica(1).volume.sessions = 7
+    await world.delete(kinds.INFERENCE_SERVICE, "talk")
+    await world.make("talk", state=state, replicas=2)
+
+    async def anew() -> Record | None:
+        record = await record_of(world)
+        return record if record is not None and not set(record.stores.values()) & set(before.stores.values()) else None
+
+    record = await eventually("a record with the new volumes", anew)
+    told = await serving(world)
+    assert (record.epoch, told["status"]["sessions"]["active"]) == (1, 0)
+    assert condition(told, "AtRisk")["status"] == "False"
 
 
 async def _true(value: bool) -> bool:

@@ -1,6 +1,6 @@
 """Who may take replicas of a stateful service away: an autoscaler that has measured its load, and nobody by the way."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -121,6 +121,42 @@ async def test_a_person_scales_where_there_is_no_autoscaler(world: World, kubele
     await world.change(NAME, replicas=1)
     await settled(world, 1)
     assert kubelet.replica(0).volume.record is not None
+
+
+async def test_a_bad_edit_does_not_hold_sessions_up_that_are_on_their_way(world: World, kubelet: Kubelet) -> None:
+    await world.make(NAME, state=STATE, replicas=3)
+    await settled(world, 3)
+    kubelet.replica(2).volume.sessions = 5
+    kubelet.hands_over = False
+    await world.change(NAME, replicas=1)
+
+    async def shrinks() -> bool:
+        record = await record_of(world, NAME)
+        return record is not None and record.past == (3,)
+
+    await eventually("it shrinks", shrinks)
+    await world.change(NAME, replicas=2, pod={"priorityClassName": "nowhere"})
+
+    def stalled(found: Manifest) -> bool:
+        return condition(found, "Stalled").get("reason") == "PriorityClassNotFound"
+
+    await world.becomes(kinds.INFERENCE_SERVICE, NAME, stalled, "is stalled")
+    kubelet.hands_over = True
+    ended = await settled(world, 1)
+    # All of that, and nothing else: what the spec says now is not believed yet.
+    assert kubelet.ordinals == [0, 1, 2]
+    assert kubelet.replica(0).volume.sessions == 5
+    assert condition(await world.appears(kinds.INFERENCE_SERVICE, NAME), "Stalled")["status"] == "True"
+    await world.change(NAME, pod=None)
+    assert (await settled(world, 2)).epoch > ended.epoch
+    await eventually("the third one goes", gone(kubelet))
+
+
+def gone(kubelet: Kubelet) -> Callable[[], Awaitable[bool]]:
+    async def look() -> bool:
+        return kubelet.ordinals == [0, 1]
+
+    return look
 
 
 async def test_the_autoscaler_finds_the_replicas_by_our_scale(world: World, kubelet: Kubelet) -> None:

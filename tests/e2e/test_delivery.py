@@ -4,17 +4,14 @@ import base64
 import hashlib
 import json
 import secrets
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from tests.cluster import network
-from tests.cluster.places import ROOT
-from tests.support import e2e_models, e2e_site
+from tests.support import e2e_https, e2e_models, e2e_site
+from tests.support.certificates import authority, signed
 from tests.support.e2e_service import Served
 from tests.support.e2e_site import Site
 from tests.support.e2e_watch import Manifest, condition, is_true
@@ -25,6 +22,11 @@ SHA256 = hashlib.sha256(MODEL).hexdigest()
 SMALL = {"resources": {"cpu": "250m", "memory": "256Mi"}}
 PORT = 8443
 TOKEN = "a-token-of-the-store"
+STOPPED = {
+    "refused": f"https://{e2e_https.ADDRESS}:9/model.onnx",
+    "unknown-authority": "{store}/model.onnx",
+    "metadata-service": "https://169.254.169.254/x.onnx",
+}
 CREDENTIALS = "/var/run/secrets/mooring.dev/credentials"
 
 
@@ -36,35 +38,15 @@ class Store:
     authority: bytes
 
 
-@pytest.fixture
-def store(site: Site, tmp_path: Path) -> Iterator[Store]:
+@pytest.fixture(scope="module")
+def store(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     """An https server on a node's own, private, address; it wants a token."""
-    address = network.node_address(0)
-    certificate, key = tmp_path / "tls.crt", tmp_path / "tls.key"
-    request = [
-        "openssl",
-        "req",
-        "-x509",
-        "-newkey",
-        "ec",
-        "-pkeyopt",
-        "ec_paramgen_curve:P-256",
-        "-nodes",
-        "-days",
-        "1",
-    ]
-    names = ["-subj", f"/CN={address}", "-addext", f"subjectAltName=IP:{address}"]
-    subprocess.run([*request, *names, "-keyout", str(key), "-out", str(certificate)], check=True, capture_output=True)
-    (tmp_path / "model.onnx").write_bytes(MODEL)
-    argv = [sys.executable, "-m", "tests.support.e2e_store", address, str(PORT), str(tmp_path), TOKEN]
-    command = site.cluster.command(*argv)
-    with subprocess.Popen(command, cwd=ROOT, env=site.cluster.env(), stdout=subprocess.PIPE, text=True) as server:
-        try:
-            assert server.stdout is not None
-            assert server.stdout.readline() == "listening\n"
-            yield Store(f"https://{address}:{PORT}", certificate.read_bytes())
-        finally:
-            server.terminate()
+    files, folder = tmp_path_factory.mktemp("certificates"), tmp_path_factory.mktemp("models")
+    known, address = authority(files), e2e_https.ADDRESS
+    pair = signed(known, files, "store", address)
+    (folder / "model.onnx").write_bytes(MODEL)
+    with e2e_https.running(site.cluster, "tests.support.e2e_store", PORT, pair, str(folder), TOKEN):
+        yield Store(f"https://{address}:{PORT}", known.certificate.read_bytes())
 
 
 @pytest.fixture
@@ -84,15 +66,19 @@ def claim(site: Site, namespace: str) -> Path:
 
 
 @pytest.fixture(scope="module")
-def refused(site: Site) -> Iterator[Served]:
-    """A service whose store refuses connections. The fetcher tries for three quarters of a minute before it gives up:
-    asked for by the first test of this page, read by the last.
+def stopped(site: Site, store: Store) -> Iterator[Callable[[str], Served]]:
+    """Services whose models cannot be had, by why not; all are asked for by the first test of this page.
+
+    A store that refuses connections is tried for three quarters of a minute, and kubelet waits before it starts a
+    container again. So the last tests read what has happened meanwhile.
     """
-    service = Served(site.cluster, f"test-{secrets.token_hex(4)}", "refused")
-    e2e_site.make_namespace(site.cluster, service.namespace)
-    service.apply(model={"uri": f"https://{network.node_address(0)}:9/model.onnx", "sha256": SHA256}, **SMALL)
-    yield service
-    site.cluster.kubectl("delete", "namespace", service.namespace, "--wait=false")
+    namespace = f"test-{secrets.token_hex(4)}"
+    e2e_site.make_namespace(site.cluster, namespace)
+    for why, uri in STOPPED.items():
+        service = Served(site.cluster, namespace, why)
+        service.apply(model={"uri": uri.format(store=store.url), "sha256": SHA256}, **SMALL)
+    yield lambda why: Served(site.cluster, namespace, why)
+    site.cluster.kubectl("delete", "namespace", namespace, "--wait=false")
 
 
 def put(site: Site, folder: Path, name: str, content: bytes) -> None:
@@ -105,7 +91,7 @@ def failed(reason: str) -> Callable[[Manifest], bool]:
     return lambda live: bool(condition(live, "ModelReady")["reason"] == reason)
 
 
-@pytest.mark.usefixtures("refused")
+@pytest.mark.usefixtures("stopped")
 def test_a_model_on_a_claim_serves_and_a_wrong_digest_does_not(site: Site, served: Handles, claim: Path) -> None:
     put(site, claim / "adders", "one.onnx", MODEL)
     service = served("alpha")
@@ -153,16 +139,14 @@ def test_a_model_over_https_with_an_authority_and_a_token_of_ones_own(served: Ha
 
 
 @pytest.mark.parametrize(
-    ("uri", "reason", "says"),
+    ("why", "reason", "says"),
     [
-        pytest.param("{store}/model.onnx", "DownloadFailed", "is not trusted", id="an unknown authority"),
-        pytest.param("https://169.254.169.254/x.onnx", "AddressRefused", "link-local", id="a metadata service"),
+        ("unknown-authority", "DownloadFailed", "is not trusted"),
+        ("metadata-service", "AddressRefused", "link-local"),
     ],
 )
-def test_what_stops_a_download_is_told(served: Handles, store: Store, uri: str, reason: str, says: str) -> None:
-    service = served("alpha")
-    service.apply(model={"uri": uri.format(store=store.url), "sha256": SHA256}, **SMALL)
-    with service.watch() as watch:
+def test_what_stops_a_download_is_told(stopped: Handles, why: str, reason: str, says: str) -> None:
+    with stopped(why).watch() as watch:
         live = watch.until(failed(reason), 60, f"to say {reason}")
         message = condition(live, "ModelReady")["message"]
         assert "container fetch" in message
@@ -171,8 +155,8 @@ def test_what_stops_a_download_is_told(served: Handles, store: Store, uri: str, 
     print(f"\n{reason}: {message}")
 
 
-def test_a_store_that_refuses_connections_is_tried_again_and_told(refused: Served) -> None:
-    with refused.watch() as watch:
+def test_a_store_that_refuses_connections_is_tried_again_and_told(stopped: Handles) -> None:
+    with stopped("refused").watch() as watch:
         live = watch.until(failed("DownloadFailed"), 90, "to say that the download failed")
     message = condition(live, "ModelReady")["message"]
     assert "Connection refused (8 attempts in a row without progress)" in message

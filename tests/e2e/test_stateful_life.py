@@ -19,6 +19,13 @@ GROWING = "growing"
 
 
 @pytest.fixture
+def only_long(long: bool) -> None:
+    """Skips a test in the short form, before it has a service made."""
+    if not long:
+        pytest.skip("a long one: --long")
+
+
+@pytest.fixture
 def ledger(site: Site) -> Iterator[Stateful]:
     site.cluster.apply({**STORAGE_CLASS, "metadata": {"name": GROWING}, "allowVolumeExpansion": True})
     with made(site, SIZE, state=state("64Mi")) as service:
@@ -54,9 +61,8 @@ def test_volumes_outlive_the_service_and_grow(site: Site, ledger: Stateful) -> N
         assert uids(ledger.replicas()) == pods, "a pod was touched"
 
 
-def test_a_lost_volume_is_told_until_a_person_gives_it_up(ledger: Stateful, long: bool) -> None:
-    if not long:
-        pytest.skip("a long one: --long")
+@pytest.mark.usefixtures("only_long")
+def test_a_lost_volume_is_told_until_a_person_gives_it_up(ledger: Stateful) -> None:
     theirs = next(each for each in map(str, range(1, 100)) if owner(each, SIZE) == 1)
     others = next(each for each in map(str, range(1, 100)) if owner(each, SIZE) == 0)
     assert {ledger.step(each, start=True).outcome for each in (theirs, others)} == {"ok"}

@@ -23,6 +23,8 @@ FINAL = {
     *("bad-session", "bad-step", "reserved-id"),
 }
 """Refusals that do not become better by asking again."""
+SHARED = ("777", "shared by two")
+"""Sessions that two clients step; somebody begins them before `way`."""
 
 
 @dataclass
@@ -273,3 +275,22 @@ class Client:
             if answer.outcome != "unknown":
                 return
             answer = await self._once(step._replace(word=self.world.book.word()))
+
+
+async def way(client: Client, place: int) -> None:
+    """What a client does, by its place among twelve."""
+    match place:
+        case 0 | 1:
+            session = SHARED[place]
+            client.sessions[session] = Step(session, 0)
+            await client.shared(session)
+        case 2 | 3 | 4:
+            await client.numbered()
+        case 5:
+            await client.pipelined()
+        case 6 | 7:
+            await client.minted()
+        case 8 | 9:
+            await client.hoard()
+        case _:
+            await client.plain()

@@ -12,7 +12,7 @@ from random import Random
 from mooring_runtime.sessions.record import Record
 from tests.faults import fleet, history, ledger, links, nemesis, volumes
 from tests.faults.checker import Verdict, check
-from tests.faults.clients import Client, World
+from tests.faults.clients import SHARED, Client, World, way
 from tests.faults.doors import any_door
 from tests.faults.fleet import Replica
 from tests.faults.history import Book, Losses, Step
@@ -25,7 +25,6 @@ READ_SECONDS = 30.0
 SETTLE_SECONDS = 20.0
 """How long replicas may take to hand over what is to move, when all is mended."""
 TOKEN = "only-for-these-tests"
-SHARED = ("777", "shared by two")
 INTERVAL = "600ms"
 """Much longer than a step takes, so that nearly every kill costs some."""
 
@@ -174,7 +173,7 @@ async def _play(plan: Plan, folder: Path, replicas: list[Replica]) -> Result:
             began = time.monotonic()
             async with asyncio.TaskGroup() as group:
                 for client in clients:
-                    group.create_task(_way(client))
+                    group.create_task(way(client, client.index % 12))
                 await evil.run(faults)
                 await evil.reach(plan.seconds)
                 stopped = True
@@ -199,25 +198,6 @@ async def _play(plan: Plan, folder: Path, replicas: list[Replica]) -> Result:
         log = [*evil.log, *(evil.operator.seen if evil.operator is not None else [])]
         (folder / "nemesis.log").write_text("".join(f"{line}\n" for line in log))
     return Result(check(book.ops, losses), dict(evil.done), folder, problems, steps)
-
-
-async def _way(client: Client) -> None:
-    """What this client does, by its place among the others."""
-    match client.index % 12:
-        case 0 | 1:
-            session = SHARED[client.index % 2]
-            client.sessions[session] = Step(session, 0)
-            await client.shared(session)
-        case 2 | 3 | 4:
-            await client.numbered()
-        case 5:
-            await client.pipelined()
-        case 6 | 7:
-            await client.minted()
-        case 8 | 9:
-            await client.hoard()
-        case _:
-            await client.plain()
 
 
 def clean(folder: Path) -> Path:

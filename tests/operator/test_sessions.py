@@ -8,14 +8,14 @@ from mooring_operator.api import names
 from mooring_operator.api.membership import Record, Report
 from mooring_operator.facts import Members, Observed
 from mooring_operator.sessions import AtRisk, Leaving, Replaced, RolledBack, Sessions, look
-from tests.support.builders import NOW, observed, record, replica, report, service
+from tests.support.builders import NOW, observed, record, replica, report, service, stateful_set
 
 SERVICE = service(state={"volume": {"size": "1Gi"}, "drainTimeout": "10m"})
 
 
 def seen(kept: Record | None, *reports: Report, pods: Any = (), **members: Any) -> Observed:
     found = Members(record=kept, reports={each.ordinal: each for each in reports}, **members)
-    return observed(members=found, pods=tuple(pods))
+    return observed(stateful_set("v1"), members=found, pods=tuple(pods))
 
 
 def test_nothing_is_known_of_a_service_that_has_nothing() -> None:

@@ -47,10 +47,13 @@ def told(
     problem: Problem | None = None,
     of_keda: Manifest | None = None,
     ready: int = 2,
+    before: dict[str, Any] | None = None,
 ) -> tuple[tuple[str, str, str], dict[str, Any]]:
     """AutoscalingReady as status, reason and message; and `status.autoscaling`."""
     service: Service = builders.service(scaling=scaling)
-    observed = builders.observed(builders.deployment("v1", replicas=2, ready=ready), *children, keda_autoscaler=of_keda)
+    observed = builders.observed(
+        builders.deployment("v1", replicas=2, ready=ready), *children, status=before, keda_autoscaler=of_keda
+    )
     verdicts = Verdicts((), () if problem is None else (problem,), now)
     rendered = Rendered("v1", {"a": "1"}, "http://sentiment")
     written = status_of(service, observed, Step(scaler=scaler or Scaler()), rendered, verdicts)
@@ -97,6 +100,21 @@ def test_it_says_what_is_asked_for_and_why() -> None:
             },
         ],
     }
+
+
+def test_an_operator_that_has_just_been_started_says_what_the_one_before_saw() -> None:
+    def standing(reason: str) -> dict[str, Any]:
+        condition = {"type": "AutoscalingReady", "status": "True", "reason": reason, "message": "it was so"}
+        return {
+            "conditions": [{**condition, "lastTransitionTime": "2026-11-01T12:00:00Z"}],
+            "autoscaling": {"wanted": 3},
+        }
+
+    assert told(None, hpa(), before=standing("Learning")) == (("True", "Learning", "it was so"), {"wanted": 3})
+    # But for what can be seen without Prometheus.
+    assert told(None, before=standing("Learning"))[0][1] == "NoAutoscaler"
+    assert told(None, hpa(), before=standing("NoMetricYet"))[0] == ("True", "ValidMetricFound", TOLD)
+    assert told(look(), hpa(), before=standing("Learning"))[0][1] == "ValidMetricFound"
 
 
 def test_more_than_the_most_is_told() -> None:

@@ -140,12 +140,42 @@ def test_a_replaced_volume_is_told_with_what_to_do() -> None:
     assert "store s9" in message
 
 
+def test_a_volume_that_is_lost_or_is_about_to_be_is_told_with_what_to_do() -> None:
+    lost = {**builders.claim(1), "status": {"phase": "Lost"}}
+    for known in (members(claims={0: builders.claim(0), 1: lost}), members(going=frozenset({1}))):
+        _, reason, message = conditions(seen(known))["AtRisk"]
+        assert reason == "VolumeLost"
+        assert "claim 'sessions-sentiment-1'" in message
+        assert "replica 1" in message
+    # What has been given up, or has never had a store, is nobody's loss.
+    over = Record(6, 2, (), {0: "s0", 1: "s1"}, ("s1",))
+    for known in (members(over, going=frozenset({1})), members(going=frozenset({7}))):
+        assert conditions(seen(known))["AtRisk"][0] == "False"
+
+
 def test_a_token_that_is_refused_is_told_with_what_to_do() -> None:
     # It does not mend, and until then nothing can be moved. A replica that only does not answer is no news.
     refused = f"{TOKEN_REFUSED}: Secret 'sentiment-peer-token' was made with another key"
     known = members(reports={0: report(0)}, silent={1: refused})
     assert conditions(seen(known))["AtRisk"] == ("True", "TokenRefused", f"replica 1: {refused}")
     assert conditions(seen(members(reports={0: report(0)}, silent={1: "no answer"})))["AtRisk"][0] == "False"
+
+
+def test_an_address_that_went_to_another_pod_tells_nothing_of_the_token() -> None:
+    refused = f"{TOKEN_REFUSED}: Secret 'sentiment-peer-token' was made with another key"
+    known = members(reports={0: report(0)}, silent={1: refused}, lost_nodes={"node1": "gone"})
+    assert "Secret" not in conditions(seen(known, pods=(pod(0), pod(1, ready=False))))["AtRisk"][2]
+    ending = members(reports={0: report(0)}, silent={1: refused}, ending=(pod(1),))
+    assert conditions(seen(ending, pods=(pod(0),)))["AtRisk"][0] == "False"
+
+
+def test_sessions_that_were_set_aside_are_told_with_what_to_do() -> None:
+    damaged = members(reports={0: report(0, held=3), 1: report(1, held=4, quarantined=2, foreign=2, clean=False)})
+    status_, reason, message = conditions(seen(damaged))["AtRisk"]
+    assert (status_, reason) == ("True", "SessionsQuarantined")
+    for part in ("2 sessions on replica 1", "GET /v2/sessions?state=quarantined", "DELETE /v2/sessions/ID"):
+        assert part in message
+    assert conditions(seen(damaged))["Ready"][0] == "True"
 
 
 def test_stranded_sessions_are_named_until_they_are_back() -> None:

@@ -1,7 +1,7 @@
 """Builders of what the operator's pure floors read: say only what a test is about, the rest has a plain default."""
 
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,8 @@ NAME = "sentiment"
 NAMESPACE = "models"
 UID = "6f1c2f6e-6f5b-4a55-9a39-0f1f0a6a7f10"
 NOW = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
+_MADE = NOW - timedelta(days=7)
+"""When workloads were made."""
 SHA256 = "9f2c5a7d1e0b4c3f8a6e9d2b7c1f0a5e4d3c2b1a0f9e8d7c6b5a493827160e5d"
 IMAGES: dict[Variant, str] = {
     "onnx": "registry.example/mooring/runtime:1.0",
@@ -90,6 +92,7 @@ def deployment(
             "name": name,
             "namespace": NAMESPACE,
             "generation": 1,
+            "creationTimestamp": _MADE.isoformat(),
             "annotations": {**annotations, **(marks or {})},
         },
         "spec": {
@@ -169,6 +172,7 @@ def stateful_set(
     volume: str = "1Gi",
     marks: Mapping[str, str] | None = None,
     seen: bool = True,
+    made: datetime = _MADE,
 ) -> Manifest:
     """Return a live StatefulSet; `seen`: its controller has seen this spec."""
     annotations = {names.ANNOTATION_TEMPLATE_HASH: template_hash}
@@ -183,6 +187,7 @@ def stateful_set(
             "name": name,
             "namespace": NAMESPACE,
             "generation": 2,
+            "creationTimestamp": made.isoformat(),
             "annotations": {**annotations, **(marks or {})},
         },
         "spec": {

@@ -1,12 +1,11 @@
 """The resource metrics of pods, as a metrics server would tell them: the test says how much is used.
 
-Usage: python -m tests.support.e2e_metrics ADDRESS PORT FOLDER (tls.crt, tls.key and `millicores`, what all pods of an
-answer use together, stand in FOLDER; kubectl finds the pods)
+Usage: python -m tests.support.e2e_metrics ADDRESS PORT CERTIFICATE KEY FOLDER (`millicores`, what all pods of an answer
+use together, stands in FOLDER; kubectl finds the pods)
 """
 
 import http.server
 import json
-import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,9 +16,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from tests.cluster import network
 from tests.cluster.cluster import Cluster
-from tests.support.e2e_service import ROOT
+from tests.support import e2e_https
+from tests.support.certificates import authority
 
 _GROUP, _VERSION = "metrics.k8s.io", "v1beta1"
 _ROOT = f"/apis/{_GROUP}/{_VERSION}"
@@ -48,36 +47,17 @@ class Metrics:
 @contextmanager
 def serving(cluster: Cluster, folder: Path) -> Iterator[Metrics]:
     """Serves metrics to the cluster's API server while the block runs."""
-    address = network.node_address(0)
-    files = ["-keyout", str(folder / "tls.key"), "-out", str(folder / "tls.crt")]
-    request = [
-        "openssl",
-        "req",
-        "-x509",
-        "-newkey",
-        "ec",
-        "-pkeyopt",
-        "ec_paramgen_curve:P-256",
-        "-nodes",
-        "-days",
-        "1",
-    ]
-    subprocess.run([*request, "-subj", f"/CN={_NAME}", *files], check=True, capture_output=True)
     metrics = Metrics(folder)
     metrics.millicores = 0
-    argv = cluster.command(sys.executable, "-m", "tests.support.e2e_metrics", address, str(_PORT), str(folder))
-    with subprocess.Popen(argv, cwd=ROOT, env=cluster.env(), stdout=subprocess.PIPE, text=True) as server:
+    with e2e_https.running(cluster, "tests.support.e2e_metrics", _PORT, authority(folder, _NAME), str(folder)):
         try:
-            assert server.stdout is not None
-            assert server.stdout.readline() == "listening\n"
-            cluster.apply(*_service(address))
+            cluster.apply(*_service(e2e_https.ADDRESS))
             available = ["wait", "--for=condition=Available", f"apiservice/{_VERSION}.{_GROUP}", "--timeout=60s"]
             cluster.kubectl(*available, timeout=90)
             yield metrics
         finally:
             # An API that is announced and not served would keep namespaces from being deleted.
             cluster.kubectl("delete", "apiservice", f"{_VERSION}.{_GROUP}", "--ignore-not-found", check=False)
-            server.terminate()
 
 
 def _service(address: str) -> list[dict[str, Any]]:
@@ -160,14 +140,8 @@ def _pods(namespace: str, selector: str, total: int) -> dict[str, Any]:
     return {"kind": "PodMetricsList", "apiVersion": f"{_GROUP}/{_VERSION}", "metadata": {}, "items": items}
 
 
-def main(address: str, port: str, folder: str) -> None:
-    handler = type("Handler", (_Handler,), {"folder": Path(folder)})
-    server = http.server.ThreadingHTTPServer((address, int(port)), handler)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(Path(folder) / "tls.crt", Path(folder) / "tls.key")
-    server.socket = context.wrap_socket(server.socket, server_side=True)
-    print("listening", flush=True)
-    server.serve_forever()
+def main(address: str, port: str, certificate: str, key: str, folder: str) -> None:
+    e2e_https.serve(type("Handler", (_Handler,), {"folder": Path(folder)}), address, port, certificate, key)
 
 
 if __name__ == "__main__":

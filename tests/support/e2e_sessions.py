@@ -19,7 +19,7 @@ from pathlib import Path
 from random import Random
 
 from tests.faults import history
-from tests.faults.clients import Client, World
+from tests.faults.clients import SHARED, Client, World, way
 from tests.faults.doors import Door, any_door
 from tests.faults.history import Answer, Book, Op, Step
 
@@ -31,7 +31,8 @@ TWINS = "twins "
 _PAUSE = 0.2
 _BEAT = 0.2
 _PATIENCE = 2.0
-_SHARED = ("777", "shared by two")
+_PLACES = (*range(8), 10, 11)
+"""Of all but the twins, see `way`: no volume is full here, so nobody hoards."""
 
 
 @dataclass(frozen=True)
@@ -139,15 +140,15 @@ async def _run(host: str, seed: str, count: int, folder: Path) -> None:
     clients = [Paced(world, first + index, Random(f"{seed} client {index}")) for index in range(12)]
     chance = [Random(f"{seed} pulse {index}") for index in range(count)]
     pulses = [Pulse(world, first + 100 + index, each, chooses=index % 2 == 0) for index, each in enumerate(chance)]
-    for session in _SHARED:
+    for session in SHARED:
         await clients[0].insist(Step(session, book.word(), start=True))
     async with asyncio.TaskGroup() as group:
         for pulse in pulses:
             group.create_task(pulse.run())
         for pulse in pulses:
             await pulse.begun.wait()
-        for client in clients[:-2]:
-            group.create_task(_way(client))
+        for place, client in zip(_PLACES, clients, strict=False):
+            group.create_task(way(client, place))
         group.create_task(clients[-2].twins(clients[-1]))
         print("asking", flush=True)
     world.faultless = True
@@ -160,22 +161,6 @@ async def _run(host: str, seed: str, count: int, folder: Path) -> None:
             await door.close()
     history.write(book.ops, folder / "history.jsonl")
     (folder / "beats.json").write_text(json.dumps([asdict(beat) for pulse in pulses for beat in pulse.beats]))
-
-
-async def _way(client: Client) -> None:
-    match client.index % 1000:
-        case 0 | 1:
-            session = _SHARED[client.index % 1000]
-            client.sessions[session] = Step(session, 0)
-            await client.shared(session)
-        case 2 | 3 | 4:
-            await client.numbered()
-        case 5:
-            await client.pipelined()
-        case 6 | 7:
-            await client.minted()
-        case _:
-            await client.plain()
 
 
 if __name__ == "__main__":

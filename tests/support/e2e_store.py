@@ -1,14 +1,14 @@
 """A model store for tests: files over https, for whoever brings the token.
 
-Usage: python -m tests.support.e2e_store ADDRESS PORT FOLDER TOKEN (tls.crt and tls.key stand in FOLDER)
+Usage: python -m tests.support.e2e_store ADDRESS PORT CERTIFICATE KEY FOLDER TOKEN
 """
 
 import functools
 import http.server
-import ssl
 import sys
-from pathlib import Path
 from typing import Any
+
+from tests.support import e2e_https
 
 
 class Handler(http.server.SimpleHTTPRequestHandler):
@@ -25,14 +25,9 @@ class Handler(http.server.SimpleHTTPRequestHandler):
         super().do_GET()
 
 
-def main(address: str, port: str, folder: str, token: str) -> None:
+def main(address: str, port: str, certificate: str, key: str, folder: str, token: str) -> None:
     handler = functools.partial(Handler, token=token, directory=folder)
-    server = http.server.ThreadingHTTPServer((address, int(port)), handler)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(Path(folder) / "tls.crt", Path(folder) / "tls.key")
-    server.socket = context.wrap_socket(server.socket, server_side=True)
-    print("listening", flush=True)
-    server.serve_forever()
+    e2e_https.serve(handler, address, port, certificate, key)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from mooring_operator.facts import Manifest
 from tests.cluster.cluster import Cluster
 from tests.support import chart
 
-DEFINITIONS: Final = Path(__file__).parent / "crds"
+_FILES: Final = sorted((Path(__file__).parent / "crds").glob("*.yaml"))
 KEDA: Final = ("keda", "keda-operator-metrics-apiserver")
 SOMEBODY: Final = ("monitoring", "cluster-agent")
 OURS: Final = (chart.NAMESPACE, names.ADAPTER)
@@ -20,16 +20,33 @@ OURS: Final = (chart.NAMESPACE, names.ADAPTER)
 @contextmanager
 def definitions(cluster: Cluster) -> Iterator[None]:
     """Let the API server know the kinds of KEDA and of the Prometheus operator while the block runs."""
-    files = sorted(DEFINITIONS.glob("*.yaml"))
-    for file in files:
-        cluster.kubectl("apply", "--server-side", "-f", str(file))
-    for file in files:
-        cluster.kubectl("wait", "--for=condition=Established", "-f", str(file))
+    _define(cluster)
     try:
         yield
     finally:
-        for file in files:
-            cluster.kubectl("delete", "-f", str(file), "--ignore-not-found")
+        _forget(cluster)
+
+
+@contextmanager
+def no_definitions(cluster: Cluster) -> Iterator[None]:
+    """Take these kinds away, with all of their objects, while the block runs."""
+    _forget(cluster)
+    try:
+        yield
+    finally:
+        _define(cluster)
+
+
+def _define(cluster: Cluster) -> None:
+    for file in _FILES:
+        cluster.kubectl("apply", "--server-side", "-f", str(file))
+    for file in _FILES:
+        cluster.kubectl("wait", "--for=condition=Established", "-f", str(file))
+
+
+def _forget(cluster: Cluster) -> None:
+    for file in _FILES:
+        cluster.kubectl("delete", "-f", str(file), "--ignore-not-found")
 
 
 def serve_metrics(cluster: Cluster, owner: tuple[str, str]) -> None:

@@ -32,7 +32,7 @@ class Fleet:
     def __init__(self, folder: Path, model: Path, count: int, **variables: str) -> None:
         self._folder, self._model, self._variables = folder, model, variables
         self.scheme = "https" if "tls_cert_file" in variables else "http"
-        self.hosts = [f"127.0.0.1{ordinal}" for ordinal in range(count)]
+        self.hosts = [f"127.0.0.1{ordinal}" for ordinal in range(max(1, count))]
         self.port = free_port(self.hosts)
         (folder / "token").write_text(TOKEN)
         self.servers: dict[int, Server] = {}

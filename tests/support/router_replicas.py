@@ -67,7 +67,7 @@ def replica(address: str, http_port: int, grpc_port: int) -> Iterator[Replica]:
         http.shutdown()
         thread.join()
         http.server_close()
-        served.stop(None).wait()
+        served.stop(None).wait(_WAIT_SECONDS)
 
 
 @contextmanager

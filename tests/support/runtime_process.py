@@ -36,12 +36,12 @@ class Runtime:
         """The lines of the log that are whole."""
         return [json.loads(line) for line in self.log().splitlines(keepends=True) if line.endswith("}\n")]
 
-    def line(self, message: str, seconds: float = 20) -> dict[str, Any]:
-        """The first line with this message; waits for it."""
+    def line(self, message: str, seconds: float = 20, *, word: str = "message") -> dict[str, Any]:
+        """The first line with this message that also tells `word`; waits for it."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             for line in self.lines():
-                if line["message"].startswith(message):
+                if line["message"].startswith(message) and word in line:
                     return line
             if self.process.poll() is not None:
                 raise AssertionError(f"ended with {self.process.returncode} before it said {message!r}:\n{self.log()}")
@@ -83,17 +83,17 @@ class Server(Runtime):
     @property
     def port(self) -> int:
         """The port of V2; waits until it listens."""
-        return int(self.line("listening")["http_port"])
+        return int(self.line("listening", word="http_port")["http_port"])
 
     @property
     def grpc_port(self) -> int:
         """The port of V2 over gRPC."""
-        return int(self.line("listening")["grpc_port"])
+        return int(self.line("listening", word="grpc_port")["grpc_port"])
 
     @property
     def metrics_port(self) -> int:
         """The port of the metrics."""
-        return int(self.line("listening")["metrics_port"])
+        return int(self.line("listening", word="metrics_port")["metrics_port"])
 
     def ready(self) -> "Server":
         """Wait until the model is served."""

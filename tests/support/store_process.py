@@ -4,8 +4,9 @@
     python -m tests.support.store_process PATH hold                says its boot; commits when it reads a line
     python -m tests.support.store_process PATH fill                sessions of 1 MiB until one is refused
 
-A line of `write` is `SESSION STEP`; what the session's state then is follows from the seed. The process ends as the
-server does: what is fatal goes to stderr as its reason, and the exit code is the error's.
+A line of `write` is `SESSION STEP`; what the session's state then is follows from the seed. With a SIZE, all that can
+go by the journal does, which is folded from so many bytes on. The process ends as the server does: what is fatal goes
+to stderr as its reason, and the exit code is the error's.
 """
 
 import asyncio
@@ -19,7 +20,8 @@ import uvloop
 
 from mooring_runtime.errors import FatalError
 from mooring_runtime.messages import Tensor
-from mooring_runtime.sessions.copies import State, kept_replies
+from mooring_runtime.sessions.copies import State, apart, kept_replies
+from mooring_runtime.sessions.journal import JOURNALING, Journaling
 from mooring_runtime.sessions.lmdb_store import LmdbStore, StoreOptions, open_store
 from mooring_runtime.sessions.store import Change, StoreFailed
 from tests.support.stores import Commits, change, noise
@@ -57,8 +59,11 @@ class Writer:
             os.write(1, b"%d %d\n" % (self._session, self._step))
         self._step += 1
         made = change(self._step, self._session, tensors=payload(self._seed, self._session, self._step))
-        if self._made is not None and self._made.replies and made.replies:
-            made = made._replace(replies=kept_replies(self._made.replies, made.replies[-1]))
+        before = self._made
+        if before is not None and before.replies and made.replies and before.copy is not None and made.copy is not None:
+            replies = kept_replies(before.replies, made.replies[-1])
+            stands = apart(made.copy, replies) == apart(before.copy, before.replies)
+            made = made._replace(replies=replies, in_place=stands)
         self._made = made
         self._store.commit((made,), self.go_on)
 
@@ -66,7 +71,8 @@ class Writer:
 async def main() -> None:
     """See the module."""
     path, mode, *rest = sys.argv[1:]
-    options = StoreOptions(limit=2**28)
+    journaling = Journaling(leaves=1, size=int(rest[1])) if len(rest) > 1 else JOURNALING
+    options = StoreOptions(limit=2**28, journaling=journaling)
     store = await asyncio.to_thread(lambda loop: open_store(Path(path), loop, options, fatal=die), _loop())
     print(f"boot {store.boot} clean {store.clean}", flush=True)
     if mode == "write":

@@ -106,7 +106,7 @@ def change(step: int, number: int | str = 1, *, tensors: State | None = None, in
 
 
 def shown(kept: Kept) -> tuple[Copy, list[object], list[tuple[int, list[object]]]]:
-    """What is kept, in a form that can be compared; without the digest, which only reading gives."""
+    """What is kept, in a form that can be compared; without the digest, which only a file gives."""
     return (
         kept.copy._replace(digest=b""),
         [(tensor.name, tensor.datatype, tensor.array.tolist()) for tensor in kept.state],

@@ -144,7 +144,7 @@ class Files:
             raise ValueError(f"{self._folder / 'ca.crt'} holds no certificate")
         now = self._now()
         # In the order in which they stand: two replicas that each put their own last would write for ever.
-        kept = [each for each in _split(live) if each in wanted or _expires(each) > now]
+        kept = [each for each in _split(live) if each in wanted or _lasts(each, now)]
         return "".join([*kept, *(each for each in wanted if each not in kept)])
 
     def served(self, trusted: str) -> Served:
@@ -180,6 +180,13 @@ def _split(bundle: str) -> list[str]:
 
 def _expires(certificate: str) -> datetime:
     return x509.load_pem_x509_certificate(certificate.encode()).not_valid_after_utc
+
+
+def _lasts(certificate: str, now: datetime) -> bool:
+    try:
+        return _expires(certificate) > now
+    except ValueError:
+        return False  # somebody has written it there; it must not keep us from mending it
 
 
 def _encoded(text: str) -> str:

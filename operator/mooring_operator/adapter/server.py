@@ -16,11 +16,9 @@ from ..cluster.connection import Connection
 from ..cluster.errors import KubeError
 from ..cluster.kinds import CONFIG_MAP
 from ..cluster.kube import Kube
-from ..cluster.prometheus import Prometheus
-from ..cluster.prometheus_http import Access
+from ..cluster.prometheus_access import prometheus_of
 from ..facts import Cluster
 from ..health import Health, serve
-from ..scaling.queries import Scraping
 from ..settings import Settings
 from . import identity, metrics
 from .access import Permissions
@@ -56,7 +54,7 @@ async def run(settings: Settings, discover: Discover) -> int:
     async with AsyncExitStack() as stack:
         kube = await stack.enter_async_context(Kube(connection, settings.concurrency))
         await stack.enter_async_context(serve(settings, health))
-        prometheus = _prometheus(settings)
+        prometheus = prometheus_of(settings)
         if prometheus is not None:
             await stack.enter_async_context(prometheus)
         cluster = await _unless(stop, _patiently(settings, kube, discover))
@@ -133,20 +131,6 @@ class Upkeep:
         # After the socket: names are believed only of certificates that it has checked against this authority.
         self._api.proxy = proxy
         metrics.CERTIFICATE_EXPIRES.set(shown.expires.timestamp())
-
-
-def _prometheus(settings: Settings) -> Prometheus | None:
-    if not settings.prometheus_url:
-        return None
-    return Prometheus(
-        Access(
-            url=settings.prometheus_url,
-            scraping=Scraping(interval=settings.scrape_seconds),
-            timeout=settings.prometheus_timeout_seconds,
-            token_file=settings.prometheus_token_file,
-            ca_file=settings.prometheus_ca_file,
-        )
-    )
 
 
 async def _patiently(settings: Settings, kube: Kube, discover: Discover) -> Cluster:

@@ -8,7 +8,16 @@ it is written (a change is another one with a higher epoch), and sent to each re
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, Final, Self
+
+MOST_REPLICAS: Final = 1000
+"""As in the schema. What replicas and people write is bounded by it: a size of a thousand million, believed, would make
+the operator count so far, and no other service would be served meanwhile.
+"""
+_LARGEST: Final = 2**53
+_LONGEST_STORE: Final = 64
+_SHOWN: Final = 300
+_COUNTS: Final = ("held", "ended", "foreign", "unreadable", "bytes")
 
 
 @dataclass(frozen=True)
@@ -44,24 +53,21 @@ class Record:
     @classmethod
     def parse(cls, text: str) -> Self:
         """Return the record in a text. Raises `ValueError` with what is wrong with it."""
-        try:
-            return cls.of(json.loads(text))
-        except json.JSONDecodeError as error:
-            raise ValueError(f"a membership record must be JSON: {error}") from None
+        return cls.of(_json(text, "a membership record"))
 
     @classmethod
     def of(cls, document: Any) -> Self:
         """Return the record in a JSON value. Raises `ValueError`."""
         try:
             return cls(
-                epoch=_whole(document["epoch"]),
-                size=_whole(document["size"]),
-                past=tuple(sorted({_whole(size) for size in document["past"]})),
-                stores={int(ordinal): str(store) for ordinal, store in document["stores"].items()},
-                lost=tuple(str(store) for store in document["lost"]),
+                epoch=_whole(document["epoch"], 1),
+                size=_whole(document["size"], 1, MOST_REPLICAS),
+                past=tuple(sorted({_whole(size, 1, MOST_REPLICAS) for size in document["past"]})),
+                stores={_ordinal(ordinal): _store(store) for ordinal, store in document["stores"].items()},
+                lost=tuple(_store(store) for store in document["lost"]),
             )
         except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise ValueError(f"not a membership record: {document!r}: {error}") from None
+            raise ValueError(f"not a membership record: {_shown(document)}: {error}") from None
 
 
 @dataclass(frozen=True)
@@ -83,6 +89,13 @@ class Report:
     unreadable: int = 0
     """Live sessions whose state the model that is loaded there cannot go on from."""
     bytes: int = 0
+    quarantined: int = 0
+    """Sessions that were set aside, since what is on disk of them is damaged: never served, never moved."""
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Return the report in an answer. Raises `ValueError` with what is wrong with it."""
+        return cls.of(_json(text, "a replica's report"))
 
     @classmethod
     def of(cls, document: Any) -> Self:
@@ -90,22 +103,43 @@ class Report:
         try:
             record, counts = document["record"], document["counts"]
             return cls(
-                ordinal=int(document["ordinal"]),
-                store=str(document["store"]),
-                boot=int(document["boot"]),
+                ordinal=_whole(document["ordinal"], 0, MOST_REPLICAS - 1),
+                store=_store(document["store"]),
+                boot=_whole(document["boot"]),
                 record=None if record is None else Record.of(record),
                 clean=document["clean"] is True,
-                held=int(counts["held"]),
-                ended=int(counts["ended"]),
-                foreign=int(counts["foreign"]),
-                unreadable=int(counts["unreadable"]),
-                bytes=int(counts["bytes"]),
+                **{name: _whole(counts[name]) for name in _COUNTS},
+                quarantined=_whole(counts.get("quarantined", 0)),
             )
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"not a replica's report: {document!r}: {error}") from None
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise ValueError(f"not a replica's report: {_shown(document)}: {error}") from None
 
 
-def _whole(value: Any) -> int:
-    if type(value) is not int or value < 1:
-        raise ValueError(f"{value!r} must be a whole number from 1")
+def _json(text: str, what: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"{what} must be JSON: {error}") from None
+    except RecursionError:
+        raise ValueError(f"{what} must be JSON that is not so deep") from None
+
+
+def _whole(value: Any, least: int = 0, most: int = _LARGEST) -> int:
+    if type(value) is not int or not least <= value <= most:
+        raise ValueError(f"{_shown(value)} must be a whole number from {least} to {most}")
     return value
+
+
+def _ordinal(text: str) -> int:
+    return _whole(int(text) if text.isascii() and text.isdigit() else text, 0, MOST_REPLICAS - 1)
+
+
+def _store(value: Any) -> str:
+    if not isinstance(value, str) or not 0 < len(value) <= _LONGEST_STORE:
+        raise ValueError(f"{_shown(value)} must be the id of a store")
+    return value
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."

@@ -61,8 +61,8 @@ ANNOTATION_ROOM: Final = f"{GROUP}/room"
 """On the StatefulSet of a service whose volumes go with its replicas: how many replicas are wanted. Only those become
 members, so that the StatefulSet was written after the wish for more, and an older plan to take some away is refused."""
 ANNOTATION_REPLICAS: Final = f"{GROUP}/replicas"
-"""On the Deployment of a service that has an autoscaler, or had one: what `spec.replicas` said at that time, and, after a
-space, the replicas that the autoscaler left. These stay until `spec.replicas` says something else."""
+"""On the Deployment of a service that has an autoscaler, or had one: what `spec.replicas` said at that time, and, after
+a space, the replicas that the autoscaler left. These stay until `spec.replicas` says something else."""
 ROLLOUT_MARKS: Final = (
     ANNOTATION_GOOD_TEMPLATE,
     ANNOTATION_FAILED_TEMPLATE,

@@ -30,6 +30,9 @@ NO_VERSION = "1"
 FRESH = 30.0
 """Seconds for which a service is taken to exist after the API server named it."""
 
+TRIES = 3
+"""How often marks are written to a workload of which only the status changes meanwhile."""
+
 _MARKS = names.ROLLOUT_MARKS
 
 
@@ -71,18 +74,29 @@ class Applier:
                 await self._kube.delete(kinds.CHILD_BY_KIND[key.kind], service.namespace, key.name, uid)
                 metrics.CHILDREN_WRITTEN.labels(key.kind, "deleted").inc()
 
-    async def apply_marks(self, service: Service, marks: Mapping[str, str]) -> bool:
-        """Make the marks of the rollout on the workload exactly these; return whether anything was written."""
+    async def apply_marks(self, service: Service, marks: Mapping[str, str], seen: Manifest | None) -> bool:
+        """Make the marks of the rollout on the workload exactly these; return whether anything was written.
+
+        `seen`: the workload by which they were decided; None: there was none. Raises `ConflictError` where it is no
+        longer as it was seen, but for its status: an operator that was held up, and goes on with an old plan, would
+        else take away the mark of the version that is good, and a version that fails could not be put back.
+        """
         kind = kinds.workload_of(service)
         live = self._cache.get(kind, service.namespace, service.name)
-        if live is None:
+        if live is None or _marks_of(live) == dict(marks):
             return False
-        annotations = live["metadata"].get("annotations") or {}
-        if {key: annotations[key] for key in _MARKS if key in annotations} == dict(marks):
-            return False
-        body = _head(kind, live, annotations=dict(marks))
-        self._cache.keep(kind, await self._kube.apply(kind, body, names.ROLLOUT_FIELD_MANAGER))
-        return True
+        for _ in range(TRIES):
+            if not _is_as_seen(live, seen):
+                raise ConflictError(409, "Conflict", f"{kind.kind} {service.name} was written meanwhile")
+            version = live["metadata"]["resourceVersion"]
+            body = _head(kind, live, annotations=dict(marks), resourceVersion=version)
+            try:
+                self._cache.keep(kind, await self._kube.apply(kind, body, names.ROLLOUT_FIELD_MANAGER))
+                return True
+            except ConflictError:
+                live = await self._kube.get(kind, service.namespace, service.name)
+                self._cache.put(kind, live)
+        raise ConflictError(409, "Conflict", f"{kind.kind} {service.name} changes all the time")
 
     async def write_status(self, live: Manifest, status: Manifest) -> bool:
         """Make the status of a service this one; return whether anything was written. Nothing for one that is gone."""
@@ -229,6 +243,20 @@ def _stamped(manifest: Manifest) -> Manifest:
 def _carries(entry: Entry, stamped: Manifest) -> bool:
     carried = (entry.manifest["metadata"].get("annotations") or {}).get(names.ANNOTATION_DESIRED_HASH)
     return bool(carried == stamped["metadata"]["annotations"][names.ANNOTATION_DESIRED_HASH])
+
+
+def _marks_of(workload: Manifest) -> dict[str, str]:
+    annotations = workload["metadata"].get("annotations") or {}
+    return {key: annotations[key] for key in _MARKS if key in annotations}
+
+
+def _is_as_seen(live: Manifest, seen: Manifest | None) -> bool:
+    """Tell whether a workload has the spec and the marks that were seen; one that has just been made has no marks."""
+    now = live["metadata"]
+    if seen is None or seen["metadata"]["uid"] != now["uid"]:
+        return not _marks_of(live)
+    same = seen["metadata"].get("generation") == now.get("generation")
+    return same and _marks_of(seen) == _marks_of(live)
 
 
 def _is_leftover(live: Manifest, service: Service) -> bool:

@@ -8,6 +8,7 @@ from ..api.membership import Record
 from ..facts import Key, Manifest, Members, ObjectKey, Service
 from . import kinds, membership
 from .cache import Cache
+from .errors import LeftoverError
 from .kube import Kube
 from .peers import Heard, PeerPod, Peers
 from .pods import has_ended, is_router, lives, ordinal_of, pod_of
@@ -36,9 +37,11 @@ class MembersObserver:
         membership.check_leftover(service, found)
         kept = membership.kept(found)
         entries = [entry.manifest for entry in self._cache.pods(key)]
+        if kept.record is None and not membership.outlives(service):
+            self._check_leftover(key, children.get(sets))
         replicas = {ordinal: pod for pod in entries if (ordinal := ordinal_of(pod)) is not None and not is_router(pod)}
         heard = await self._hear(key, replicas, kept.record)
-        claims = self._claims(key)
+        claims, going = self._claims(key)
         entry = self._cache.entry(kinds.INFERENCE_SERVICE, *key)
         return Members(
             record=kept.record,
@@ -49,6 +52,7 @@ class MembersObserver:
             silent=heard.silent,
             access_mode=await self._storage.access_mode(service, children, claims),
             claims=claims,
+            going=going,
             revisions=await earlier_templates(self._kube, service, children.get(sets), kinds.CONTROLLER_REVISION),
             lost_nodes=self._lost_nodes(replicas.values()),
             scaled_by=scaled_by(
@@ -59,20 +63,38 @@ class MembersObserver:
             router=tuple(pod_of(pod) for pod in entries if is_router(pod) and lives(pod)),
         )
 
+    def _check_leftover(self, key: Key, live: Manifest | None) -> None:
+        """Raise `LeftoverError` for replicas of a deleted service of this name, whose volumes go with them.
+
+        They answer until they end. Taken over from them, their record would name stores that are about to be deleted,
+        and the new volumes would be refused. One on a lost node may never end, and tells nothing.
+        """
+        ours = {"", live["metadata"]["uid"] if live is not None else ""}
+        for entry in self._cache.pods(key):
+            pod = entry.manifest
+            if entry.owner in ours or ordinal_of(pod) is None or is_router(pod) or self._lost_nodes([pod]):
+                continue
+            message = f"cannot begin: pod {pod['metadata']['name']} of the deleted service still runs"
+            raise LeftoverError(409, "Conflict", message)
+
     async def _hear(self, key: Key, replicas: Mapping[int, Manifest], kept: Record | None) -> Heard:
         running = {ordinal: pod for ordinal, pod in replicas.items() if not has_ended(pod)}
         pods = [peer_pod(ordinal, pod) for ordinal, pod in running.items()]
         return await self._peers.hear(key, pods, kept)
 
-    def _claims(self, key: Key) -> dict[int, Manifest]:
-        """Claims that stay. One that is being deleted holds no sessions for anybody."""
-        name = re.compile(rf"{names.CLAIM_SESSIONS}-{re.escape(key.name)}-(0|[1-9][0-9]*)")
-        claims = {}
+    def _claims(self, key: Key) -> tuple[dict[int, Manifest], frozenset[int]]:
+        """Claims that stay, and the ordinals of those that are being deleted: they are nobody's future."""
+        name = re.compile(rf"{names.CLAIM_SESSIONS}-{re.escape(key.name)}-(0|[1-9][0-9]{{0,2}})")
+        claims, going = {}, set()
         for entry in self._cache.claims(key):
             meta = entry.manifest["metadata"]
-            if (matched := name.fullmatch(meta["name"])) and "deletionTimestamp" not in meta:
+            if (matched := name.fullmatch(meta["name"])) is None:
+                continue
+            if "deletionTimestamp" in meta:
+                going.add(int(matched[1]))
+            else:
                 claims[int(matched[1])] = entry.manifest
-        return dict(sorted(claims.items()))
+        return dict(sorted(claims.items())), frozenset(going)
 
     def _lost_nodes(self, replicas: Iterable[Manifest]) -> dict[str, str]:
         used = {pod["spec"]["nodeName"] for pod in replicas if "nodeName" in pod["spec"]}

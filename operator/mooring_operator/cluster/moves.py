@@ -15,7 +15,15 @@ from ..api.membership import Record
 from ..facts import Key, Manifest, Members, Moves, ObjectKey, Observed, Pod, Problem, Service
 from . import kinds
 from .cache import Cache
-from .errors import ConflictError, ForbiddenError, InvalidError, LeftoverError, NotFoundError, UnavailableError
+from .errors import (
+    ConflictError,
+    ForbiddenError,
+    InvalidError,
+    KubeError,
+    LeftoverError,
+    NotFoundError,
+    UnavailableError,
+)
 from .kube import Kube
 from .members import peer_pod
 from .membership import Keeper, Kept
@@ -44,9 +52,19 @@ class Mover:
 
         Raises `KubeError`; `ConflictError` when the record was written by somebody else meanwhile.
         """
-        await self._keeper.ensure_token(service)
+        try:
+            await self._keeper.ensure_token(service)
+        except (ForbiddenError, InvalidError) as error:
+            # A full quota refuses before it is looked whether the Secret stands: who has replicas goes on with it.
+            if members.record is None:
+                return [_refused(service, "Secret", names.SUFFIX_PEER_TOKEN, error)]
+            logger.warning("%s/%s: %s", service.namespace, service.name, error)
         standing = Kept(members.record, members.version, members.resized, members.notes)
-        if problems := await self._keeper.keep(service, standing, moves.record, moves.notes):
+        try:
+            problems = await self._keeper.keep(service, standing, moves.record, moves.notes)
+        except (ForbiddenError, InvalidError) as error:
+            problems = [_refused(service, "ConfigMap", names.SUFFIX_MEMBERSHIP, error)]
+        if problems:
             return problems
         kept = moves.record or members.record
         if kept is not None and moves.tell:
@@ -54,15 +72,20 @@ class Mover:
         return []
 
     async def after_children(self, service: Service, observed: Observed, moves: Moves) -> list[Problem]:
-        """Grow volumes, take the StatefulSet from its pods, evict one; return what stands in the way."""
+        """Grow volumes, take the StatefulSet from its pods, evict one; return what stands in the way.
+
+        A volume that cannot grow keeps no pod from being replaced: a failed version may have left that one down.
+        """
+        problems = []
         for name, size in moves.grow.items():
             if problem := await self._grow(service, name, size):
-                return [problem]
+                problems = [problem]
+                break
         if moves.recreate:
             await self._orphan(service, observed)
         elif moves.evict is not None:
             await self._evict(service, moves.evict)
-        return []
+        return problems
 
     async def _tell(self, service: Service, ordinals: Iterable[int], record: Record) -> None:
         key = Key(service.namespace, service.name)
@@ -169,6 +192,10 @@ def guarded(service: Service, children: list[Manifest], observed: Observed) -> l
 
 def _as_seen(child: Manifest, live: Manifest) -> Manifest:
     return {**child, "metadata": {**child["metadata"], "resourceVersion": live["metadata"]["resourceVersion"]}}
+
+
+def _refused(service: Service, kind: str, suffix: str, error: KubeError) -> Problem:
+    return Problem("spec.state", f"{kind} {service.name}{suffix} cannot be written: {error}", "ChildRefused")
 
 
 def _cannot_grow(claim: Manifest, said: str) -> str:

@@ -8,7 +8,6 @@ applied again, over volumes that were kept, has the same one.
 import asyncio
 import hashlib
 import hmac
-import json
 import time
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
@@ -30,7 +29,7 @@ REMEMBER: Final = 10.0
 LARGEST: Final = 2**20
 """Bytes of an answer that are read: a pod runs what a user put into it."""
 AT_ONCE: Final = 64
-"""Replicas that are asked at once."""
+"""Replicas of one service that are asked at once: those of another one, that answer slowly, hold up nobody else's."""
 
 
 class PeerPod(NamedTuple):
@@ -70,7 +69,6 @@ class Peers:
         self.key = key
         self._port = port
         self._known: dict[Key, _Known] = {}
-        self._slots = asyncio.Semaphore(AT_ONCE)
         self._open: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -104,7 +102,8 @@ class Peers:
         known = self._known.get(service)
         if known is not None and known.pods == asked and time.monotonic() < known.until:
             return known.heard
-        answers = await asyncio.gather(*[self._report(service, pod) for pod in asked])
+        slots = asyncio.Semaphore(AT_ONCE)
+        answers = await asyncio.gather(*[self._report(service, pod, slots) for pod in asked])
         reports = {
             pod.ordinal: answer for pod, answer in zip(asked, answers, strict=True) if isinstance(answer, Report)
         }
@@ -118,23 +117,25 @@ class Peers:
     async def tell(self, service: Key, pods: Iterable[PeerPod], record: Record) -> Mapping[int, str]:
         """Send a record to pods, all at once; return the ordinals that have not taken it, and why."""
         self._known.pop(service, None)
-        told = tuple(pods)
-        outcomes = await asyncio.gather(*[self._tell(service, pod, record) for pod in told])
+        told, slots = tuple(pods), asyncio.Semaphore(AT_ONCE)
+        outcomes = await asyncio.gather(*[self._tell(service, pod, record, slots) for pod in told])
         return {pod.ordinal: outcome for pod, outcome in zip(told, outcomes, strict=True) if outcome}
 
     def forget(self, service: Key) -> None:
         """Forget a service that is gone."""
         self._known.pop(service, None)
 
-    async def _report(self, service: Key, pod: PeerPod) -> Report | str:
+    async def _report(self, service: Key, pod: PeerPod, slots: asyncio.Semaphore) -> Report | str:
         try:
-            return await self._exchange("GET", service, pod)
+            async with slots:
+                return await self._exchange("GET", service, pod)
         except SilentError as error:
             return str(error)
 
-    async def _tell(self, service: Key, pod: PeerPod, record: Record) -> str:
+    async def _tell(self, service: Key, pod: PeerPod, record: Record, slots: asyncio.Semaphore) -> str:
         try:
-            report = await self._exchange("PUT", service, pod, record.to_json())
+            async with slots:
+                report = await self._exchange("PUT", service, pod, record.to_json())
         except SilentError as error:
             return str(error)
         adopted = 0 if report.record is None else report.record.epoch
@@ -153,11 +154,8 @@ class Peers:
         url = URL.build(scheme="http", host=pod.address, port=self._port, path=names.PEER_PATH_MEMBERSHIP)
         started, status = time.perf_counter(), 0
         try:
-            async with (
-                self._slots,
-                # A redirect would take the token wherever the pod likes.
-                self._session.request(method, url, data=body, headers=headers, allow_redirects=False) as answer,
-            ):
+            # A redirect would take the token wherever the pod likes.
+            async with self._session.request(method, url, data=body, headers=headers, allow_redirects=False) as answer:
                 status = answer.status
                 raw = await _read(answer.content)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
@@ -190,7 +188,7 @@ async def _read(content: aiohttp.StreamReader) -> bytes:
 
 def _parse(pod: PeerPod, raw: bytes) -> Report:
     try:
-        report = Report.of(json.loads(raw))
+        report = Report.parse(raw.decode())
     except ValueError as error:
         raise SilentError(f"its answer cannot be read: {str(error)[:300]}") from None
     if report.ordinal != pod.ordinal:

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from ..api import names
+from ..api.membership import MOST_REPLICAS
 from ..facts import Failure, Manifest, Pod
 
 _HOPELESS = frozenset({"CrashLoopBackOff", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"})
@@ -31,9 +32,9 @@ def pod_of(manifest: Manifest, permanent: bool = False) -> Pod:
 
 
 def ordinal_of(manifest: Manifest) -> int | None:
-    """Return the number of a StatefulSet's pod; None for any other pod."""
+    """Return the number of a StatefulSet's pod; None for any other pod, and for a number that none of ours has."""
     index = (manifest["metadata"].get("labels") or {}).get(names.LABEL_ORDINAL, "")
-    return int(index) if index.isdecimal() else None
+    return int(index) if index.isdecimal() and int(index) < MOST_REPLICAS else None
 
 
 def is_router(manifest: Manifest) -> bool:

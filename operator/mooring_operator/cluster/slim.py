@@ -66,8 +66,26 @@ def _child_with_status(obj: Manifest) -> Manifest:
 
 
 def _autoscaler(obj: Manifest) -> Manifest:
-    """With its metrics: what it measures says nothing without what it is held against."""
-    return {**_child_with_status(obj), "spec": _only(obj["spec"], "metrics")}
+    """With its metrics, where somebody reads them: what it measures says nothing without what it is held against.
+
+    Only of one that writes our /scale are all of them read. Else each look of it, every 15 s, would be a change.
+    """
+    spec, status = obj["spec"], obj.get("status") or {}
+    ours = spec.get("scaleTargetRef", {}).get("kind") == names.KIND
+    return {
+        **_child(obj),
+        "spec": _only(spec, "metrics"),
+        "status": {
+            "conditions": [
+                _only(condition, "type", "status", "reason", "message")
+                for condition in status.get("conditions") or ()
+                if condition["type"] == "ScalingActive"
+            ],
+            "currentMetrics": [
+                metric for metric in status.get("currentMetrics") or () if ours or metric.get("containerResource")
+            ],
+        },
+    }
 
 
 def _deployment(obj: Manifest) -> Manifest:
@@ -95,7 +113,11 @@ def _stateful_set(obj: Manifest) -> Manifest:
     ]
     slim = _deployment(obj)
     template = obj["spec"]["template"]
-    return {**slim, "spec": {**slim["spec"], "template": template, "volumeClaimTemplates": claims}}
+    return {
+        **slim,
+        "metadata": {**slim["metadata"], **_only(obj["metadata"], "creationTimestamp")},
+        "spec": {**slim["spec"], "template": template, "volumeClaimTemplates": claims},
+    }
 
 
 def _claim(obj: Manifest) -> Manifest:

@@ -35,6 +35,7 @@ from ..work import GRACE, Queue, Workers
 from .events import register
 from .installation import discover
 from .lifecycle import kopf_settings, register_login
+from .optional import until_changed
 from .scaling import Looking, ScalingWatcher
 from .sweep import Sweeper
 
@@ -147,6 +148,7 @@ class Leader:
             asyncio.create_task(sweeper.run(), name="sweeper"),
             asyncio.create_task(self._find_peer_key(), name="peer key"),
             asyncio.create_task(watcher.run(), name="scaling"),
+            asyncio.create_task(until_changed(self._kube, cache.kinds, settings.scaling_seconds), name="kinds"),
             asyncio.create_task(self._watch(sweeper), name="watches"),
         ]
 

@@ -31,6 +31,8 @@ from . import series
 
 logger = logging.getLogger(__name__)
 
+SOON: Final = 1.0
+"""Seconds from a service without a look to the next look, which is for all."""
 NOT_CONFIGURED: Final = (
     "the operator is told of no Prometheus: set prometheus.url in the chart's values to the one that scrapes the models"
 )
@@ -76,11 +78,21 @@ class ScalingWatcher:
         """Look again and again, until cancelled. What goes wrong in one look is logged, and the next tries again."""
         try:
             while True:
+                self._looks.asked.clear()
                 await self._try()
-                await asyncio.sleep(self._how.period)
+                await self._wait()
         finally:
             if self._prometheus is not None:
                 await self._prometheus.close()
+
+    async def _wait(self) -> None:
+        """Wait for the next look: for its time, or a moment when a service is new, in which others may come."""
+        try:
+            async with asyncio.timeout(self._how.period):
+                await self._looks.asked.wait()
+                await asyncio.sleep(SOON)
+        except TimeoutError:
+            pass
 
     async def _try(self) -> None:
         try:

@@ -9,7 +9,7 @@ from ..facts import Observed, Service, Step
 from . import rollout, stateful
 from .replicas import left, replicas
 
-__all__ = ["plan", "replicas"]
+__all__ = ["hold", "plan", "replicas"]
 
 
 def plan(service: Service, observed: Observed, wanted: str) -> Step:
@@ -17,3 +17,8 @@ def plan(service: Service, observed: Observed, wanted: str) -> Step:
     if service.spec.state is None:
         return left(service, observed, rollout.plan(service, observed, wanted))
     return stateful.plan(service, observed, wanted)
+
+
+def hold(service: Service, observed: Observed) -> Step:
+    """Return what goes on while the spec cannot be acted upon: what has begun for a stateful service's sessions."""
+    return Step(hold=True) if service.spec.state is None else stateful.hold(service, observed)

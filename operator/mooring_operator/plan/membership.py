@@ -16,7 +16,8 @@ def wanted_size(service: Service, members: Members) -> int:
     """Return how many members the service shall have.
 
     With an autoscaler the count of the spec also changes when somebody applies, replaces or drops `replicas`, who means
-    no resize: a shrink, which moves sessions, is believed only to the autoscaler itself.
+    no resize: a shrink, which moves sessions, is believed only to the autoscaler itself. Not so a lower maximum:
+    whoever writes that means it, and the autoscaler, whose load does not fit on so few, could not be believed.
     """
     scaling, asked = service.spec.scaling, service.spec.replicas
     if scaling is None or scaling.max_replicas is None:
@@ -24,7 +25,7 @@ def wanted_size(service: Service, members: Members) -> int:
     bounded = min(max(asked, scaling.min_replicas), scaling.max_replicas)
     if members.record is None or members.scaled_by == names.AUTOSCALER_FIELD_MANAGER:
         return bounded
-    return max(bounded, members.record.size)
+    return max(bounded, min(members.record.size, scaling.max_replicas))
 
 
 def next_record(service: Service, observed: Observed, wanted: int) -> Record | None:
@@ -41,13 +42,14 @@ def next_record(service: Service, observed: Observed, wanted: int) -> Record | N
     )
 
 
-def unheard_claims(members: Members) -> list[int]:
-    """Return the ordinals that have a volume and have not reported: while no record is kept, any may have the latest.
+def volumes(members: Members) -> list[int]:
+    """Return the ordinals that have a volume. A claim that was never bound has none, so nothing is on it."""
+    return [o for o, claim in sorted(members.claims.items()) if claim.get("status", {}).get("phase") == "Bound"]
 
-    A claim that was never bound has no volume, so nothing is on it.
-    """
-    bound = [o for o, claim in sorted(members.claims.items()) if claim.get("status", {}).get("phase") == "Bound"]
-    return [ordinal for ordinal in bound if word_of(members, ordinal) is None]
+
+def unheard_claims(members: Members) -> list[int]:
+    """Return the ordinals that have a volume and have not reported: without a record any may have the latest one."""
+    return [ordinal for ordinal in volumes(members) if word_of(members, ordinal) is None]
 
 
 def taken_over(members: Members) -> Record | None:
@@ -75,10 +77,11 @@ def abandonable(service: Service, observed: Observed, members: Members) -> int |
     """Return the ordinal of the store that a person has given up, once it may be acted upon; else None.
 
     A member needs another store first, or nobody could say which one it must have. A replica that was taken away needs
-    none; but while its pod is there, in whatever state, it may be alive with that very store.
+    none; but while its pod is there, in whatever state, or is still to come back with a service that was deleted and
+    applied again, it may be alive with that very store.
     """
-    record = members.record
-    if record is None or not members.abandon or members.abandon in record.lost:
+    record, live = members.record, live_replicas(service, observed)
+    if record is None or not members.abandon or members.abandon in record.lost or not live:
         return None
     for ordinal, store in sorted(record.stores.items()):
         if store != members.abandon:
@@ -87,7 +90,7 @@ def abandonable(service: Service, observed: Observed, members: Members) -> int |
         if report is not None:
             return ordinal if report.store != store and report.store not in record.lost else None
         there = any(pod.ordinal == ordinal for pod in (*observed.pods, *members.ending))
-        return None if ordinal < record.size or there or ordinal < live_replicas(service, observed) else ordinal
+        return None if ordinal < record.size or there or ordinal < live else ordinal
     return None
 
 

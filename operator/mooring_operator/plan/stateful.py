@@ -13,7 +13,16 @@ from ..api.membership import Record
 from ..facts import Members, Moves, Observed, Service, Step
 from ..sessions import clean, counts, heard, replaced, rolled_back, timed_out
 from .growth import growth
-from .membership import abandonable, goes_with_replicas, live_replicas, next_record, unheard_claims, wanted_size
+from .membership import (
+    abandonable,
+    goes_with_replicas,
+    live_replicas,
+    next_record,
+    taken_over,
+    unheard_claims,
+    volumes,
+    wanted_size,
+)
 from .stateful_rollout import Rollout, rollout
 
 
@@ -52,6 +61,23 @@ def plan(service: Service, observed: Observed, wanted: str) -> Step:
     )
 
 
+def hold(service: Service, observed: Observed) -> Step:
+    """Return what goes on while the spec cannot be acted upon: what has begun for the sessions, and nothing new.
+
+    A resize ends: those that are to hear of the record hear of it, and it is settled. No pod is touched, and no other
+    size begins.
+    """
+    members = observed.members or Members()
+    kept = members.record
+    record = None
+    if not rolled_back(members):
+        record = taken_over(members) if kept is None else next_record(service, observed, kept.size)
+    present = record or kept
+    notes = members.notes if kept is None else _notes(service, observed, live_replicas(service, observed))
+    tell = () if present is None else tuple(_behind(members, present))
+    return Step(hold=True, moves=Moves(record=record, notes=notes, tell=tell))
+
+
 def replicas(service: Service, observed: Observed, wanted: int, record: Record | None) -> int:
     """Return how many pods the StatefulSet shall have, where `record` is what this round keeps in place of the present.
 
@@ -62,8 +88,8 @@ def replicas(service: Service, observed: Observed, wanted: int, record: Record |
     kept = members.record
     if kept is None or rolled_back(members):
         reach = max((each.reach for each in (kept, record) if each is not None), default=0)
-        volumes = 1 + max(unheard_claims(members), default=-1)
-        return max(wanted, live, reach, volumes)
+        # Also those that have reported: their pods may be ending, of a service that was deleted and applied again.
+        return max(wanted, live, reach, 1 + max(volumes(members), default=-1))
     # Settled, and a member knows it: were the ConfigMap lost now, the replicas would bring the record before it back,
     # which names stores on claims that go with their pods.
     known = any(report.record == kept for ordinal, report in heard(members).items() if ordinal < kept.size)

@@ -166,9 +166,13 @@ def _next(view: _View, target: str, marks: Marks) -> Rollout:
 
 def _turn(view: _View, target: str) -> tuple[Pod | None, str]:
     """Return the pod whose turn it is to come back with `target`, or None and what is waited for, if anything is."""
-    outdated = [pod for _, pod in sorted(view.pods.items(), reverse=True) if pod.template_hash != target]
-    if not outdated:
+    old = [pod for _, pod in sorted(view.pods.items(), reverse=True) if pod.template_hash != target]
+    if not old:
         return None, ""
+    # One whose claim somebody has deleted would come back with an empty volume: that is nothing for a rollout to do.
+    outdated = [pod for pod in old if pod.ordinal not in view.members.going]
+    if not outdated:
+        return None, f"the claim of replica {old[0].ordinal} is being deleted, and would go with its pod"
     proved = target == view.marks.good
     down = [ordinal for ordinal in view.serving if view.down(ordinal)]
     fresh = view.trying(target)

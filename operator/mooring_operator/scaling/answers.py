@@ -20,14 +20,16 @@ RATIO_MOST: Final = 10.0
 """The most that `mooring_latency_ratio` says: beyond it only the bounds of a histogram would be told."""
 PUSH_MOST: Final = 2.0
 """The most by which a latency above its target multiplies the load."""
-PUSH_FROM: Final = 0.3 / 0.35
+PUSH_FROM: Final = 0.6
 """Share of the load's own target below which it is not multiplied: a latency that is high with few requests at work has
-another cause than too few pods. 0.3 of the concurrency at the latency target, of which the load's target is 0.35."""
+another cause than too few pods. It is 0.3 of the concurrency at the latency target, of which that target is half."""
 LOAD_SECONDS: Final = 60.0
 """From a pod's creation until it serves, while neither the user nor the operator says it."""
 LOAD_SECONDS_MOST: Final = 600.0
 """One pod that was stuck for long must not make the rule buy the hour's peak."""
 
+REPLICAS_MOST: Final = 1e6
+"""The most that `mooring_desired_replicas` says: whatever is measured, no cluster has more."""
 UNSEEN_MOST: Final = 0.25
 """Share of the ready pods that may lack series; one may in any case. A new pod is ready up to a scrape before it is
 seen, but over few of many pods no sum may be taken: the rest of the fleet would be taken away."""
@@ -130,13 +132,14 @@ def capability_of(findings: Findings) -> slo.Capability | None:
     these takes as much longer.
     """
     limit, workers = findings.batch_limit, max(1, round(findings.workers or 1))
+    places = None if findings.queue_limit is None else int(findings.queue_limit)
     if limit is None:
         return None
     if limit < 2:
         if findings.run_mean is None:
             return None
         curve = slo.Curve(findings.run_mean, 0.0)
-        return slo.Capability(curve, 1, 0.0, max(0.0, findings.run_variation or 0.0), workers)
+        return slo.Capability(curve, 1, 0.0, max(0.0, findings.run_variation or 0.0), workers, places)
     if findings.curve is None:
         return None
     samples = max(1.0, findings.samples_per_request or 1.0)
@@ -146,6 +149,7 @@ def capability_of(findings: Findings) -> slo.Capability | None:
         max(0.0, findings.batch_delay or 0.0),
         max(0.0, findings.run_variation or 0.0),
         workers,
+        places,
     )
 
 
@@ -258,7 +262,7 @@ def _desired(service: Service, findings: Findings, interval: float) -> _Said:
     elif decision.learning:
         reason = LEARNING
         message = f"{learned.seconds:.0f} s of arrivals are known: the count follows the present rate alone"
-    return _Said(float(decision.replicas), reason, message, decision)
+    return _Said(min(float(decision.replicas), REPLICAS_MOST), reason, message, decision)
 
 
 def _without_rate(findings: Findings, interval: float) -> _Said:

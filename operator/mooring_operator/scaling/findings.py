@@ -52,6 +52,8 @@ class Findings:
     """Most samples of one run; 1: requests do not share runs."""
     batch_delay: float | None = None
     """Seconds that a request may wait for others although the model is free."""
+    queue_limit: float | None = None
+    """Requests that may wait in one pod."""
     run_mean: float | None = None
     """Mean seconds of a run, of the median pod."""
     run_variation: float | None = None

@@ -38,6 +38,7 @@ REQUEST_SECONDS: Final = "mooring_request_seconds"
 BATCH_CURVE: Final = "mooring_batch_curve_seconds"
 BATCH_LIMIT: Final = "mooring_batch_limit"
 BATCH_DELAY: Final = "mooring_batch_delay_seconds"
+QUEUE_LIMIT: Final = "mooring_queue_limit"
 RUN_MEAN: Final = "mooring_run_mean_seconds"
 RUN_VARIATION: Final = "mooring_run_cv2"
 SAMPLES: Final = "nv_inference_count"
@@ -60,6 +61,7 @@ Signal = Literal[
     "curve",
     "batch_limit",
     "batch_delay",
+    "queue_limit",
     "run_mean",
     "run_variation",
     "workers",
@@ -117,6 +119,7 @@ def signals(scraping: Scraping) -> dict[Signal, str]:
         "curve": f"max by ({BY}, {POD}, term) ({of(BATCH_CURVE)})",
         "batch_limit": f"min by ({BY}) ({of(BATCH_LIMIT)})",
         "batch_delay": f"max by ({BY}) ({of(BATCH_DELAY)})",
+        "queue_limit": f"min by ({BY}) ({of(QUEUE_LIMIT)})",
         "run_mean": f"max by ({BY}, {POD}) ({of(RUN_MEAN)})",
         "run_variation": f"max by ({BY}, {POD}) ({of(RUN_VARIATION)})",
         "workers": f"avg by ({BY}) ({of(WORKERS)})",

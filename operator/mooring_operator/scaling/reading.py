@@ -6,13 +6,15 @@ An answer is the `result` of its HTTP API: a list of `{"metric": labels, "value"
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from ..api import names
 from ..facts import Key
 from .findings import Findings, Line
 from .queries import HISTORY, POD, STEP, Signal
 
+MOST: Final = 1e15
+"""What is larger was not measured."""
 Vector = list[dict[str, Any]]
 """What one query answers."""
 Numbers = dict[Key, float]
@@ -89,6 +91,7 @@ class _Look:
             curve=median_line(self._curve_a.get(key, {}), self._curve_b.get(key, {}), (limit or 1.0) / 2),
             batch_limit=limit,
             batch_delay=self._number("batch_delay", key),
+            queue_limit=self._number("queue_limit", key),
             run_mean=mean,
             run_variation=variation,
             workers=self._number("workers", key),
@@ -132,13 +135,13 @@ def _pods(vector: Vector, **labels: str) -> Pods:
 
 
 def _finite(series: Mapping[str, Any]) -> Iterator[float]:
-    """The value of a series, unless it is NaN or infinite, which is what arithmetic leaves where nothing is known."""
+    """The value of a series, unless it is none that could have been measured."""
     match series.get("value"):
         case [int() | float(), str() as text]:
             value = _float(text, series)
         case other:
             raise ValueError(f"the value of {_labels(series)} is {str(other)[:100]}, not a time and a number")
-    if math.isfinite(value):
+    if _plausible(value):
         yield value
 
 
@@ -150,7 +153,14 @@ def _history(series: Mapping[str, Any], end: int) -> tuple[float | None, ...]:
         case other:
             raise ValueError(f"the values of {_labels(series)} are {str(other)[:100]}, not a list")
     points = (known.get(time) for time in range(end - HISTORY, end + 1, STEP))
-    return tuple(point if point is not None and math.isfinite(point) else None for point in points)
+    return tuple(point if point is not None and _plausible(point) else None for point in points)
+
+
+def _plausible(value: float) -> bool:
+    """NaN and infinity are what arithmetic leaves where nothing is known. Nothing that is counted or timed is negative,
+    and numbers without measure make infinities of the rule's own arithmetic.
+    """
+    return math.isfinite(value) and 0.0 <= value <= MOST
 
 
 def _point(pair: object, series: Mapping[str, Any]) -> tuple[int, float]:

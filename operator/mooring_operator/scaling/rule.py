@@ -84,8 +84,8 @@ def _keda(cluster: Cluster, external: bool) -> Choice:
     api = cluster.metrics_api
     if not cluster.keda:
         message = (
-            "the cluster had no ScaledObject (keda.sh/v1alpha1) when the operator started: install KEDA and restart "
-            "the operator, or choose another backend. Until then replicas are only kept within their bounds"
+            "the cluster has no ScaledObject (keda.sh/v1alpha1): install KEDA, or choose another backend. Until then "
+            "replicas are only kept within their bounds"
         )
         return Choice(False, Problem(_FIELD, message, "KedaMissing"))
     if external and not cluster.prometheus_url:

@@ -164,7 +164,7 @@ def decide(signals: Signals, capacity: float, headroom: float, target: Target) -
     parts = {"rate": signals.rate * (1.0 + SPARE), "headroom": signals.rate * (1.0 + headroom)}
     if not learning and signals.rise is not None:
         # A level that the hour has reached once at most is no lesson of it, whatever the slope.
-        parts["rise"] = min(signals.rate + signals.rise, signals.peak * (1.0 + SPARE))
+        parts["rise"] = min(signals.rate + signals.rise, signals.peak)
     reason = max(parts, key=lambda part: parts[part])
     planned = parts[reason]
     # A fleet that holds its target has up to half a target of work waiting; only what is more must be worked off.

@@ -23,6 +23,8 @@ _HELD: Final = {
 _EARLY: Final = frozenset({NO_SERIES, NO_CURVE})
 """What is the matter with every service that has no replica yet."""
 
+_ON_THE_WAY: Final = frozenset({"NoAutoscaler", "SwitchingBackend", "KedaNotReady", "NoMetricYet"})
+
 
 def ready(view: View) -> Verdict:
     """The autoscaler reads all of its metrics, and a number of replicas can do what is asked."""
@@ -35,6 +37,8 @@ def ready(view: View) -> Verdict:
     autoscaler = _autoscaler(view)
     if autoscaler is None:
         return _missing(view)
+    if view.verdicts.look is None and (standing := _standing(view)) is not None:
+        return standing
     for answer in _answers(view):
         if answer.value is None:
             # The first replica brings the first series, and it takes two scrapes until they tell a rate.
@@ -58,7 +62,9 @@ def fields(view: View) -> dict[str, Any]:
     backend = rule.backend(scaling, view.step.scaler)
     told: dict[str, Any] = {} if backend is None else {"backend": backend}
     if look is None:
-        return {"autoscaling": told} if told else {}
+        # The operator has just been started: what the one before saw stands until it has looked, some moments later.
+        standing = view.observed.status.get("autoscaling") or told
+        return {"autoscaling": standing} if standing else {}
     found = _wishes(view)
     known = [wish for wish in found if wish.replicas is not None]
     if known:
@@ -131,6 +137,14 @@ def _inactive(view: View, active: Mapping[str, str]) -> Verdict:
         message = f"Prometheus has the metrics, but {server} does not answer the autoscaler: {message}"
         return Verdict("False", "AdapterDown", f"{message}. Replicas stay as they are")
     return Verdict("False", reason, message)
+
+
+def _standing(view: View) -> Verdict | None:
+    """Return what an earlier operator told, unless it was on the way."""
+    for condition in view.observed.status.get("conditions") or ():
+        if condition["type"] == "AutoscalingReady" and condition["reason"] not in _ON_THE_WAY:
+            return Verdict(condition["status"], condition["reason"], condition["message"])
+    return None
 
 
 def _missing(view: View) -> Verdict:

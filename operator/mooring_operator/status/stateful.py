@@ -6,7 +6,7 @@ from typing import Any
 from .. import sessions
 from ..api import names
 from ..facts import TOKEN_REFUSED, Members, Moves, ObjectKey
-from ..sessions import AtRisk, Leaving, Replaced, RolledBack, Sessions
+from ..sessions import AtRisk, Leaving, Replaced, RolledBack, Sessions, VolumeLost
 from .view import Verdict, View
 
 
@@ -34,13 +34,21 @@ def at_risk(view: View, found: Sessions) -> Verdict:
     """Whether sessions wait for a person: on a node that is lost, because their volume is not what it was, or because
     the operator can do nothing for them.
     """
-    silent = (view.observed.members or Members()).silent
-    refused = [f"replica {ordinal}: {why}" for ordinal, why in silent.items() if why.startswith(TOKEN_REFUSED)]
+    members = view.observed.members or Members()
+    # The address of a pod that ends, or whose node is lost, may be another pod's by now, which rightly refuses.
+    gone = {pod.ordinal for pod in members.ending} | {each.ordinal for each in found.at_risk}
+    refused = [
+        f"replica {ordinal}: {why}"
+        for ordinal, why in members.silent.items()
+        if why.startswith(TOKEN_REFUSED) and ordinal not in gone
+    ]
     told = [
         ("NodeLost", [_node_lost(each) for each in found.at_risk]),
         ("VolumeReplaced", [_volume_replaced(each) for each in found.replaced]),
+        ("VolumeLost", [_volume_lost(each) for each in found.volumes_lost]),
         ("VolumeRolledBack", [_volume_rolled_back(each) for each in found.rolled_back]),
         ("TokenRefused", refused),
+        ("SessionsQuarantined", [_quarantined(*each) for each in found.quarantined.items()]),
     ]
     reasons = [reason for reason, words in told if words]
     if not reasons:
@@ -122,10 +130,31 @@ def _volume_replaced(found: Replaced) -> str:
     )
 
 
+def _volume_lost(found: VolumeLost) -> str:
+    if found.deleted:
+        return (
+            f"claim {found.claim!r} is being deleted, and goes with all sessions of replica {found.ordinal} as soon as "
+            "its pod ends: the operator leaves the pod alone. Lower spec.replicas so far that this replica hands its "
+            "sessions over, or export them and delete the pod"
+        )
+    return (
+        f"claim {found.claim!r} of replica {found.ordinal} has lost its volume. Bring the PersistentVolume back; or, "
+        "if it is lost for good, delete the claim and the pod: the status then says how to go on without its sessions"
+    )
+
+
 def _volume_rolled_back(found: RolledBack) -> str:
     return (
         f"the volume of replica {found.ordinal} was put back to an older copy: store {found.store} was opened "
         f"{found.boot} times, and {found.known} times before. Steps that clients were told of may be missing"
+    )
+
+
+def _quarantined(ordinal: int, count: int) -> str:
+    return (
+        f"{count} session{'s' if count > 1 else ''} on replica {ordinal} cannot be read from its volume: set aside, "
+        "never served, and never moved, so that a smaller size waits for them. List them by GET "
+        "/v2/sessions?state=quarantined, and give each one up by DELETE /v2/sessions/ID"
     )
 
 

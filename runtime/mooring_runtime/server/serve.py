@@ -1,7 +1,11 @@
 """`serve`: one process and its models, until SIGTERM.
 
-The listeners open first, so that the liveness probe answers while large models load on threads. Ready is said when all
-models that the settings name are loaded and warm. One that cannot be loaded:
+The listeners open first, so that the liveness probe answers while large models load on threads. One of several replicas
+that keep sessions listens for clients last: a session that was moved away goes on at another replica while the one that
+made its id starts, and a router that finds nobody here tries another, but takes a refusal for the answer. What it holds
+itself is asked for at its peer port.
+
+Ready is said when all models that the settings name are loaded and warm. One that cannot be loaded:
 
 - is the only one, or none of the others can be either: the process ends with the reason, and the kubelet tries again;
 - has others beside it: they are served, it is UNAVAILABLE with its reason in the index, and the server is not ready, so
@@ -20,7 +24,7 @@ import os
 import resource
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, NoReturn
 
 import uvloop
@@ -79,7 +83,8 @@ class Server:
             options_of(settings),
             None if self._sessions is None else self._sessions.opening,
         )
-        self._fronts = dict(fronts_of(settings, services, self.observation))
+        self._doors = fronts_of(settings, services, self.observation)
+        self._fronts = dict(self._doors)
         if crew is None:
             labels = constant_labels(settings.service, settings.namespace)
             page = WholePage(self.page.page, self._workers, labels)
@@ -87,7 +92,7 @@ class Server:
             self._metrics: Front | None = listener(settings, metrics, settings.metrics_port, "MOORING_METRICS_PORT")
         else:
             self._metrics = None
-        self._opened = False
+        self._opened: set[str] = set()
         self._awaited = repository.not_ready
         self._watchdog = Watchdog(settings.run_timeout, self._busy, self._stuck, self._end)
         self._stop = asyncio.Event()
@@ -102,11 +107,16 @@ class Server:
         self._listen_to_signals()
         if self._settings.run_timeout:
             self._watchdog.start()
-        if self._crew is None or self._crew.at_once:
+        shares = self._sessions is not None and not self._settings.stand_alone
+        if shares:
+            await self.open(clients=False)
+        elif self._crew is None or self._crew.at_once:
             await self.open()
         if self._crew is not None:
             self._crew.join(self)
         if await self._load():
+            if shares:
+                await self.open()
             reason = self._awaited()
             if self._crew is not None:
                 self._crew.loaded(reason)
@@ -118,12 +128,15 @@ class Server:
             await self._drain()
         await self._close()
 
-    async def open(self) -> None:
-        """Listen on every port, if that is not done yet."""
-        if self._opened:
-            return
-        self._opened = True
-        ports = self._fronts if self._metrics is None else {**self._fronts, "metrics_port": self._metrics}
+    async def open(self, *, clients: bool = True) -> None:
+        """Listen on every port where that is not done yet; without `clients` not on theirs."""
+        ports = dict(self._doors) if clients else {}
+        if self._metrics is not None:
+            ports["metrics_port"] = self._metrics
+        await self._open({word: front for word, front in ports.items() if word not in self._opened})
+
+    async def _open(self, ports: Mapping[str, Front]) -> None:
+        self._opened.update(ports)
         for front in ports.values():
             await front.start()
         if self._crew is None:
@@ -158,10 +171,9 @@ class Server:
     async def _open_sessions(self) -> None:
         if self._sessions is None:
             return
-        for word, front in (await self._sessions.open()).items():
-            await front.start()
-            self._fronts[word] = front
-            log.info("listening", extra={word: front.port})
+        if peers := await self._sessions.open():
+            self._fronts.update(peers)
+            await self._open(peers)
 
     async def _drain(self) -> None:
         """Not ready, and still serving; a second signal cuts it short."""

@@ -62,6 +62,7 @@ class SessionService:
         self._replica: Replica | None = None
         self._holder: Holder | None = None
         self._table: Table | None = None
+        self._loaded = False
         self._endings = Endings(repository)
         self.opening = Opening()
         """What the routes of /v2/sessions wait for."""
@@ -146,9 +147,15 @@ class SessionService:
         return unreadable(self._repository, model, version, fingerprint)
 
     def unreadable(self) -> int:
-        """Sessions whose state no version that is here can go on from."""
+        """Sessions whose state no version that is here can go on from; 0 until the models are loaded.
+
+        Counted earlier, every session would be one, and a container that starts again amid a rollout would let the
+        operator put back a version that reads all of them.
+        """
         table = self._table
         assert table is not None
+        if not self._loaded:
+            return 0
         return sum(
             count
             for (model, fingerprint, version), count in table.schemas.items()
@@ -161,6 +168,7 @@ class SessionService:
         for model, fingerprint, version in list(self._table.schemas):
             if fingerprint and self.readable(model, version, fingerprint) is not None:
                 await self._manager.bring_back(model, version)
+        self._loaded = True
 
     def stop(self) -> None:
         """The server is to end: do not wait for the volume any more."""

@@ -65,8 +65,8 @@ class Copy(NamedTuple):
     size: int = 0
     """Bytes of the state's arrays."""
     digest: bytes = b""
-    """BLAKE2b of 16 bytes over the state, as `encoding.state_digest` gives it, where the state was just read from disk
-    or from a file; else empty: steps do not pay for what only people look at."""
+    """BLAKE2b of 16 bytes over the state, as `encoding.state_digest` gives it, where the copy came with a file; else
+    empty: neither steps nor reads from disk pay for what only people look at."""
     rewound: bool = False
     """The store that it was moving to is lost, and with it perhaps steps that were acknowledged there: the next step
     is told so instead of being applied, once, and the commit of that clears this. Of `moved`: something was set aside

@@ -240,31 +240,39 @@ class Handoff:
                 return
 
     async def _stream(self, target: Target, leaving: list[tuple[Key, int]], record: Record, most: int) -> bool:
-        """Freeze and send, at most `most` at a time; whether the receiver goes on taking them."""
+        """Freeze and send, at most `most` at a time; whether the receiver goes on taking them.
+
+        What is frozen leaves at once: a session that ran while others froze would else answer nobody until the message
+        with those is answered, and until its own is.
+        """
         waiting = leaving[::-1]
         freezing: dict[asyncio.Task[Packed | None], int] = {}
+        sending: dict[asyncio.Task[int | None], int] = {}
+        """Messages under way, with how many sessions each."""
         loop, takes = asyncio.get_running_loop(), True
         try:
-            while (waiting and takes) or freezing:
-                while waiting and takes and len(freezing) < most:
+            while (waiting and takes) or freezing or sending:
+                # None joins those that are under way: what is put off stays frozen and answers nobody.
+                while waiting and takes and not sending and len(freezing) < most:
                     key, size = waiting[-1]
                     if freezing and sum(freezing.values()) + size > MOST_BYTES:
                         break
                     waiting.pop()
                     freezing[loop.create_task(self._freeze(key, target, record))] = size
-                done, _ = await asyncio.wait(freezing, return_when=asyncio.FIRST_COMPLETED)
+                done, _ = await asyncio.wait((*freezing, *sending), return_when=asyncio.FIRST_COMPLETED)
+                for answered in [task for task in sending if task in done]:
+                    if answered.result() != sending.pop(answered):
+                        takes = False
                 ended = [task for task in freezing if task in done]
                 for task in ended:
                     del freezing[task]
-                batch = [handed for task in ended if (handed := task.result()) is not None]
-                # What is put off stays frozen and answers nobody: then no more is to join it.
-                if batch and await self._send(target, batch) != len(batch):
-                    takes = False
+                if batch := [handed for task in ended if (handed := task.result()) is not None]:
+                    sending[loop.create_task(self._send(target, batch))] = len(batch)
                 # Under another record those that wait may have another place, or none to go to.
                 takes = takes and self._membership.epoch == record.epoch
         finally:
-            for task in freezing:
-                task.cancel()
+            for each in (*freezing, *sending):
+                each.cancel()
         return takes
 
     async def _freeze(self, key: Key, target: Target, record: Record) -> Packed | None:

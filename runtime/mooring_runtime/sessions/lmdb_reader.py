@@ -5,6 +5,7 @@ import secrets
 import struct
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import lmdb
@@ -13,8 +14,8 @@ from mooring_runtime.errors import StoreInvalid
 from mooring_runtime.sessions import records
 from mooring_runtime.sessions.collector import no_collections
 from mooring_runtime.sessions.copies import Copy, Kept
-from mooring_runtime.sessions.encoding import FORMAT
 from mooring_runtime.sessions.fences import Lock
+from mooring_runtime.sessions.journal import JOURNALING, NAMES, Journal, Journaling
 from mooring_runtime.sessions.keys import Key
 from mooring_runtime.sessions.record import Record, parse
 from mooring_runtime.sessions.records import Databases
@@ -22,6 +23,11 @@ from mooring_runtime.sessions.store import Corrupt
 
 FILE = "data.mdb"
 """What LMDB calls its file."""
+FORMAT = 3
+"""Of a store. Of the records in it see `encoding.FORMAT`, which is written in each of them."""
+_WITHOUT_JOURNAL = 2
+"""Format of stores whose steps all stand where they belong; such a store becomes one of this format when it is opened.
+"""
 BOOT = struct.Struct("<Q")
 """How the count of openings stands there."""
 DOUBT = struct.Struct("<q")
@@ -38,7 +44,7 @@ def open_environment(path: Path, map_size: int, *, readonly: bool = False) -> lm
             map_size=map_size,
             readonly=readonly,
             lock=not readonly,
-            max_dbs=4,
+            max_dbs=5,
             mode=0o770,
             readahead=False,
         )
@@ -60,7 +66,9 @@ WHAT_TO_DO = (
 class LmdbReader:
     """What can be read of a store; see `Store` for all that has its name."""
 
-    def __init__(self, path: Path, lock: Lock, environment: lmdb.Environment) -> None:
+    def __init__(
+        self, path: Path, lock: Lock, environment: lmdb.Environment, journaling: Journaling = JOURNALING
+    ) -> None:
         self.path = path
         self._lock = lock
         self._environment = environment
@@ -75,12 +83,13 @@ class LmdbReader:
             with environment.begin(db=self._databases.meta) as txn:
                 found, boot, clean = txn.get(b"store"), txn.get(b"boot"), txn.get(b"clean")
                 doubt, lazy = txn.get(b"doubt"), txn.get(b"lazy")
+            self._new = found is None
+            self.id = secrets.token_hex(16) if found is None else self._id_in(found)
             with environment.begin(buffers=True) as reading:
                 self._aside = records.quarantined(reading, self._databases)
-        except lmdb.Error as error:
+            self._journal = self._load(journaling, create)
+        except (lmdb.Error, Corrupt) as error:
             raise StoreInvalid(f"{path / FILE} cannot be read: {error}. {WHAT_TO_DO}") from error
-        self._new = found is None
-        self.id = secrets.token_hex(16) if found is None else self._id_in(found)
         self.boot = 0 if boot is None else BOOT.unpack(boot)[0]
         self.clean = self._new or clean == b"1"
         self._was_lazy = lazy == b"1"
@@ -88,9 +97,19 @@ class LmdbReader:
         """Until when steps may be lost whose clients have their answers, in milliseconds since 1970. A client whose
         session was not used since then is still to be told."""
 
+    def _load(self, journaling: Journaling, create: bool) -> Journal:
+        """The journal, with what is in it. Raises lmdb.Error and Corrupt."""
+        databases = []
+        with suppress(lmdb.NotFoundError):  # A store without a journal, that is only read.
+            databases = [self._environment.open_db(name, create=create) for name in NAMES]
+        journal = Journal(databases, journaling)
+        with no_collections(), self._environment.begin() as txn:
+            journal.load(txn)
+        return journal
+
     def _id_in(self, text: bytes) -> str:
         found = json.loads(text)
-        if found["format"] != FORMAT:
+        if found["format"] not in {FORMAT, _WITHOUT_JOURNAL}:
             raise StoreInvalid(
                 f"{self.path / FILE} has format {found['format']}, and this server knows {FORMAT}: another version of "
                 "the server has written it; use that one"
@@ -106,7 +125,7 @@ class LmdbReader:
     def copies(self) -> Iterator[tuple[Key, Copy]]:
         """See `Store`."""
         with self._map, no_collections(), self._environment.begin(buffers=True) as txn:
-            copies, corrupt = records.listed(txn, self._databases)
+            copies, corrupt = records.listed(txn, self._databases, self._journal)
         for key, why in corrupt:
             self._set_aside(key, why)
         return iter(copies)
@@ -118,8 +137,9 @@ class LmdbReader:
     def read(self, key: Key) -> Kept:
         """See `Store`."""
         try:
+            pending = records.pending(self._journal, key)
             with self._map, self._environment.begin(buffers=True) as txn:
-                return records.read(txn, self._databases, key)
+                return records.read(lambda name: txn.get(name, db=self._databases.sessions), key, pending)
         except KeyError:
             if key in self._aside:
                 raise Corrupt(self._aside[key]) from None

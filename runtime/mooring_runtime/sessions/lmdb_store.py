@@ -25,10 +25,10 @@ import lmdb
 from mooring_runtime.errors import FatalError, StoreBroken, StoreInvalid, StoreTaken
 from mooring_runtime.sessions import records
 from mooring_runtime.sessions.copies import Phase
-from mooring_runtime.sessions.encoding import FORMAT
 from mooring_runtime.sessions.fences import Lock, check_file_system, file_system
+from mooring_runtime.sessions.journal import JOURNALING, Group, Journaling
 from mooring_runtime.sessions.keys import Key
-from mooring_runtime.sessions.lmdb_reader import BOOT, DOUBT, FILE, WHAT_TO_DO, LmdbReader, open_environment
+from mooring_runtime.sessions.lmdb_reader import BOOT, DOUBT, FILE, FORMAT, WHAT_TO_DO, LmdbReader, open_environment
 from mooring_runtime.sessions.record import Record
 from mooring_runtime.sessions.room import Room
 from mooring_runtime.sessions.store import Change, Corrupt, Done, StoreFailed, StoreFull, Usage
@@ -59,6 +59,8 @@ class StoreOptions:
     """Whether there may be lazy changes: a crash may then lose steps whose clients have their answers."""
     observe: Callable[[float, int], None] = lambda seconds, changes: None
     """Called on the writer's thread after each commit, with its seconds and the changes in it."""
+    journaling: Journaling = JOURNALING
+    """When steps go to the journal."""
     magic: Callable[[Path], int] = file_system
     """Gives the magic number of a file system."""
 
@@ -127,11 +129,13 @@ class LmdbStore(LmdbReader):
         self.limit = limit = max(limit, 2**20)
         self._size = limit
         """Of the map, as it was asked for."""
-        super().__init__(path, lock, open_environment(path, limit))
+        super().__init__(path, lock, open_environment(path, limit), options.journaling)
         self._options = options
         self._fatal = fatal
         self._room = Room(file, limit)
         self._free = (0.0, 0)
+        self._leaves = 0
+        """Of the sessions' database."""
         self._losses: set[Key] = set()
         """Sessions whose last lazy change has failed: steps are lost whose clients have their answers."""
         self._begin(file)
@@ -149,8 +153,7 @@ class LmdbStore(LmdbReader):
             # A full volume is opened too: what is there is read, and ends make room.
             self._fit((), self._room.reserve)
             with self._environment.begin(write=True, db=self._databases.meta) as txn:
-                if self._new:
-                    txn.put(b"store", json.dumps({"format": FORMAT, "id": self.id}).encode())
+                txn.put(b"store", json.dumps({"format": FORMAT, "id": self.id}).encode())
                 txn.put(b"boot", self._own)
                 txn.put(b"clean", b"0")
                 if self._was_lazy and not self.clean:
@@ -234,12 +237,14 @@ class LmdbStore(LmdbReader):
             self._commit(jobs)
         except StoreFailed as failed:
             # One that is too large must not take its neighbours with it.
-            return [self._alone(jobs[0], failed)] if len(jobs) == 1 else [self._one(job) for job in jobs]
+            folding = self._journal.folding
+            alone = len(jobs) == 1 and not folding
+            return [self._alone(jobs[0], failed)] if alone else [self._one(job) for job in jobs]
         return [None] * len(jobs)
 
     def _one(self, job: Job) -> StoreFailed | None:
         try:
-            self._commit([job])
+            self._commit([job], fold=False)
         except StoreFailed as failed:
             return self._alone(job, failed)
         return None
@@ -248,7 +253,7 @@ class LmdbStore(LmdbReader):
         """What becomes of a job that has failed by itself: what makes room, or moves away, may use the reserve."""
         if isinstance(failed, StoreFull) and all(_frees(change) for change in job.changes):
             try:
-                self._commit([job], spare=self._room.reserve)
+                self._commit([job], spare=self._room.reserve, fold=False)
             except StoreFailed as again:
                 failed = again
             else:
@@ -257,8 +262,10 @@ class LmdbStore(LmdbReader):
             self._losses.update(change.key for change in job.changes)
         return failed
 
-    def _commit(self, jobs: Sequence[Job], *, spare: int = 0) -> None:
-        """One transaction with a sync. Raises StoreFailed when nothing of it is on disk, and Dead."""
+    def _commit(self, jobs: Sequence[Job], *, spare: int = 0, fold: bool = True) -> None:
+        """One transaction with a sync; `fold`: and with a part of the journal, which may be what there is no room for.
+        Raises StoreFailed when nothing of it is on disk, and Dead.
+        """
         started = time.perf_counter()
         changes = [change for job in jobs for change in job.changes]
         if any(job.lazy for job in jobs):
@@ -267,9 +274,13 @@ class LmdbStore(LmdbReader):
             self._fit(changes, spare)
             with self._environment.begin(write=True) as txn:
                 self._check_boot(txn)
-                records.put(txn, self._databases, changes)
+                group = Group(self._journal, txn, self._databases.sessions, self._leaves)
+                records.put(txn, self._databases, changes, group)
                 for job in jobs:
-                    self._put_others(txn, job)
+                    self._put_others(txn, job, group)
+                if fold:
+                    group.fold(len(changes))
+                group.write()
                 used = self._pages(txn)
         except lmdb.Error as error:
             raise self._failure(error) from error
@@ -281,6 +292,7 @@ class LmdbStore(LmdbReader):
             # A mistake of ours, before anything was written. A thread that ended by it would leave all clients waiting.
             log.exception("a commit of sessions failed")
             raise StoreFailed(f"{type(error).__name__}: {error}") from error
+        group.committed()
         for change in changes:
             if change.copy is None or change.copy.phase is Phase.MOVED:
                 self._aside.pop(change.key, None)
@@ -293,15 +305,15 @@ class LmdbStore(LmdbReader):
         if txn.get(b"boot", db=self._databases.meta) != self._own:
             raise self._end(StoreTaken(f"another process has opened {self.path}: this one no longer writes there"))
 
-    def _put_others(self, txn: "lmdb.Transaction[bytes]", job: Job) -> None:
+    def _put_others(self, txn: "lmdb.Transaction[bytes]", job: Job, group: Group) -> None:
         if job.record is not None:
             txn.put(b"record", job.record.to_json(), db=self._databases.meta)
         for key, why in job.aside:
-            records.set_aside(txn, self._databases, key, why)
+            records.set_aside(txn, self._databases, key, why, group)
         if job.closing:
             txn.put(b"clean", b"1", db=self._databases.meta)
             for key in self._losses:
-                records.rewind(txn, self._databases, key)
+                records.rewind(txn, self._databases, key, group)
 
     def _fit(self, changes: Sequence[Change], spare: int) -> None:
         """Let the map be as large as this commit may make the file."""
@@ -316,9 +328,10 @@ class LmdbStore(LmdbReader):
 
     def _pages(self, txn: "lmdb.Transaction[bytes]") -> int:
         """Pages with something in them."""
-        pages = 2
-        for database in (self._databases.sessions, self._databases.quarantine):
+        pages = 2 + (self._journal.size + self._journal.aged) // self._page
+        for database in (self._databases.quarantine, self._databases.sessions):
             stat = txn.stat(database)
+            self._leaves = stat["leaf_pages"]
             pages += stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"]
         return pages
 

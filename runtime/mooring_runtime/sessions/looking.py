@@ -163,7 +163,7 @@ class Looking:
         key, loop = step.key, asyncio.get_running_loop()
         until = loop.time() + MOVE_WAIT
         target: int | None = None
-        tries = TRIES
+        late, tries = False, TRIES
         while tries:
             if step.cancelled:
                 raise Cancelled("the client hung up before its request ran")
@@ -184,11 +184,13 @@ class Looking:
                 target = None if error.at == self._elsewhere.ordinal else error.at
                 if not error.moving:
                     tries -= 1
-                elif loop.time() > until:
-                    raise
-                else:
+                elif loop.time() <= until:
                     target = None
                     await asyncio.sleep(_ASK_AGAIN)
+                elif late or target is None or target != place(key, self._elsewhere.record().size):
+                    raise
+                else:
+                    late = True  # Whoever hands it over may not know yet that it has arrived: asked there, once.
                 continue
             step.answer(response)
             return

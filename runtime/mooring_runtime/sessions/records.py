@@ -7,6 +7,7 @@
     quarantine   the same names for what was set aside, and ... 00 ? for why
     meta         store  id and format as JSON, boot  8 bytes, clean  0 or 1, record  the membership record,
                  lazy   0 or 1, doubt  8 bytes, see `LmdbReader.doubt`
+    journal 0, 1 copies of small sessions that are not where they belong yet, see `journal`
 
 A step of a small session writes one record, and reads none: it says all that is to be there. The records of one session
 stand beside each other, so that a step changes one leaf of the tree and not three: a commit of 32 steps among 10,000
@@ -17,7 +18,7 @@ in place. To list all copies one jumps from `c` to `c` and never touches the pag
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from operator import itemgetter
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -44,8 +45,8 @@ from mooring_runtime.sessions.encoding import (
     encode_reply,
     encode_state,
     split,
-    state_digest,
 )
+from mooring_runtime.sessions.journal import Group, Item, Journal
 from mooring_runtime.sessions.keys import Key
 from mooring_runtime.sessions.store import Change, Corrupt
 from mooring_runtime.sessions.tensors import decode_tensors, encode_tensors
@@ -81,27 +82,31 @@ def prefix_of(key: Key) -> bytes:
 # --- writing
 
 
-def put(txn: "Writing", databases: Databases, changes: Sequence[Change]) -> None:
+def put(txn: "Writing", databases: Databases, changes: Sequence[Change], group: Group) -> None:
     """Put changes into a transaction, in their order. Raises lmdb.Error, ValueError for what cannot be encoded, and
     Corrupt.
     """
-    items: list[tuple[bytes, bytes]] = []
+    items: list[Item] = []
     for change in changes:
         if change.in_place:
-            _encode(change, items)
+            found = _encode(change)
+            if not group.takes(found):
+                items += found
         else:
             _put_items(txn, databases.sessions, items)
+            group.settle(prefix_of(change.key) + _COPY)
             _apply(txn, databases, change)
     _put_items(txn, databases.sessions, items)
 
 
-def _encode(change: Change, items: list[tuple[bytes, bytes]]) -> None:
+def _encode(change: Change) -> list[Item]:
     """The records of a change that says everything, and changes nothing about where it stands."""
     (model, session), copy, state, replies, _ = change
     assert copy is not None
     assert state is not None
     assert replies is not None
     name = b"%b\x00%b\x00c" % (model.encode(), session.encode())
+    items: list[Item] = []
     checksum, tail = None, b""
     if copy.size > HERE_BYTES:
         data, checksum, tail = _apart(name[:-1] + _STATE, state)
@@ -109,9 +114,10 @@ def _encode(change: Change, items: list[tuple[bytes, bytes]]) -> None:
     elif state:
         tail = encode_tensors(state)
     items.append((name, encode_copy(name, _new(CopyRecord, (copy, checksum, tail, encode_replies(replies), None)))))
+    return items
 
 
-def _put_items(txn: "Writing", sessions: "Database", items: list[tuple[bytes, bytes]]) -> None:
+def _put_items(txn: "Writing", sessions: "Database", items: list[Item]) -> None:
     """One call for many: each call lets other threads have the interpreter, and waits until they give it back. In the
     order of their names, for what stands beside each other is found at once.
     """
@@ -225,9 +231,10 @@ def erase(txn: "Writing", database: "Database", prefix: bytes) -> None:
             found = bool(cursor.key())
 
 
-def set_aside(txn: "Writing", databases: Databases, key: Key, why: str) -> None:
+def set_aside(txn: "Writing", databases: Databases, key: Key, why: str, group: Group) -> None:
     """Move the records of a session to where nobody serves them, with the reason."""
     prefix = prefix_of(key)
+    group.settle(prefix + _COPY)
     with txn.cursor(db=databases.sessions) as cursor:
         found = cursor.set_range(prefix)
         while found and bytes(cursor.key()).startswith(prefix):
@@ -238,9 +245,10 @@ def set_aside(txn: "Writing", databases: Databases, key: Key, why: str) -> None:
     txn.put(prefix + _WHY, reason, db=databases.quarantine)
 
 
-def rewind(txn: "Writing", databases: Databases, key: Key) -> None:
+def rewind(txn: "Writing", databases: Databases, key: Key, group: Group) -> None:
     """Let the client of a session be told that steps are lost; of one that is not there nothing is to be told."""
     name = prefix_of(key) + _COPY
+    group.settle(name)
     data = txn.get(name, db=databases.sessions)
     if data is None:
         return
@@ -254,42 +262,50 @@ def rewind(txn: "Writing", databases: Databases, key: Key) -> None:
 # --- reading
 
 
-def read(txn: "Reading", databases: Databases, key: Key) -> Kept:
+Get = Callable[[bytes], bytes | memoryview | None]
+"""Gives the record of a name."""
+
+
+def pending(journal: Journal, key: Key) -> bytes | None:
+    """The record of a session's copy that is in the journal. To be called before the transaction begins that reads the
+    rest: what is not in the journal then stands where it belongs, and the transaction sees it there.
+    """
+    return journal.get(prefix_of(key) + _COPY)
+
+
+def read(get: Get, key: Key, pending: bytes | None = None) -> Kept:
     """All of one session, with arrays of its own. Raises KeyError when there is none, and Corrupt."""
     prefix = prefix_of(key)
     name = prefix + _COPY
-    data = txn.get(name, db=databases.sessions)
+    data = get(name) if pending is None else pending
     if data is None:
         raise KeyError(key)
     record = decode_copy(name, bytes(data))
-    return Kept(*_state(txn, databases, prefix, record), _stored(txn, databases, prefix, record))
+    return Kept(record.copy, _state(get, prefix, record), _stored(get, prefix, record))
 
 
-def _state(txn: "Reading", databases: Databases, prefix: bytes, record: CopyRecord) -> tuple[Copy, State]:
-    """The copy with the digest of the state, and that."""
-    copy, checksum, tail, _, _ = record
-    if checksum is not None:
-        name = prefix + _STATE
-        data = txn.get(name, db=databases.sessions)
-        if data is None:
-            raise Corrupt("its state is missing")
-        state = decode_state(name, memoryview(bytes(data) + tail) if tail else data, checksum)
-    else:
-        state = decode_tensors(memoryview(tail))[0] if tail else ()
-    return (copy._replace(digest=state_digest(state)) if state else copy), state
+def _state(get: Get, prefix: bytes, record: CopyRecord) -> State:
+    _, checksum, tail, _, _ = record
+    if checksum is None:
+        return decode_tensors(memoryview(tail))[0] if tail else ()
+    name = prefix + _STATE
+    data = get(name)
+    if data is None:
+        raise Corrupt("its state is missing")
+    return decode_state(name, memoryview(bytes(data) + tail) if tail else memoryview(data), checksum)
 
 
-def _stored(txn: "Reading", databases: Databases, prefix: bytes, record: CopyRecord) -> tuple[StoredReply, ...]:
+def _stored(get: Get, prefix: bytes, record: CopyRecord) -> tuple[StoredReply, ...]:
     if record.slots is None:
         return decode_replies(record.replies)
     replies = []
     for slot, step in enumerate(record.slots):
         if step:
             name = prefix + _REPLIES[slot]
-            data = txn.get(name, db=databases.sessions)
+            data = get(name)
             if data is None:
                 raise Corrupt(f"its reply to step {step} is missing")
-            reply = decode_reply(name, data)
+            reply = decode_reply(name, memoryview(data))
             if reply.step != step:
                 raise Corrupt(f"its reply to step {step} is one to step {reply.step}")
             replies.append(reply)
@@ -304,23 +320,33 @@ class Listed(NamedTuple):
     """Those whose copy cannot be read, and why."""
 
 
-def listed(txn: "Reading", databases: Databases) -> Listed:
-    """Every session, in the order of their names."""
+def listed(txn: "Reading", databases: Databases, journal: Journal) -> Listed:
+    """Every session. `journal` stays as it is meanwhile."""
     found = Listed([], [])
+    pending = journal.names()
+
+    def add(key: Key, name: bytes, value: bytes) -> None:
+        try:
+            found.copies.append((key, decode_copy(name, value).copy))
+        except Corrupt as error:
+            found.corrupt.append((key, str(error)))
+
     with txn.cursor(db=databases.sessions) as cursor:
         there = cursor.first()
         while there:
             name = bytes(cursor.key())
             model, session, tag = name.split(b"\x00", 2)
             key = Key(model.decode(), session.decode())
-            if tag == _COPY:
-                try:
-                    found.copies.append((key, decode_copy(name, bytes(cursor.value())).copy))
-                except Corrupt as error:
-                    found.corrupt.append((key, str(error)))
+            if name in pending:
+                pending.remove(name)
+                add(key, name, journal.get(name) or b"")
+            elif tag == _COPY:
+                add(key, name, bytes(cursor.value()))
             else:
                 found.corrupt.append((key, "its copy is missing"))
             there = cursor.set_range(name[: -len(tag)] + _AFTER)
+    for name in pending:  # Those of which nothing stands where it belongs.
+        add(Key.decoded(name[: -len(_COPY) - 1]), name, journal.get(name) or b"")
     return found
 
 

@@ -8,10 +8,15 @@ as the size of its map, so a full disk and a reached limit look alike to it: MDB
 The next few MiB of those blocks are filled with zeros. The first write to a block that was only allocated changes the
 file's extents, and then a sync waits for the file system's journal as well: measured on ext4, one commit takes 0.45 ms
 instead of 0.33 ms, and more than 2 ms while others write to the same disk.
+
+The zeros go past the page cache. Through it, one large write makes large folios there, and each page that a commit
+changes later has its whole folio, of up to 2 MiB, looked through by the kernel when it is written: measured on ext4
+(Linux 6.18) with steps of 32 among 100,000 sessions, 27-58 us of the kernel a step, and 13 without.
 """
 
 import errno
 import logging
+import mmap
 import os
 import time
 from collections.abc import Callable
@@ -24,7 +29,8 @@ RESERVE = 8 * 2**20
 """Bytes; an end changes some ten pages of 4 KiB, and what it frees can be used by the commit after the next."""
 _CHUNK = 64 * 2**20
 """The most that is allocated at once."""
-_ZEROS = bytes(4 * 2**20)
+_ZEROS = mmap.mmap(-1, 4 * 2**20)
+"""Begins with a page, as it must where the page cache is left out."""
 _FEW = 2**20
 """Bytes of zeros ahead below which there are to be more of them."""
 _RETRY = 1.0
@@ -44,6 +50,8 @@ class Room:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._handle = os.open(file, os.O_RDWR | os.O_CLOEXEC)
+        self._past_cache = _past_cache(file)
+        """The file once more; None: the file system knows no way past the page cache."""
         self._allocate = allocate
         self._clock = clock
         self.reserve = min(RESERVE, max(limit // 8, 2**18))
@@ -79,9 +87,14 @@ class Room:
         start = max(end, self._zeroed)
         self._zeroed = min(end + len(_ZEROS), self.allocated)
         if self._zeroed > start:
+            zeros = memoryview(_ZEROS)[: self._zeroed - start]
+            if self._past_cache is not None:
+                with suppress(OSError):
+                    os.pwrite(self._past_cache, zeros, start)
+                    return
             # Whatever is wrong with the disk the commit finds out too, and knows what to do.
             with suppress(OSError):
-                os.pwrite(self._handle, memoryview(_ZEROS)[: self._zeroed - start], start)
+                os.pwrite(self._handle, zeros, start)
 
     def _refused_lately(self, needed: int) -> bool:
         if self._refused is None:
@@ -114,5 +127,15 @@ class Room:
 
     def close(self) -> None:
         """Let the file go."""
-        with suppress(OSError):
-            os.close(self._handle)
+        for handle in (self._handle, self._past_cache):
+            if handle is not None:
+                with suppress(OSError):
+                    os.close(handle)
+
+
+def _past_cache(file: Path) -> int | None:
+    """A handle whose writes leave the page cache out; None where there is no such thing."""
+    try:
+        return os.open(file, os.O_RDWR | os.O_CLOEXEC | os.O_DIRECT)
+    except OSError:
+        return None

@@ -1,11 +1,12 @@
-"""How many CPUs this process may really use: the container's quota, not the node's core count.
+"""How many CPUs and how much memory this process may really use: what the container has, not the node.
 
 onnxruntime asks the machine and starts a thread a core; in a container of 2 CPUs on a node of 64 that means 64
-threads which the kernel throttles for most of each 100 ms period.
+threads which the kernel throttles for most of each 100 ms period. Who plans for the node's memory is killed.
 """
 
 import math
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 
@@ -23,12 +24,33 @@ def cpu_quota(root: Path, proc: Path) -> float | None:
     smallest wins. In a container the group is the root of what is mounted, and the walk has one step.
     """
     quotas = []
+    for version, level in _limits("cpu", root, proc):
+        quotas.append(_quota_v2(level / "cpu.max") if version == 2 else _quota_v1(level))
+    return min((quota for quota in quotas if quota is not None), default=None)
+
+
+def memory(
+    root: Path = Path("/sys/fs/cgroup"),
+    proc: Path = Path("/proc/self/cgroup"),
+    meminfo: Path = Path("/proc/meminfo"),
+) -> int:
+    """Bytes to plan for: the machine's, or the smallest limit of cgroup v2 or v1 above this process.
+
+    Version 1 writes a limit of almost 2**63 where there is none.
+    """
+    files = {1: "memory.limit_in_bytes", 2: "memory.max"}
+    found = [_read(level / files[version]) for version, level in _limits("memory", root, proc)]
+    (total,) = (line.split()[1] for line in _read(meminfo).splitlines() if line.startswith("MemTotal:"))
+    return min([int(total) * 1024, *(int(limit) for limit in found if limit.isdecimal())])
+
+
+def _limits(controller: str, root: Path, proc: Path) -> Iterator[tuple[int, Path]]:
+    """Every directory whose limit of a controller holds for this process, after the version of its hierarchy."""
     for controllers, group in _groups(proc):
         if not controllers:
-            quotas += [_quota_v2(level / "cpu.max") for level in _levels(root, group)]
-        elif "cpu" in controllers.split(","):
-            quotas += [_quota_v1(level) for level in _levels(root / "cpu", group)]
-    return min((quota for quota in quotas if quota is not None), default=None)
+            yield from ((2, level) for level in _levels(root, group))
+        elif controller in controllers.split(","):
+            yield from ((1, level) for level in _levels(root / controller, group))
 
 
 def _groups(proc: Path) -> list[tuple[str, str]]:

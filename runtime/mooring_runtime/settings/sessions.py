@@ -1,10 +1,11 @@
 """What `serve` reads about sessions: each class is a section of `--help`, and its docstring the heading."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
 from mooring_runtime.settings import kinds
+from mooring_runtime.settings.cgroup import memory
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,8 +61,11 @@ class SessionSettings:
         "one that has rested for longest is evicted, whose client is told.",
     ] = "refuse"
     session_memory: Annotated[
-        int, kinds.size(), "Bytes of states that are kept in memory too; others are read from disk when a step comes."
-    ] = 256 * 2**20
+        int,
+        kinds.size(),
+        "Bytes of states that are kept in memory too; others are read from disk when a step comes. By default a "
+        "quarter of the memory that the container may use.",
+    ] = field(default_factory=lambda: memory() // 4)
     session_api: Annotated[
         str,
         kinds.choice("off", "read", "full"),

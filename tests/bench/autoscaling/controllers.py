@@ -23,8 +23,8 @@ from tests.bench.autoscaling.hpa import (
 
 ADAPTER_AGE = 5.0
 """Seconds by which our adapter's answer is older than Prometheus: it keeps one for all who ask. Rivals get it fresh."""
-CPU_INITIALIZATION, CPU_DELAY = 300.0, 30.0
-"""The HPA's --horizontal-pod-autoscaler-cpu-initialization-period and …-initial-readiness-delay."""
+CPU_INITIALIZATION = 300.0
+"""The HPA's --horizontal-pod-autoscaler-cpu-initialization-period."""
 MOST = 40
 """maxReplicas of everybody."""
 
@@ -125,12 +125,16 @@ class Cpu:
 
     def decide(self, fleet: Fleet) -> int:
         """Compare the mean with the target."""
+        desired = by_utilization(self.seen(fleet), self._target, fleet.created)
+        return self._hpa.next(fleet.now, fleet.created, desired)
+
+    def seen(self, fleet: Fleet) -> list[Pod]:
+        """Return the pods as the HPA sees them: a sample of a young one must lie a window behind its readiness."""
         pods = []
         for busy, since, sampled in zip(*fleet.pods(), strict=True):
             young = since >= 0.0 and fleet.now < since + CPU_INITIALIZATION and sampled < since + self._window
             pods.append(Pod(None if busy < 0.0 else float(busy), bool(since >= 0.0 and not young)))
-        desired = by_utilization(pods, self._target, fleet.created)
-        return self._hpa.next(fleet.now, fleet.created, desired)
+        return pods
 
 
 class Knative:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from tests.bench.autoscaling.cells import NO_LAG, ORACLE, OURS, Row
 from tests.bench.autoscaling.fleet import Model
-from tests.bench.report import Goal, judge
+from tests.bench.report import RUNS, Goal, judge
 
 FAST_START = 10.0
 """Load time in seconds up to which a surprise may cost more: the oracle then pays next to nothing for starting pods."""
@@ -72,6 +72,8 @@ def beside_rivals(label: str, members: Sequence[Row], most: float) -> list[Goal]
         if statistics.median(row.attained for row in tried) >= attained
     }
     name = f"{label}: hours by a rival's as good"
+    if len(ours) < RUNS:
+        return [Goal(name, None, "x", f"<= {most:g}", False, f"not measured: {RUNS} seeds are needed. {_seeds(ours)}")]
     if not as_good:
         return [Goal(name, 0.0, "x", f"<= {most:g}", True, f"none of {len(settings)} settings attains {attained:.4f}")]
     (rival, setting), cheapest = min(as_good.items(), key=lambda item: item[1])

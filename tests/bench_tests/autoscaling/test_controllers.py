@@ -13,7 +13,7 @@ from tests.bench.autoscaling.result import reversals
 
 def test_what_a_pod_holds_is_where_minutes_begin_to_be_missed() -> None:
     assert attained(SOLO, 0.95 * held(SOLO)) > 0.99 > attained(SOLO, 1.1 * held(SOLO))
-    assert concurrency(SOLO) == pytest.approx(1.1, abs=0.3)
+    assert concurrency(SOLO) == pytest.approx(1.7, abs=0.3)
 
 
 def test_a_formula_that_is_near_the_simulation_is_what_the_rule_needs() -> None:
@@ -27,7 +27,7 @@ def test_our_rule_follows_a_step_and_comes_back_after_its_window() -> None:
     before, during, kept, after = (float(result.replicas[minute]) for minute in (60, 75, 86, 92))
     assert 3 <= before <= 4
     assert 9 <= during <= 11
-    assert kept == during  # Within 300 s of the fall.
+    assert kept >= 9  # Within 300 s of the fall.
     assert after <= 4
 
 
@@ -60,6 +60,16 @@ def test_the_one_without_lag_orders_in_the_second_of_the_step_and_not_before() -
         assert controller.decide(fleet) == 5
 
 
+def test_the_one_without_lag_keeps_pods_for_five_minutes() -> None:
+    rate = np.full(5000, 4.0 * held(SOLO))
+    rate[1000:] /= 2
+    controller = NoLag(rate, held(SOLO))
+    with Fleet(SOLO, rate, 1) as fleet:
+        for second, expected in ((999.0, 5), (1290.0, 5), (1300.0, 3)):
+            fleet.advance(second)
+            assert controller.decide(fleet) == expected
+
+
 def test_busy_pods_ask_for_more_and_young_ones_are_not_believed() -> None:
     controller = Cpu(0.5, 15.0)
     with Fleet(SOLO, np.full(2000, 2 * 9.0), 1) as fleet:
@@ -70,6 +80,9 @@ def test_busy_pods_ask_for_more_and_young_ones_are_not_believed() -> None:
         fleet.scale(4)
         fleet.advance(640.0)
         assert controller.decide(fleet) == 4  # The two that start count as idle.
+        fleet.advance(665.0)
+        fresh = [pod for pod in controller.seen(fleet) if not pod.ready]
+        assert len(fresh) == 2  # Ready since 5 s, but their last sample is older than a window after that.
 
 
 def test_an_external_sum_is_divided_by_its_target() -> None:

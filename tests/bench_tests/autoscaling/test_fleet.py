@@ -42,6 +42,16 @@ def test_runs_that_vary_wait_as_in_m_g_1() -> None:
     assert mean_seconds(varied, 5.0, 200_000) == pytest.approx(expected, rel=0.05)
 
 
+def test_those_who_find_an_idle_pod_are_in_time_and_no_others() -> None:
+    # In M/D/1 a request waits unless it is one of the share 1 - rho that finds nobody.
+    tight = replace(SOLO, target=Target(95, 0.1 + 1e-6))
+    with Fleet(tight, steady(4.0, 60_000), seed=3) as fleet:
+        fleet.add()
+        fleet.advance(60_000)
+        total, good = fleet.by_minute()
+    assert good.sum() / total.sum() == pytest.approx(1 - 0.4, abs=0.01)
+
+
 def test_without_a_queue_requests_are_lost_as_erlang_says() -> None:
     with Fleet(with_limit(SOLO, 0), steady(10.0, 20_000), seed=3) as fleet:
         fleet.add()

@@ -55,6 +55,12 @@ def test_only_rivals_that_attain_as_much_count_and_the_cheapest_of_them() -> Non
     assert goal.holds and "none of 1" in goal.detail
 
 
+def test_fewer_than_three_seeds_are_no_figure() -> None:
+    [goal] = beside_rivals("day, gpu", seeds(ROW)[:2] + rival(0.6, 0.996, 200.0), 1.0)
+    assert (goal.value, goal.holds) == (None, False)
+    assert "3 seeds are needed" in goal.detail
+
+
 def test_the_oracle_and_the_one_without_lag_are_no_rivals() -> None:
     others = seeds(replace(ROW, controller=ORACLE, hours=90.0)) + seeds(replace(ROW, controller=NO_LAG, hours=95.0))
     assert beside_rivals("day, gpu", seeds(ROW) + others, 1.0) == []

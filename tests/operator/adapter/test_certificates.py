@@ -42,6 +42,8 @@ async def test_a_replica_adds_its_authority_and_takes_none_away(tmp_path: Path) 
     clock[0] = NOW + timedelta(days=11)
     assert await files.bundle(both) == new.certificate
     assert await files.bundle(new.certificate) == new.certificate
+    broken = "-----BEGIN CERTIFICATE-----\nhello\n-----END CERTIFICATE-----\n"
+    assert await files.bundle(broken + new.certificate) == new.certificate
     served = files.served("")
     assert (served.certificate, served.key, served.expires) == (new.certificate, new.key, new.expires)
 

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from mooring_operator.api import names
 from mooring_operator.cluster import kinds
 from mooring_operator.cluster.cache import Cache, key_of
@@ -168,6 +170,25 @@ def test_of_a_whole_object_only_what_is_read_is_kept() -> None:
     assert "spec" not in entry.manifest["spec"]["template"]
     assert entry.fields == '{"f:spec":{"f:replicas":{}}}'
     assert entry.replicas_managers == {names.FIELD_MANAGER}
+
+
+@pytest.mark.parametrize(("target", "news"), [("Deployment", False), (names.KIND, True)])
+def test_what_an_autoscaler_measures_is_news_only_where_it_is_believed(target: str, news: bool) -> None:
+    def hpa(version: int, load: str, cpu: int, active: str = "True") -> Manifest:
+        metrics = [
+            {"type": "External", "external": {"current": {"averageValue": load}}},
+            {"type": "ContainerResource", "containerResource": {"current": {"averageUtilization": cpu}}},
+        ]
+        conditions = [{"type": "ScalingActive", "status": active}, {"type": "AbleToScale", "reason": load}]
+        status = {"conditions": conditions, "currentMetrics": metrics, "currentReplicas": version}
+        found = obj(kinds.HORIZONTAL_POD_AUTOSCALER, version, status=status)
+        return {**found, "spec": {"scaleTargetRef": {"kind": target}, "metrics": []}}
+
+    seen = cache()
+    assert seen.feed(kinds.HORIZONTAL_POD_AUTOSCALER, False, hpa(1, "1", 50)) == KEY
+    assert (seen.feed(kinds.HORIZONTAL_POD_AUTOSCALER, False, hpa(2, "2", 50)) == KEY) is news
+    assert seen.feed(kinds.HORIZONTAL_POD_AUTOSCALER, False, hpa(3, "2", 60)) == KEY
+    assert seen.feed(kinds.HORIZONTAL_POD_AUTOSCALER, False, hpa(4, "2", 60, "False")) == KEY
 
 
 def test_nodes_concern_no_service() -> None:

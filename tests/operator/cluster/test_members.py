@@ -78,10 +78,11 @@ async def test_the_record_and_when_it_last_gave_another_size() -> None:
     assert found.notes == {names.ANNOTATION_BOOTS: '{"s0": 3}'}
 
 
-async def test_a_record_that_cannot_be_read_is_none_and_can_be_replaced() -> None:
+@pytest.mark.parametrize("text", ["{", "[" * 100_000, '{"epoch": 9, "size": 1000000000, "past": [], "stores": {}}'])
+async def test_a_record_that_cannot_be_read_is_none_and_can_be_replaced(text: str) -> None:
     seen = Seen()
     seen.claim(f"sessions-{NAME}-0")
-    seen.record("{", annotations={names.ANNOTATION_RESIZED: "yesterday"})
+    seen.record(text, annotations={names.ANNOTATION_RESIZED: "yesterday"})
     found = await seen.members()
     assert (found.record, found.version, found.resized) == (None, "2", None)
     assert kept(None) == Kept()
@@ -110,13 +111,52 @@ async def test_the_record_of_a_deleted_service_whose_volumes_go_is_not_taken_ove
         assert (await seen.members()).record == RECORD
 
 
+@pytest.mark.parametrize(
+    ("owner", "retention", "recorded", "leftover"),
+    [
+        ("gone", "Delete", False, True),
+        ("present", "Delete", False, False),
+        ("", "Delete", False, False),  # between two StatefulSets
+        ("gone", "Delete", True, False),
+        ("gone", "Retain", False, False),  # what they say still holds
+    ],
+)
+async def test_replicas_of_a_deleted_service_whose_volumes_go_are_not_heard(
+    owner: str, retention: str, recorded: bool, leftover: bool
+) -> None:
+    seen = Seen()
+    seen.claim(f"sessions-{NAME}-0")
+    owners = [{"kind": "StatefulSet", "name": NAME, "uid": owner, "controller": True}] if owner else []
+    seen.pod(0, "node0", ownerReferences=owners)
+    if recorded:
+        seen.record(RECORD.to_json())
+    service = builders.service(state={**STATE, "retention": {"whenDeleted": retention}})
+    live = builders.stateful_set("v1")
+    live["metadata"]["uid"] = "present"
+    seen.node("node0", "True")
+    if leftover:
+        with pytest.raises(LeftoverError, match=f"pod {NAME}-0 of the deleted service"):
+            await seen.members(service, None, live)
+        with pytest.raises(LeftoverError):
+            await seen.members(service)
+        seen.node("node0", "Unknown", "no heartbeat")
+        await seen.members(service)
+    else:
+        await seen.members(service, None, live)
+
+
 async def test_claims_by_ordinal_with_and_without_a_pod() -> None:
     seen = Seen()
+    # Nobody's service has a thousand million replicas: counted so far, none would be served.
+    seen.claim(f"sessions-{NAME}-1000000000")
+    seen.pod(10**9, "node0")
     for name in (f"sessions-{NAME}-10", f"sessions-{NAME}-2", f"sessions-{NAME}-x", f"sessions-{NAME}-01", "theirs-0"):
         seen.claim(name)
     seen.claim(f"sessions-{NAME}-3", deletionTimestamp="now")
     found = await seen.members()
     assert list(found.claims) == [2, 10]
+    assert found.going == {3}
+    assert found.silent == {}
     assert found.claims[2]["status"]["phase"] == "Bound"
 
 

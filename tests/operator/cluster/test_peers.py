@@ -1,10 +1,12 @@
 """Replicas are asked over HTTP: what they say is believed only as far as it makes sense."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+import pytest
 from aiohttp import web
 
 from mooring_operator.api.membership import Record
@@ -111,6 +113,36 @@ async def test_what_is_no_report_is_told() -> None:
     assert "it answers 503" in await silent(closed)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 100_000,
+        "\x80",
+        json.dumps(report(boot=float("inf"))),
+        json.dumps(report(boot=-1)),
+        json.dumps(report(ordinal=False)),
+        json.dumps(report(store="s" * 65)),
+        json.dumps(report(counts=dict.fromkeys(("held", "ended", "foreign", "unreadable", "bytes"), 2**60))),
+        json.dumps(report(Record(4, 10**9))),
+        json.dumps(report(Record(2**60, 1))),
+        json.dumps(report(Record(4, 1, (10**9,)))),
+        json.dumps(report(Record(4, 1, (), {-1: "a"}))),
+    ],
+    ids=[
+        *("deep", "no text", "endless", "below 0", "no number", "a long store", "many"),
+        *("a large size", "a large epoch", "a large past", "a store of nobody"),
+    ],
+)
+async def test_garbage_of_one_replica_stops_nothing(text: str) -> None:
+    # Believed, a size of a thousand million would hold up every other service; an error would hold up this one.
+    async def handler(_: web.Request) -> web.Response:
+        return web.Response(body=text.encode("latin-1"))
+
+    said = await silent(handler)
+    assert said.startswith("its answer cannot be read")
+    assert len(said) < 400
+
+
 async def test_without_a_key_or_an_address_nobody_is_asked() -> None:
     async with Peers() as peers:
         assert "no key" in (await peers.hear(SERVICE, [POD], None)).silent[0]
@@ -124,6 +156,26 @@ async def test_a_replica_that_stays_behind_is_told_of() -> None:
 
     async with answering(handler) as peers:
         assert await peers.tell(SERVICE, [POD], RECORD) == {0: "has epoch 2 after it was sent epoch 3"}
+
+
+async def test_slow_replicas_of_one_service_hold_up_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "AT_ONCE", 1)
+    slow, go_on, asked = Key("theirs", "slow"), asyncio.Event(), asyncio.Event()
+
+    async def handler(request: web.Request) -> web.Response:
+        if request.headers["Authorization"] != f"Bearer {peers.token(SERVICE)}":
+            asked.set()
+            await go_on.wait()
+        return web.json_response(report())
+
+    async with answering(handler) as peers:
+        waiting = asyncio.create_task(peers.hear(slow, [POD, POD._replace(ordinal=1)], None))
+        await asked.wait()
+        assert list((await peers.hear(SERVICE, [POD], None)).reports) == [0]
+        assert await peers.tell(SERVICE, [POD], RECORD) == {}
+        assert not waiting.done()
+        go_on.set()
+        await waiting
 
 
 async def test_reports_of_a_calm_service_stand_for_a_while() -> None:

@@ -225,6 +225,16 @@ def test_a_store_in_place_of_one_that_was_given_up_is_named() -> None:
     assert decided(1, kept, report(2, kept, "x", clean=False)) == record(7, 1, 3, stores="abx", lost=["c"])
 
 
+def test_nothing_is_given_up_while_a_service_that_was_applied_again_has_no_pods_yet() -> None:
+    left = record(5, 1, 3)
+    found = Members(record=left, reports={0: report(0, left)}, abandon="b")
+    assert next_record(service(1), observed(members=found), 1) is None
+    assert next_record(service(1), observed(stateful_set("v1", replicas=3), members=found), 1) is None
+    assert next_record(service(1), observed(stateful_set("v1"), members=found), 1) == replace(
+        left, epoch=6, lost=("b",)
+    )
+
+
 def test_what_is_given_up_already_is_done() -> None:
     assert decided(3, record(5, 3, stores="axc", lost=["b"]), abandon="b") is None
 
@@ -243,8 +253,13 @@ def test_what_is_given_up_already_is_done() -> None:
         (9, "", 8, 9),
         (99, "", 8, 10),
         (1, "", None, 2),
+        (12, "", 12, 10),
+        (1, "kubectl", 12, 10),
     ],
-    ids=["re-applied", "by hand", "replaced", "autoscaler, below its minimum", "autoscaler", "up", "above", "first"],
+    ids=[
+        *("re-applied", "by hand", "replaced", "autoscaler, below its minimum", "autoscaler", "up", "above", "first"),
+        *("a lower maximum", "a lower maximum and another count"),
+    ],
 )
 def test_under_an_autoscaler_only_that_shrinks(asked: int, scaled_by: str, size: int | None, wanted: int) -> None:
     scaled = service(asked, scaling={"minReplicas": 2, "maxReplicas": 10, "cpu": {"target": 50}})

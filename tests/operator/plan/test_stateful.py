@@ -9,7 +9,7 @@ import pytest
 from mooring_operator.api import names
 from mooring_operator.api.membership import Record, Report
 from mooring_operator.facts import Members, Moves, Observed, Service, Step
-from mooring_operator.plan import plan
+from mooring_operator.plan import hold, plan
 from tests.support.builders import NOW, claim, observed, record, replica, report, stateful_set
 from tests.support.builders import service as any_service
 
@@ -53,6 +53,22 @@ def test_without_a_record_every_volume_gets_a_pod() -> None:
     assert plan(service(1), observed(members=found), "v1").replicas == 5
 
 
+def test_without_a_record_a_volume_counts_also_while_its_last_pod_ends() -> None:
+    kept = record(4, 1)
+    ending = (replica(0), replica(4))
+    found = Members(claims={0: claim(0), 4: claim(4)}, reports={4: report(4, kept, "e")}, ending=ending)
+    assert plan(service(1), observed(members=found), "v1").replicas == 5
+
+
+def test_a_service_that_is_applied_again_goes_on_with_its_resize() -> None:
+    left, late = record(5, 1, 3), NOW - timedelta(hours=1)
+    known = Members(record=left, resized=late, claims={o: claim(o) for o in range(3)})
+    assert plan(service(1), observed(members=known), "v1").replicas == 3
+    for minutes, pods in ((9.9, 3), (10, 1)):
+        made = stateful_set("v1", replicas=3, marks=MARKS, made=NOW - timedelta(minutes=minutes))
+        assert plan(service(1), observed(made, members=known), "v1").replicas == pods
+
+
 def test_without_a_record_no_pod_is_taken_away() -> None:
     assert plan(service(1), seen(None, live=3), "v1").replicas == 3
 
@@ -87,6 +103,15 @@ def test_after_the_drain_s_time_pods_go_where_volumes_are_kept(minutes: float | 
     resized = None if minutes is None else NOW - timedelta(minutes=minutes)
     found = seen(left, report(0, left), report(1, left, clean=False, foreign=7), resized=resized)
     assert plan(service(1, keeps=keeps), found, "v1").replicas == pods
+
+
+def test_a_claim_that_is_being_deleted_is_no_volume_that_is_kept() -> None:
+    left = record(5, 1, 3)
+    known = [report(0, left), report(1, left, clean=False, foreign=7), report(2, left)]
+    late = NOW - timedelta(hours=1)
+    for going, pods in ((1, 3), (2, 1)):
+        found = seen(left, *known, resized=late, going=frozenset({going}))
+        assert plan(service(1), found, "v1").replicas == pods
 
 
 def test_what_stays_on_their_volumes_is_noted_and_kept_in_mind() -> None:
@@ -128,6 +153,32 @@ def test_where_volumes_go_with_replicas_the_statefulset_says_how_many_are_wanted
     left = record(5, 1, 3)
     step = plan(service(wanted, keeps=False), seen(left, report(0, left)), "v1")
     assert step.marks == {**MARKS, names.ANNOTATION_ROOM: str(wanted)}
+
+
+# --- a spec that cannot be acted upon
+
+
+def test_a_resize_that_has_begun_ends_also_under_a_spec_that_cannot_be_acted_upon() -> None:
+    left = record(5, 1, 3)
+    behind = hold(service(9), seen(left, report(0, left), *all_of(record(4, 3), 3)[1:]))
+    assert (behind.hold, moves(behind).record, moves(behind).tell) == (True, None, (1, 2))
+    done = hold(service(9), seen(left, *all_of(left, 3)))
+    assert (moves(done).record, moves(done).tell) == (record(6, 1), (0, 1, 2))
+    assert (done.replicas, done.template, moves(done).evict, moves(done).grow) == (None, None, None, {})
+
+
+def test_nothing_new_begins_under_a_spec_that_cannot_be_acted_upon() -> None:
+    calm = record(5, 3)
+    still = moves(hold(service(9), seen(calm, *all_of(calm, 3))))
+    assert still == Moves(notes=still.notes)
+    assert moves(hold(service(9), seen(None, report(0, None)))) == Moves()
+    assert hold(any_service(), observed()) == Step(hold=True)
+    # A record that is lost comes back, and a volume that was put back stops all.
+    lost = seen(None, *all_of(calm, 3), claims={o: claim(o) for o in range(3)})
+    assert moves(hold(service(9), lost)).record == calm
+    left = record(5, 1, 3)
+    older = seen(left, *all_of(left, 3, boot=3), notes={names.ANNOTATION_BOOTS: json.dumps({"a": 7})})
+    assert moves(hold(service(9), older)).record is None
 
 
 # --- telling

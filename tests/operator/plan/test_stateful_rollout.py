@@ -309,3 +309,14 @@ def test_a_rollout_waits_for_a_resize_for_half_of_the_drain_s_time(minutes: floa
 def test_what_may_hold_the_resize_up_is_replaced_at_once(version: str) -> None:
     found = rollout(SERVICE, look(NEW, *threes(OLD, version, OLD), kept=record(5, 2, 3), resized=NOW), NEW)
     assert evicted(found) == 1
+
+
+def test_no_pod_is_taken_whose_volume_would_go_with_it() -> None:
+    # Its claim was deleted, and lasts as long as the pod that uses it.
+    found = rollout(SERVICE, look(NEW, *threes(OLD, OLD, OLD), going=frozenset({2})), NEW)
+    assert evicted(found) == 1
+    last = rollout(SERVICE, look(NEW, *threes(NEW, NEW, OLD), going=frozenset({2})), NEW)
+    assert (evicted(last), last.reason) == (None, "RolloutWaits")
+    assert last.message == "the claim of replica 2 is being deleted, and would go with its pod"
+    down = rollout(SERVICE, look(OLD, *threes(OLD, OLD, "(new)"), marks=FAILED, going=frozenset({2})), NEW)
+    assert evicted(down) is None

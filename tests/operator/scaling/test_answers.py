@@ -37,6 +37,7 @@ CALM = Findings(
     curve=Line(0.040, 0.008),
     batch_limit=32.0,
     batch_delay=0.0,
+    queue_limit=64.0,
     run_mean=0.1,
     run_variation=0.1,
     workers=1.0,
@@ -85,6 +86,7 @@ _FINDINGS = st.builds(
     curve=st.none() | st.builds(Line, st.floats(1e-6, 1e3), st.floats(0.0, 1e3)),
     batch_limit=st.none() | st.floats(0.0, 512.0),
     batch_delay=_MAYBE,
+    queue_limit=_MAYBE,
     run_mean=st.none() | st.floats(1e-6, 1e3),
     run_variation=_MAYBE,
     workers=st.none() | st.floats(0.0, 64.0),
@@ -187,8 +189,8 @@ def test_a_latency_raises_no_load_where_a_curve_tells_more_or_nobody_wants_it() 
 
 def test_a_latency_that_few_requests_cause_is_not_for_want_of_pods() -> None:
     late = replace(UNKNOWN, latency={95: 40.0})
-    assert load(late, target=4.0) == 32.0  # 16 requests on 4 pods are at their target
-    assert load(late, target=5.0) == 16.0
+    assert load(late, target=6.0) == 32.0  # 4 requests a pod are two thirds of it
+    assert load(late, target=7.0) == 16.0
 
 
 def test_the_ratio_is_that_of_the_percentile_that_the_target_names() -> None:
@@ -220,10 +222,10 @@ def test_one_refusal_in_a_quiet_minute_is_no_surge() -> None:
 
 def test_the_count_is_that_of_the_rule_and_comes_with_its_reasons() -> None:
     answer = say(CALM)
-    pod = slo.capacity(slo.Capability(slo.Curve(0.040, 0.008), 32, squared_variation=0.1), slo.Target(95, 0.4))
+    pod = slo.capacity(slo.Capability(slo.Curve(0.040, 0.008), 32, 0.0, 0.1, 1, 64), slo.Target(95, 0.4))
     assert answer.reason == "OK" and answer.decision is not None
     assert answer.decision.capacity == pod
-    assert answer.value == math.ceil(200.0 * 1.05 / pod - 0.05)
+    assert answer.value == math.ceil(200.0 * (1.0 + slo.SPARE) / pod - 0.05)
 
 
 @pytest.mark.parametrize(
@@ -231,7 +233,8 @@ def test_the_count_is_that_of_the_rule_and_comes_with_its_reasons() -> None:
     [
         ({"rate": 400.0}, {}, True),
         ({"history": ((200.0,) * 12 + (600.0,) * 12) * 10}, {}, True),
-        ({"queued": 6000.0}, {}, True),
+        ({"queued": 60000.0}, {}, True),
+        ({"queue_limit": 4.0}, {}, True),
         ({"workers": 2.0}, {}, False),
         ({"samples_per_request": 4.0}, {}, True),
         ({}, {"headroom": "200%"}, True),
@@ -279,12 +282,12 @@ def test_a_target_that_no_count_meets_is_told() -> None:
 
 def test_a_model_that_does_not_batch_is_judged_by_the_mean_of_its_runs() -> None:
     found = capability_of(replace(CALM, batch_limit=1.0, curve=Line(0.9, 0.0), run_mean=0.1, run_variation=0.3))
-    assert found == slo.Capability(slo.Curve(0.1, 0.0), 1, 0.0, 0.3, 1)
+    assert found == slo.Capability(slo.Curve(0.1, 0.0), 1, 0.0, 0.3, 1, 64)
 
 
 def test_requests_of_many_samples_fill_a_batch_sooner_and_take_longer() -> None:
     found = capability_of(replace(CALM, samples_per_request=4.0))
-    assert found == slo.Capability(slo.Curve(0.040, 0.032), 8, 0.0, 0.1, 1)
+    assert found == slo.Capability(slo.Curve(0.040, 0.032), 8, 0.0, 0.1, 1, 64)
     alone = capability_of(replace(CALM, samples_per_request=100.0))
     assert alone is not None and alone.max_batch == 1
 

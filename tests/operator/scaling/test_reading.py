@@ -1,5 +1,5 @@
 import math
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
@@ -7,9 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mooring_operator.facts import Key
+from mooring_operator.scaling.answers import answers
 from mooring_operator.scaling.findings import Findings, Line
 from mooring_operator.scaling.queries import HISTORY, STEP, Scraping, Signal, signals
 from mooring_operator.scaling.reading import Results, last_step, median_line, read
+from tests.support import builders
 
 NOW = 1_800_000_007.5
 ONE, TWO = Key("one", "sentiment"), Key("two", "sentiment")
@@ -39,7 +41,7 @@ def test_services_of_one_name_in_two_namespaces_have_findings_of_their_own() -> 
     assert (found[TWO].rate, found[TWO].queued) == (7.0, 4.0)
 
 
-@pytest.mark.parametrize("text", ["NaN", "+Inf", "-Inf"])
+@pytest.mark.parametrize("text", ["NaN", "+Inf", "-Inf", "-1", "1e300"])
 @pytest.mark.parametrize("signal", [signal for signal in signals(Scraping()) if signal not in PER_POD])
 def test_what_is_not_a_number_is_as_if_it_were_not_there(signal: Signal, text: str) -> None:
     found = (
@@ -48,7 +50,7 @@ def test_what_is_not_a_number_is_as_if_it_were_not_there(signal: Signal, text: s
     assert found is None or found == one(**({} if signal == "pods" else {signal: []}))
 
 
-_NUMBERS = st.sampled_from(["NaN", "+Inf", "-Inf", "0", "-1", "1e300", "0.25", "17"])
+_NUMBERS = st.sampled_from(["NaN", "+Inf", "-Inf", "0", "-1", "1e300", "1e15", "1e-300", "0.25", "17"])
 _KEYS = st.sampled_from([ONE, TWO])
 
 
@@ -58,10 +60,14 @@ _KEYS = st.sampled_from([ONE, TWO])
         st.lists(st.builds(series, _KEYS, _NUMBERS, instance=st.sampled_from("xyz"), term=st.sampled_from("ab"))),
     )
 )
-def test_no_answer_of_the_right_form_gives_what_is_not_a_number(answers: dict[Signal, list[dict[str, Any]]]) -> None:
-    for found in read(Results(NOW, answers)).values():
+def test_no_answer_of_the_right_form_gives_what_is_not_a_number(given: dict[Signal, list[dict[str, Any]]]) -> None:
+    wanted = builders.service(scaling={"maxReplicas": 9, "latency": {"target": "400ms"}})
+    for found in read(Results(NOW, given)).values():
         for value in asdict(found).values():
             assert not isinstance(value, float) or math.isfinite(value)
+        seen = replace(found, newest=found.time, pods=max(1, found.pods), copies=1)
+        for answer in answers(wanted, seen).values():
+            assert answer.value is None or 0.0 <= answer.value <= 2e15
 
 
 def test_a_history_stands_on_steps_that_do_not_move_with_the_look() -> None:

@@ -54,7 +54,7 @@ def test_a_known_rise_is_planned_for_but_never_beyond_the_peak() -> None:
     rising = replace(CALM, rise=500.0, peak=3000.0)
     assert decide(rising, 100.0, 0.0, TARGET).replicas == 15
     assert decide(rising, 100.0, 0.0, TARGET).reason == "rise"
-    assert decide(replace(rising, peak=1200.0), 100.0, 0.0, TARGET).planned == pytest.approx(1236.0)
+    assert decide(replace(rising, peak=1200.0), 100.0, 0.0, TARGET).planned == pytest.approx(1200.0)
 
 
 def test_too_little_history_counts_the_rate_alone_and_says_so() -> None:
@@ -114,10 +114,10 @@ def test_a_rise_and_its_own_ends_are_one_rise() -> None:
 
 
 def test_a_short_load_time_still_shows_a_rise_in_full() -> None:
-    # As a window of three scrapes shows them: two steps, each spread over 45 s.
+    # As a window of three scrapes shows them, each pod at its own phase: two steps, spread over a minute.
     history = [100.0] * 241
     for start in (60, 140):
-        history[start : start + 40] = [160.0, 230.0, *[300.0] * 36, 230.0, 160.0]
+        history[start : start + 40] = [140.0, 180.0, 240.0, *[300.0] * 34, 240.0, 180.0, 140.0]
     assert learn(history, 10.0).rise == 200.0
 
 

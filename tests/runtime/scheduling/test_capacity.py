@@ -26,7 +26,10 @@ def seconds_of(samples: float, a: float, b: float, most: int) -> float:
         ((0.016, 0.008), 16, 0.2, 10),
         ((0.002, 0.001), 8, 0.1, 40),  # five full runs of 10 ms
         ((0.002, 0.001), 8, 0.11, 43),  # and three samples more
-        ((0.1, 0.0), 1, 0.5, LEAST_QUEUE),
+        ((0.1, 0.0), 1, 0.5, 4),  # the last waits 500 ms at most, its own run included, or a little longer
+        ((0.1, 0.0), 1, 0.15, 1),
+        ((0.05, 0.0), 1, 0.5, LEAST_QUEUE),
+        ((0.1, 0.0), 2, 0.5, LEAST_QUEUE),
         ((0.01, 0.0), 1, 0.5, 25),
         ((0.040, 0.008), 64, 0.2, 32),  # half a run at least
         ((0.0, 0.0), 8, 0.1, DEFAULT_QUEUE),  # before the first run
@@ -42,7 +45,7 @@ def test_what_may_wait_takes_half_the_target_and_one_more_takes_longer(
     a: float, b: float, most: int, target: float
 ) -> None:
     bound = queue_bound((a, b), most, target)
-    assert max(LEAST_QUEUE, most // 2) <= bound <= DEFAULT_QUEUE
+    assert max(LEAST_QUEUE if most > 1 else 1, most // 2) <= bound <= DEFAULT_QUEUE
     half = target / 2 * (1 + 1e-9)
     if bound > max(LEAST_QUEUE, most / 2):
         assert seconds_of(bound, a, b, most) <= half

@@ -96,6 +96,35 @@ def test_a_receiver_that_puts_off_what_it_gets_is_given_no_more() -> None:
     clock.run(work())
 
 
+def test_one_that_freezes_late_waits_for_no_message_with_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is frozen, so it answers nobody: it leaves with a message of its own while that of the others is under way."""
+
+    async def work() -> None:
+        site, late = leaving()
+        site[1].keep("another")
+        answer, under_way = Receiver.answer, [0]
+
+        async def slow(self: Receiver, envelope: Envelope, message: Message) -> Answer:
+            if isinstance(message, Take):
+                under_way.append(under_way[-1] + 1)
+                await asyncio.sleep(2)
+                under_way.append(under_way[-1] - 1)
+            return await answer(self, envelope, message)
+
+        monkeypatch.setattr(Receiver, "answer", slow)
+        site.start(Record(1, 2))
+        async with site[1].table.turn(Key("m", late)):
+            await site.adopt(SHRINK)
+            await asyncio.sleep(1)
+        await asyncio.sleep(5)
+        assert site.phases(late) == ["held", "moved"]
+        assert max(under_way) == 2
+        assert under_way[-1] == 0
+        site.end()
+
+    clock.run(work())
+
+
 def test_a_message_carries_no_more_than_a_receiver_takes() -> None:
     async def work() -> None:
         site = Site(2)

@@ -12,6 +12,7 @@ from mooring_runtime.errors.sessions import (
     SessionUnavailable,
 )
 from mooring_runtime.messages import InferRequest, InferResponse, SessionCall, Tensor
+from mooring_runtime.sessions import looking
 from mooring_runtime.sessions.copies import Kept, Phase, Target
 from mooring_runtime.sessions.elsewhere import At, NotHere, Passed
 from mooring_runtime.sessions.keys import MINTED, Key, mint
@@ -333,3 +334,26 @@ async def test_a_move_that_takes_too_long_is_told_of() -> None:
     told = await passed(served, SessionCall(session)).outcome()
     assert isinstance(told, NotHere)
     assert (told.moving, told.at) == (True, THERE)
+
+
+@pytest.mark.parametrize("arrived", [True, False])
+async def test_after_the_wait_a_step_is_tried_once_where_the_session_goes(
+    arrived: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its old owner may be slow to write down that it has gone: the client would be told to come back in a second."""
+    monkeypatch.setattr(looking, "MOVE_WAIT", -1.0)
+    served, others = member()
+    session, answers = named(THERE), others.on_pass
+
+    def moves(ordinal: int, request: Passed) -> InferResponse:
+        if ordinal == THIRD:
+            raise NotHere(session, THERE, moving=True)
+        if arrived and len(others.passed) > 1:
+            return answers(ordinal, request)
+        raise NotHere(session, THIRD)
+
+    others.on_pass = moves
+    answer = await served.step(session, 2)
+    assert (summed(answer) == 100) if arrived else (cause(answer) == ("moving", "no"))
+    asked = [ordinal for ordinal, _ in others.passed]
+    assert asked == [THERE, THIRD, THERE] if arrived else [THERE, THIRD, THERE, THIRD]

@@ -83,9 +83,9 @@ def _whole(store: LmdbStore, seed: int, session: int) -> int:
     return step
 
 
-def _killed(path: Path, seed: int, seconds: float) -> dict[int, int]:
+def _killed(path: Path, seed: int, seconds: float, *journal: str) -> dict[int, int]:
     """The last step of each session that a process told of before it was killed."""
-    with started(path, "write", str(seed)) as running:
+    with started(path, "write", str(seed), *journal) as running:
         assert running.lines.readline() == "boot 1 clean True\n"
         first = running.lines.readline()
         # Into the middle of whatever it does then.
@@ -95,11 +95,12 @@ def _killed(path: Path, seed: int, seconds: float) -> dict[int, int]:
     return {int(session): int(step) for session, step in told}
 
 
-async def test_every_acknowledged_step_outlives_kill_9(tmp_path: Path, long: bool) -> None:
+@pytest.mark.parametrize("journal", [(), ("20000",)], ids=["where they belong", "by the journal"])
+async def test_every_acknowledged_step_outlives_kill_9(tmp_path: Path, long: bool, journal: tuple[str, ...]) -> None:
     chance = random.Random(5)
     for seed in range(60 if long else 6):
         path = tmp_path / str(seed)
-        acknowledged = _killed(path, seed, chance.random() * 0.3)
+        acknowledged = _killed(path, seed, chance.random() * 0.3, *journal)
         with opened(path) as store:
             assert (store.boot, store.clean) == (2, False)
             steps = {int(found.session.removeprefix("session-")): copy.step for found, copy in store.copies()}
@@ -215,24 +216,34 @@ def _stop(running: Process) -> str:
 async def test_a_hundred_thousand_sessions_are_opened_in_a_moment(tmp_path: Path) -> None:
     options = StoreOptions(limit=2**31)
     tensors = noise(4096)
+    small = 40_000
     with opened(tmp_path, options) as store:
         commits = Commits(store)
         for start in range(0, 100_000, 2000):
-            made = [change(4, number, tensors=tensors) for number in range(start, start + 2000)]
+            large = None if start < small else tensors
+            made = [change(4, number, tensors=large) for number in range(start, start + 2000)]
             assert await commits.commit(*made) is None
+        for step in (5, 6):  # One journal is full with the first of these, the next one with the second.
+            for start in range(0, small, 2000):
+                made = [change(step, number)._replace(in_place=True) for number in range(start, start + 2000)]
+                assert await commits.commit(*made) is None
     file = tmp_path / "data.mdb"
     for name in ("cold", "warm"):
         if name == "cold":
             await asyncio.to_thread(_forget, file)
-        began = time.perf_counter()
+        began, used = time.perf_counter(), time.thread_time()
         with opened(tmp_path, options) as store:
             count = sum(1 for _ in store.copies())
-            took = time.perf_counter() - began
+            took, used = time.perf_counter() - began, time.thread_time() - used
+            pending = len(store._journal.newer) + len(store._journal.older)
+            assert pending > small * 0.9
             assert shown(store.read(key(77_777)))[0].step == 4
-        print(f"100,000 sessions of 4 KiB, {name}: {took:.2f} s, {file.stat().st_size >> 20} MiB on disk")
+            assert shown(store.read(key(7_777)))[0].step == 6
+        megabytes = file.stat().st_size >> 20
+        print(f"100,000 sessions, {pending} in the journal, {name}: {took:.2f} s, {used:.2f} of CPU, {megabytes} MiB")
         assert count == 100_000
-        # 0.5 s on a machine of its own; the limit is for one that is shared.
-        assert took < 3.0
+        # 0.6 s on a machine of its own where it is warm; on one that is shared its own part is all that tells.
+        assert used < 2.0
 
 
 def _forget(file: Path) -> None:

@@ -1,17 +1,20 @@
 """Real replicas that speak over real sockets: hops, resizes, deaths, and who is not let in."""
 
+import json
 import ssl
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mooring_runtime.sessions.keys import Key
 from mooring_runtime.sessions.placement import place
 from mooring_runtime.sessions.record import Record
+from tests.support import models
 from tests.support.certificates import authority, signed
-from tests.support.peer_fleet import Fleet, fleet, step_bytes
-from tests.support.runtime_process import connect, read_reply
+from tests.support.peer_fleet import Fleet, fleet, free_port, step_bytes
+from tests.support.runtime_process import connect, exchange, post, read_reply
 from tests.support.state_models import accumulator
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(90)]
@@ -67,6 +70,24 @@ def test_a_dead_owner_is_told_quickly_and_comes_back(model: Path, tmp_path: Path
         replicas.start(1).ready()
         assert replicas.sum(0, mine, 1) == 1.0  # The reply survived.
         assert replicas.sum(0, mine, 2) == 2.0
+
+
+def test_a_replica_that_loads_lets_clients_find_another_one(model: Path, tmp_path: Path) -> None:
+    """A router that reaches it would take its refusal for the answer, also about what others hold."""
+    late = models.slow(tmp_path / "late.onnx", 20_000)
+    with fleet(tmp_path, late, 0, None, threads="1") as replicas:  # It is never ready.
+        clients, metrics = (free_port(replicas.hosts) for _ in range(2))
+        loads = replicas.start(0, http_port=str(clients), metrics_port=str(metrics))
+        loads.line("listening", word="peer_port")
+        assert replicas.report(0)["record"] is None
+        status, _, body = exchange(metrics, b"GET /v2/health/ready HTTP/1.1\r\nHost: h\r\n\r\n", replicas.hosts[0])
+        assert (status, b"loading" in body) == (503, True)
+        with pytest.raises(ConnectionRefusedError):
+            connect(clients, replicas.hosts[0])
+        loads.stop()
+        assert loads.code() == 0, "told to stop while it loads"
+    with fleet(tmp_path, model, 1, Record(1, 1), http_port=str(clients), metrics_port=str(metrics)) as replicas:
+        assert replicas.sum(0, "s", 1) == 1.0
 
 
 def test_an_owner_that_dies_in_a_handoff_goes_on_with_it(model: Path, tmp_path: Path) -> None:
@@ -209,3 +230,27 @@ def test_a_volume_that_was_given_up(model: Path, tmp_path: Path) -> None:
         assert (status, document["cause"]) == (503, "volume-replaced")
         assert replicas.report(1)["clean"] is False
         assert replicas.report(1)["counts"]["held"] == 1
+
+
+def test_ids_that_the_router_does_not_see_find_their_session_from_any_replica(model: Path, tmp_path: Path) -> None:
+    def ask(ordinal: int, path: str, *headers: str) -> tuple[int, Any, dict[str, str]]:
+        request = post(path, b"[[1.0]]", "Content-Type: application/json", "Connection: close", *headers)
+        status, found, answer = exchange(replicas.servers[ordinal].port, request, replicas.hosts[ordinal])
+        return status, json.loads(answer), found
+
+    with fleet(tmp_path, model, 2, Record(1, 2)) as replicas:
+        for mine in (0, 1):
+            _, _, begun = ask(mine, "/invocations", "X-Amzn-SageMaker-Session-Id: NEW_SESSION")
+            session = begun["x-amzn-sagemaker-new-session-id"].partition(";")[0]
+            sums = [ask(at, "/invocations", f"X-Amzn-SageMaker-Session-Id: {session}")[1] for at in (1 - mine, mine)]
+            chosen = f"ts_request_sequence_id: chosen{mine}"
+            sums += [
+                ask(at, "/predictions/m", chosen, *(["ts_request_sequence_start: true"] if at == mine else []))[1]
+                for at in (mine, 1 - mine)
+            ]
+            assert sums == [[[2.0]], [[3.0]], [[1.0]], [[2.0]]]
+            looked = post(f"/v2/sessions/{session.replace('-', '.', 1)}", b"", "Connection: close")
+            for at in (0, 1):
+                asked = looked.replace(b"POST", b"GET", 1)
+                status, _, answer = exchange(replicas.servers[at].port, asked, replicas.hosts[at])
+                assert (status, json.loads(answer)["step"]) == (200, 3)

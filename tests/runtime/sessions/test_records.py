@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-import lmdb
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -12,33 +11,9 @@ from mooring_runtime.sessions import records
 from mooring_runtime.sessions.changes import change_of
 from mooring_runtime.sessions.copies import HERE_BYTES, Kept, StoredReply, kept_replies
 from mooring_runtime.sessions.entries import Entry
-from mooring_runtime.sessions.records import Databases
 from mooring_runtime.sessions.store import Change, Corrupt
+from tests.support.record_volume import Volume
 from tests.support.stores import change, key, large_replies, noise, reply, shown, state
-
-
-class Volume:
-    """The databases of one environment."""
-
-    def __init__(self, path: Path) -> None:
-        self.environment = lmdb.open(str(path), max_dbs=4, map_size=2**26, sync=False)
-        self.databases = Databases(*(self.environment.open_db(name) for name in (b"meta", b"sessions", b"quarantine")))
-
-    def put(self, *changes: Change) -> None:
-        """Commit changes."""
-        with self.environment.begin(write=True) as txn:
-            records.put(txn, self.databases, changes)
-
-    def read(self) -> Kept:
-        """The session of `key()`."""
-        with self.environment.begin(buffers=True) as txn:
-            return records.read(txn, self.databases, key())
-
-    def tags(self) -> list[str]:
-        """What records there are of the session of `key()`."""
-        with self.environment.begin(db=self.databases.sessions) as txn:
-            names = [name for name, _ in txn.cursor()]
-        return [name.rpartition(b"\x00")[2].decode() for name in names if name.startswith(records.prefix_of(key()))]
 
 
 @pytest.fixture

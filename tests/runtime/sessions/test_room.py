@@ -1,6 +1,7 @@
 """Blocks ahead of the database: how far a commit may go, when the disk grants them and when it does not."""
 
 import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -82,9 +83,13 @@ def test_a_file_system_that_cannot_allocate_ahead_is_used_without(
     assert "cannot allocate blocks" in caplog.text
 
 
-def test_the_zeros_ahead_never_touch_the_database(tmp_path: Path) -> None:
+@pytest.mark.parametrize("refused", ["nothing", "to open", "to write"])
+def test_the_zeros_ahead_never_touch_the_database(
+    tmp_path: Path, refused: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = tmp_path / "file"
     file.write_bytes(b"x" * _MIB)
+    _refuse(refused, monkeypatch)
     room = Room(file, 2**30)
     for end in (_MIB, _MIB + 4096, 4 * _MIB, 5 * _MIB):
         with file.open("r+b") as handle:
@@ -92,3 +97,37 @@ def test_the_zeros_ahead_never_touch_the_database(tmp_path: Path) -> None:
         room.ceiling(end, 4096)
         assert file.read_bytes()[:end] == b"x" * end
     room.close()
+
+
+@pytest.mark.parametrize("refused", ["nothing", "to open", "to write"])
+def test_there_are_zeros_ahead_also_where_the_page_cache_cannot_be_left_out(
+    tmp_path: Path, refused: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    _refuse(refused, monkeypatch)
+    room = Room(file, 2**30, allocate=lambda handle, start, length: None)  # Nothing but the zeros makes it longer.
+    room.ceiling(0, 4096)
+    assert file.read_bytes() == bytes(4 * _MIB)
+    room.close()
+
+
+def _refuse(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file system that knows no way past the page cache."""
+    opening, writing, past = os.open, os.pwrite, set[int]()
+
+    def opened(path: Path, flags: int) -> int:
+        if what == "to open" and flags & os.O_DIRECT:
+            raise OSError(errno.EINVAL, "refused")
+        handle = opening(path, flags)
+        if flags & os.O_DIRECT:
+            past.add(handle)
+        return handle
+
+    def written(handle: int, data: memoryview, at: int) -> int:
+        if what == "to write" and handle in past:
+            raise OSError(errno.EINVAL, "refused")
+        return writing(handle, data, at)
+
+    monkeypatch.setattr("mooring_runtime.sessions.room.os.open", opened)
+    monkeypatch.setattr("mooring_runtime.sessions.room.os.pwrite", written)

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from mooring_runtime.settings.cgroup import cpu_count, cpu_quota
+from mooring_runtime.settings.cgroup import cpu_count, cpu_quota, memory
 
 
 def write(file: Path, text: str) -> None:
@@ -49,3 +49,24 @@ def test_a_fraction_of_a_cpu_is_one(tmp_path: Path) -> None:
     write(tmp_path / "proc", "0::/")
     write(tmp_path / "fs" / "cpu.max", "10000 100000")
     assert cpu_count(tmp_path / "fs", tmp_path / "proc") == 1
+
+
+@pytest.mark.parametrize(
+    ("group", "files", "expected"),
+    [
+        ("0::/", {"memory.max": "max"}, 2**30),
+        ("0::/", {"memory.max": "1048576"}, 2**20),
+        ("0::/pod", {"memory.max": "1048576", "pod/memory.max": "2097152"}, 2**20),
+        ("9:memory:/", {"memory/memory.limit_in_bytes": "4096"}, 4096),
+        ("9:memory:/", {"memory/memory.limit_in_bytes": "9223372036854771712"}, 2**30),
+        ("9:cpu:/", {"memory/memory.limit_in_bytes": "4096"}, 2**30),
+    ],
+)
+def test_memory_is_that_of_the_machine_or_the_tightest_limit(
+    tmp_path: Path, group: str, files: dict[str, str], expected: int
+) -> None:
+    write(tmp_path / "proc", group)
+    write(tmp_path / "meminfo", f"MemTotal: {2**20} kB\nMemFree: 5 kB")
+    for name, limit in files.items():
+        write(tmp_path / "fs" / name, limit)
+    assert memory(tmp_path / "fs", tmp_path / "proc", tmp_path / "meminfo") == expected

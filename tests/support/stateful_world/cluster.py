@@ -32,6 +32,8 @@ class Asked:
     abandon: str = ""
     drain: int = 60
     """Seconds."""
+    uid: int = 0
+    """Changes when the service is deleted and applied again."""
 
 
 @dataclass
@@ -52,6 +54,7 @@ class StatefulSet:
     replicas: int
     template: str
     volume: int
+    made: datetime
     generation: int = 1
     observed: int = 0
     marks: dict[str, str] = field(default_factory=dict)
@@ -198,17 +201,21 @@ class Cluster:
         self.config_map = ConfigMap(record, resized, dict(notes), self.number())
         return True
 
-    def mark(self, marks: Mapping[str, str]) -> None:
-        """Apply the marks on the StatefulSet."""
+    def mark(self, marks: Mapping[str, str], seen: int) -> bool:
+        """Apply the marks on the StatefulSet as it was seen; False: somebody else has written."""
         found = self.stateful_set
-        if found is not None and found.marks != marks:
-            found.marks, found.version = dict(marks), self.number()
+        if found is None or found.marks == marks:
+            return True
+        if found.version != seen:
+            return False
+        found.marks, found.version = dict(marks), self.number()
+        return True
 
     def apply(self, replicas: int, template: str, volume: int, seen: int) -> bool:
         """Apply the StatefulSet, to take replicas away only as it was seen; False: somebody else has written."""
         found = self.stateful_set
         if found is None:
-            self.stateful_set = StatefulSet(self.number(), replicas, template, volume, version=self.number())
+            self.stateful_set = StatefulSet(self.number(), replicas, template, volume, self.now, version=self.number())
         elif replicas < found.replicas and found.version != seen:
             return False
         elif found.volume != volume:
@@ -245,6 +252,7 @@ def manifest_of(found: StatefulSet) -> Manifest:
             "name": NAME,
             "namespace": NAMESPACE,
             "generation": found.generation,
+            "creationTimestamp": found.made.isoformat(),
             "annotations": dict(found.marks),
         },
         "spec": {"replicas": found.replicas, "template": template_of(found.template), "volumeClaimTemplates": [claim]},

@@ -6,7 +6,7 @@ from mooring_operator.api import names
 from mooring_operator.api.membership import Record
 from mooring_operator.facts import Members, ObjectKey, Observed, Service, Step
 from tests.support.builders import NAME
-from tests.support.stateful_world.cluster import Cluster
+from tests.support.stateful_world.cluster import Cluster, StatefulSet
 from tests.support.stateful_world.replica import Store, place
 
 
@@ -15,7 +15,7 @@ class Judge:
 
     def __init__(self, cluster: Cluster, *, alone: bool) -> None:
         self.cluster = cluster
-        self._alone = alone
+        self.alone = alone
         """One operator: nothing that it does rests on what it saw long ago."""
         self.violations: list[str] = []
         self.acknowledged: dict[str, int] = {}
@@ -23,6 +23,7 @@ class Judge:
         """Stores whose volumes are lost, and that nobody has given up yet, by ordinal."""
         self._epochs: dict[int, Record] = {}
         self._given_up: dict[str, None] = {}
+        self._good: set[int] = set()
         self.evictions = 0
         cluster.adopted = self.adopted
 
@@ -62,10 +63,11 @@ class Judge:
 
     def lost(self, ordinal: int, store: Store) -> None:
         """A volume is gone with what is on it."""
-        for key in store.sessions:
-            self.acknowledged.pop(key, None)
-        if store.sessions:
-            self.destroyed[ordinal] = store
+        if store.id not in self._given_up:
+            for key in store.sessions:
+                self.acknowledged.pop(key, None)
+            if store.sessions:
+                self.destroyed[ordinal] = store
         others = [claim.store for claim in self.cluster.claims.values() if claim.store is not None]
         left = [other.record for other in others if other is not store]
         if store.record is not None and store.record not in left:
@@ -79,7 +81,7 @@ class Judge:
         for ordinal, claim in self.cluster.claims.items():
             if claim.store is None or claim.store.id != store:
                 continue
-            if self.cluster.running(ordinal) is not None and self._alone:
+            if self.cluster.running(ordinal) is not None and self.alone:
                 self.object(f"replica {ordinal} runs with {store}, and it is given up")
             for key in claim.store.sessions:
                 self.acknowledged.pop(key, None)
@@ -88,31 +90,45 @@ class Judge:
 
     def adopted(self, record: Record) -> None:
         """A replica goes by a record."""
-        if self._epochs.setdefault(record.epoch, record) != record:
-            self.object(f"two records of one epoch were told: {self._epochs[record.epoch]} and {record}")
+        other = self._epochs.setdefault(record.epoch, record)
+        stores = [claim.store for claim in self.cluster.claims.values() if claim.store is not None]
+        if other != record and any(store.record == other for store in stores):
+            self.object(f"two records of one epoch were told: {other} and {record}")
+        # One that everybody has left behind is told again only by who was held up since, to who knows none: the next
+        # round takes the latest over.
+        self._epochs[record.epoch] = record
 
     def grown(self, before: int, after: int) -> None:
         """A claim was patched."""
-        if after < before and self._alone:
+        if after < before and self.alone:
             self.object(f"a claim was to shrink from {before} to {after}")
 
     def refused(self, why: str) -> None:
         """The API server will never take what was written: so it is where another operator has written meanwhile."""
-        if self._alone:
+        if self.alone:
             self.object(why)
+
+    def marked(self, found: StatefulSet | None) -> None:
+        """The marks of the rollout were written: while a version is known to be good, there is one to go back to."""
+        good = names.ANNOTATION_GOOD_TEMPLATE
+        if found is not None and found.uid in self._good and good not in found.marks:
+            self.object(f"which version is good is not known any more: {found.marks}")
+        if found is not None and good in found.marks:
+            self._good.add(found.uid)
 
     def scaled(self, replicas: int, drain: int) -> None:
         """The StatefulSet is to have so many pods: who goes must have nothing, or have had its time, and be kept."""
         cluster = self.cluster
         found, kept = cluster.stateful_set, cluster.config_map
-        if found is None or kept is None or not self._alone:
+        if found is None or kept is None or not self.alone:
             return
         for ordinal in range(replicas, found.replicas):
             claim = cluster.claims.get(ordinal)
             store = None if claim is None else claim.store
             if store is None or not store.sessions or store.id in kept.record.lost:
                 continue
-            if not cluster.asked.keeps or cluster.now - kept.resized < timedelta(seconds=drain):
+            began = max(kept.resized, found.made)
+            if not cluster.asked.keeps or cluster.now - began < timedelta(seconds=drain):
                 self.object(f"replica {ordinal} is taken away with {len(store.sessions)} sessions")
 
     def decided(self, service: Service, seen: Observed, step: Step) -> None:
@@ -131,9 +147,11 @@ class Judge:
         kept, told = members.record, [each.record for each in members.reports.values() if each.record is not None]
         if any(record.epoch <= each.epoch and record != each for each in (*told, *([kept] if kept else []))):
             self.object(f"{record} does not follow on {kept} and {told}")
-        autoscaled = service.spec.scaling is not None and service.spec.scaling.max_replicas is not None
+        most = None if service.spec.scaling is None else service.spec.scaling.max_replicas
         shrinks = kept is not None and record.size < kept.size and record not in told
-        if autoscaled and shrinks and members.scaled_by != names.AUTOSCALER_FIELD_MANAGER:
+        if most is None or not shrinks or record.size == most:
+            return
+        if members.scaled_by != names.AUTOSCALER_FIELD_MANAGER:
             self.object(f"{kept} shrinks to {record.size}, and it was not the autoscaler that asked for it")
 
     def _evicts(self, service: Service, seen: Observed, members: Members, ordinal: int | None) -> None:

@@ -78,7 +78,8 @@ class Operator:
             if store is not None and kept is not None and store.adopt(kept):
                 self.cluster.adopted(kept)
             yield
-        cluster.mark(step.marks)
+        if not self._mark(wanted, step, versions.stateful_set):
+            return
         yield
         if not moves.recreate and not self._apply(wanted, step, versions):
             return
@@ -94,13 +95,26 @@ class Operator:
                 return
             cluster.stateful_set = None
             yield
-            self._apply(wanted, step, versions)
-            cluster.mark(step.marks)
+            self._make_anew(wanted, step, versions)
         elif moves.evict is not None and moves.evict.ordinal is not None:
             cluster.evict(moves.evict.ordinal, int(moves.evict.uid))
 
+    def _make_anew(self, wanted: Asked, step: Step, versions: Versions) -> None:
+        if self._apply(wanted, step, versions):
+            made = self.cluster.stateful_set
+            self._mark(wanted, step, made.version if made is not None and not made.marks else 0)
+
+    def _mark(self, wanted: Asked, step: Step, seen: int) -> bool:
+        found = self.cluster.stateful_set
+        if wanted.uid != self.cluster.asked.uid or not self.cluster.mark(step.marks, seen):
+            return False
+        self.judge.marked(found)
+        return True
+
     def _apply(self, wanted: Asked, step: Step, versions: "Versions") -> bool:
         assert step.replicas is not None
+        if wanted.uid != self.cluster.asked.uid:
+            return False  # Its children would have an owner that is gone.
         template = wanted.version
         if step.template is not None:
             template = next(iter(step.template["metadata"]["annotations"].values()))

@@ -102,6 +102,21 @@ class People:
         else:  # kubectl apply, replace, drop, or scale
             asked.replicas, asked.scaled_by = self.random.randint(1, most), self.random.choice(["", "kubectl"])
 
+    def bounds(self) -> None:
+        """A user gives the autoscaler another maximum."""
+        if self.cluster.asked.autoscaler is not None:
+            self.cluster.asked.autoscaler = (1, self.random.randint(2, self.most))
+
+    def reapply(self) -> None:
+        """Somebody deletes the service, which keeps its volumes, and applies it again."""
+        if self.cluster.stateful_set is None or self.random.random() < 0.7:
+            return  # Rarely: what goes on for long is over with it.
+        self.cluster.stateful_set = None
+        for pod in self.cluster.pods.values():
+            pod.ending, pod.ready = True, False
+        self.cluster.asked.uid = self.cluster.number()
+        self.resize()
+
     def rollout(self) -> None:
         """A user asks for another version."""
         self.cluster.asked.version = self.random.choice(list(self.cluster.versions))
@@ -144,6 +159,10 @@ class People:
 
     def lose_record(self) -> None:
         """Somebody deletes the ConfigMap."""
+        kept = self.cluster.config_map
+        known = [claim.store.record for claim in self.cluster.claims.values() if claim.store is not None]
+        if kept is not None and kept.record.lost and kept.record not in known:
+            return  # That a store was given up is not known to anybody else yet.
         if not self.judge.destroyed and not self.lost():
             self.cluster.config_map = None
 
@@ -213,4 +232,6 @@ class People:
             (1, self.lose_volume),
             (6, self.give_up),
             (1, self.mistake),
+            (1, self.bounds),
+            (1, self.reapply),
         ]

@@ -94,7 +94,7 @@ class World:
                         cluster.open(pod)
         asked.drain = 900
         if asked.autoscaler is not None:
-            asked.scaled_by = names.AUTOSCALER_FIELD_MANAGER
+            asked.scaled_by, asked.autoscaler = names.AUTOSCALER_FIELD_MANAGER, (1, people.most)
         if asked.version == "forgets" or self.random.random() < 0.5 or not self._restorable():
             asked.version = "v2"
         for _ in range(4):
