@@ -176,12 +176,12 @@ def test_whatever_is_blind_replicas_stay(
         foreign.serve_no_metrics(site.cluster)  # Ours: Mooring never makes way by itself.
         foreign.serve_metrics(site.cluster, foreign.SOMEBODY)
         try:
+            timeline.send(0)  # Nobody hears of it.
             blind(timeline, "external metrics are somebody else's", "MetricsAPIConflict")
+            stayed = {row.replicas for row in timeline.since(full)}
         finally:
             foreign.serve_no_metrics(site.cluster)
-        sees(service)
-        stayed = {row.replicas for row in timeline.since(full)}
-        timeline.send(0)
+        timeline.note("external metrics are nobody's")
         timeline.until(lambda row: row.replicas == row.ready == 1, PATIENCE, "replicas to go")
     assert stayed == {MOST}
 
