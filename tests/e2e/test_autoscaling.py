@@ -16,9 +16,12 @@ from tests.support.e2e_site import Site
 from tests.support.e2e_stateful import Stateful, spec, wait_for_doors
 from tests.support.e2e_watch import Manifest, condition, is_true
 
+pytestmark = pytest.mark.timeout(300, func_only=True)
 NAME = "loop"
 MOST = 3
-DOWN_SECONDS = 8
+DOWN_SECONDS = 4
+FELT_SECONDS = DOWN_SECONDS + 8
+"""Until a nought would take replicas away: the adapter looks each 5 s, the autoscaler each 2."""
 PATIENCE = 60.0
 RESOURCES = {"cpu": "400m", "memory": "256Mi"}
 
@@ -60,6 +63,11 @@ class Pair:
         """Requests a second that one replica cannot do, and `MOST` can."""
         return 1.25 / self.run
 
+    @property
+    def flood(self) -> float:
+        """So many that fewer than `MOST` are never enough, however they happen to come."""
+        return 1.8 / self.run
+
 
 @pytest.fixture(scope="module")
 def prometheus(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
@@ -98,7 +106,7 @@ def sees(service: Served) -> Manifest:
 
 
 def blind(timeline: Timeline, what: str, reason: str) -> None:
-    """Waits until the status says why nothing is seen; by then the window before replicas go is over."""
+    """Waits until the status says why nothing is seen, and as long as it would take to lose replicas by it."""
     timeline.note(what)
     since = time.monotonic()
 
@@ -111,7 +119,7 @@ def blind(timeline: Timeline, what: str, reason: str) -> None:
     message = condition(live, "AutoscalingReady")["message"]
     assert "Replicas stay as they are" in message or "replicas stay as they are" in message
     timeline.note(f"AutoscalingReady=False {reason}")
-    time.sleep(max(0.0, since + DOWN_SECONDS + 3 - time.monotonic()))
+    time.sleep(max(0.0, since + FELT_SECONDS - time.monotonic()))
 
 
 def grown(row: Row) -> bool:
@@ -152,7 +160,7 @@ def test_whatever_is_blind_replicas_stay(
     adapter = ["--namespace", e2e_site.OPERATOR_NAMESPACE, "deployment/mooring-adapter"]
     with recorded(service, prometheus) as timeline:
         timelines.append(("whatever is blind, replicas stay", timeline.rows))
-        timeline.send(pair.surge)
+        timeline.send(pair.flood)
         full = timeline.until(grown, PATIENCE, "replicas to come")
 
         prometheus.stop()
