@@ -23,7 +23,7 @@ DOWN_SECONDS = 4
 FELT_SECONDS = DOWN_SECONDS + 8
 """Until a nought would take replicas away: the adapter looks each 5 s, the autoscaler each 2."""
 PATIENCE = 60.0
-RESOURCES = {"cpu": "400m", "memory": "256Mi"}
+RESOURCES = {"cpu": "300m", "memory": "256Mi"}
 
 
 @dataclass(frozen=True)
@@ -61,12 +61,12 @@ class Pair:
     @property
     def surge(self) -> float:
         """Requests a second that one replica cannot do, and `MOST` can."""
-        return 1.25 / self.run
+        return 1.1 / self.run
 
     @property
     def flood(self) -> float:
         """So many that fewer than `MOST` are never enough, however they happen to come."""
-        return 1.8 / self.run
+        return 1.6 / self.run
 
 
 @pytest.fixture(scope="module")

@@ -77,7 +77,7 @@ def speech() -> dict[str, bytes]:
 
 
 def loop() -> dict[str, bytes]:
-    """One whose runs take some 100 ms of a CPU each, and which cannot batch.
+    """One whose runs take some 75 ms of a CPU each, and which cannot batch.
 
     With a limit of less than a CPU a run is longer than what the kernel gives in one of its periods, so that it takes a
     few of them, whatever else the machine does: replicas add to each other, also where they share two busy cores.
@@ -101,7 +101,7 @@ def loop_counting() -> dict[str, bytes]:
 
 def _loop() -> Any:
     with tempfile.TemporaryDirectory() as folder:
-        return onnx.load(models.slow(Path(folder) / "model.onnx", 4000))
+        return onnx.load(models.slow(Path(folder) / "model.onnx", 3000))
 
 
 def build() -> dict[str, images.Image]:
