@@ -35,8 +35,11 @@ class Images:
     """Envoy, in front of stateful services; empty: the public image that the chart names."""
 
 
-def install(cluster: Cluster, images: Images) -> None:
-    """Installs the chart, or upgrades it; returns when the operator's pods are ready.
+def install(cluster: Cluster, images: Images, *settings: str) -> None:
+    """Installs the chart, or upgrades it; returns when its pods are ready.
+
+    Args:
+        settings: further values of the chart, each `NAME=VALUE`.
 
     Raises:
         ClusterError: helm or the API server refused, or the pods did not become ready; the message says why.
@@ -49,6 +52,7 @@ def install(cluster: Cluster, images: Images) -> None:
             *_image("runtime.images.onnx", images.runtime),
             *(_image("router.image", images.router) if images.router else ()),
             "--set=runtime.images.onnxGpu.enabled=false",
+            *(f"--set={setting}" for setting in settings),
         ]
         try:
             cluster.helm(

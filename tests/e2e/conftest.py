@@ -8,6 +8,7 @@ import pytest
 
 from tests.cluster.cluster import Cluster
 from tests.support import e2e_metrics, e2e_site
+from tests.support.e2e_autoscaling_timeline import Row, table
 from tests.support.e2e_metrics import Metrics
 from tests.support.e2e_moves import Figures
 from tests.support.e2e_service import Served
@@ -16,6 +17,7 @@ from tests.support.e2e_site import Site
 _HERE = Path(__file__).parent
 _SECONDS, _LONG_SECONDS = 180, 1800
 _FIGURES = pytest.StashKey[Figures]()
+_TIMELINES = pytest.StashKey[list[tuple[str, list[Row]]]]()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -27,7 +29,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_terminal_summary(config: pytest.Config) -> None:
-    """Prints what moves and crashes of sessions cost, where that was measured, and writes build/bench/moves.json."""
+    """Prints what moves and crashes of sessions cost, where that was measured, and writes build/bench/moves.json; and
+    what happened while services were scaled.
+    """
+    for title, rows in config.stash.get(_TIMELINES, []):
+        print(f"\n{table(title, rows)}")
     if (figures := config.stash.get(_FIGURES, None)) is not None:
         figures.write()
 
@@ -36,6 +42,12 @@ def pytest_terminal_summary(config: pytest.Config) -> None:
 def figures(pytestconfig: pytest.Config) -> Figures:
     """Where tests put what they measure; the summary shows it."""
     return pytestconfig.stash.setdefault(_FIGURES, Figures())
+
+
+@pytest.fixture(scope="session")
+def timelines(pytestconfig: pytest.Config) -> list[tuple[str, list[Row]]]:
+    """Where tests put what they record of a service that is scaled, with a title; the summary shows it."""
+    return pytestconfig.stash.setdefault(_TIMELINES, [])
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """Model images for the end-to-end tests: versions that tell themselves apart, broken ones, and some with state."""
 
 import json
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from onnx import TensorProto, helper
 from tests.cluster import images
 from tests.demo import speech as demo
 from tests.faults import ledger
+from tests.support import models
 
 VERSIONS = (1, 2)
 GARBAGE = b"this is no model" * 64
@@ -74,6 +76,34 @@ def speech() -> dict[str, bytes]:
     }
 
 
+def loop() -> dict[str, bytes]:
+    """One whose runs take some 75 ms of a CPU each, and which cannot batch.
+
+    With a limit of less than a CPU a run is longer than what the kernel gives in one of its periods, so that it takes a
+    few of them, whatever else the machine does: replicas add to each other, also where they share two busy cores.
+    """
+    return {"model.onnx": _written(_loop())}
+
+
+def loop_counting() -> dict[str, bytes]:
+    """The same with a state: how often a session was asked."""
+    model = _loop()
+    one = helper.make_tensor("step", TensorProto.FLOAT, [1], [1.0])
+    before, after = (
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in ("state_in_count", "state_out_count")
+    )
+    model.graph.initializer.append(one)
+    model.graph.input.append(before)
+    model.graph.output.append(after)
+    model.graph.node.append(helper.make_node("Add", ["state_in_count", "step"], ["state_out_count"]))
+    return {"model.onnx": _written(model)}
+
+
+def _loop() -> Any:
+    with tempfile.TemporaryDirectory() as folder:
+        return onnx.load(models.slow(Path(folder) / "model.onnx", 3000))
+
+
 def build() -> dict[str, images.Image]:
     """The images by the names of their models; they take milliseconds to make."""
     contents: dict[str, Mapping[str, bytes]] = {
@@ -83,6 +113,8 @@ def build() -> dict[str, images.Image]:
         "ledger-equal": ledger_equal(),
         "ledger-converted": ledger_converted(),
         "ledger-unreadable": ledger_unreadable(),
+        "loop": loop(),
+        "loop-counting": loop_counting(),
         "speech": speech(),
     }
     return {name: images.model_image(name, files) for name, files in contents.items()}

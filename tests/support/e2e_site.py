@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.cluster import cgroups, host
+from tests.cluster import cgroups, host, network
 from tests.cluster.cluster import Cluster
 from tests.cluster.processes import wait_until
 from tests.demo import build, install
@@ -17,6 +17,11 @@ from tests.support import e2e_models
 OPERATOR_NAMESPACE = install.OPERATOR_NAMESPACE
 _OPERATOR = b"\0mooring_operator\0run\0"
 _OPERATOR_PODS = "app.kubernetes.io/component=operator"
+
+PROMETHEUS = f"{network.node_address(0)}:9090"
+"""Where the operator and the metrics adapter look for Prometheus. Only tests of autoscaling start one."""
+SCRAPE_SECONDS = 2
+_SETTINGS = (f"prometheus.url=http://{PROMETHEUS}", f"prometheus.scrapeSeconds={SCRAPE_SECONDS}")
 
 
 @dataclass(frozen=True)
@@ -78,6 +83,12 @@ class Site:
         self.cluster.kubectl("rollout", "restart", *deployment)
         self.cluster.kubectl("rollout", "status", *deployment, "--timeout=120s", timeout=150)
 
+    def look_closely(self) -> None:
+        """Lets the operator look at the autoscalers every other second instead of every 15, which faults wait for."""
+        deployment = ["--namespace", OPERATOR_NAMESPACE, "deployment/mooring-operator"]
+        self.cluster.kubectl("set", "env", *deployment, "MOORING_SCALING_SECONDS=2")
+        self.cluster.kubectl("rollout", "status", *deployment, "--timeout=120s", timeout=150)
+
     def delete_operator_pods(self) -> None:
         """Deletes every pod of the operator; they are told to end, and others are made."""
         pods = ["delete", "pod", "--namespace", OPERATOR_NAMESPACE, "-l", _OPERATOR_PODS, "--wait=false"]
@@ -110,7 +121,7 @@ def make(cluster: Cluster) -> Site:
     models = e2e_models.build()
     loaded = (built.operator, built.runtime, built.router, built.model, *models.values())
     cluster.load(*(image.archive for image in loaded))
-    install.install(cluster, built.names)
+    install.install(cluster, built.names, *_SETTINGS)
     return Site(cluster, built.names, {name: image.reference for name, image in models.items()})
 
 
