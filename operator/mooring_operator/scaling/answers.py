@@ -44,6 +44,7 @@ TOO_MANY_SERIES: Final = "TooManySeries"
 STALE_SERIES: Final = "StaleSeries"
 SCRAPED_TOO_SELDOM: Final = "ScrapedTooSeldom"
 LEARNING: Final = "Learning"
+NOT_READY: Final = "NotReady"
 NO_LATENCY_TARGET: Final = "NoLatencyTarget"
 NO_CURVE: Final = "NoCurve"
 TARGET_UNREACHABLE: Final = "TargetUnreachable"
@@ -182,6 +183,9 @@ def _blind(service: Service, findings: Findings, interval: float, ready: int | N
             f"Prometheus has series with {labels} of {findings.pods} pods, and {ready} are ready: see that it scrapes "
             "all of them",
         )
+    # Arrivals are counted where they arrive: while no pod is ready, none of them shows how much there is.
+    if findings.ready == 0:
+        return _Said(None, NOT_READY, f"no pod of {service.name!r} is ready, so its load cannot be seen")
     return None
 
 
@@ -256,6 +260,12 @@ def _desired(service: Service, findings: Findings, interval: float) -> _Said:
         headroom_of(service),
         target,
     )
+    if decision.replicas < findings.pods and _short(findings):
+        return _Said(
+            None,
+            LEARNING,
+            f"{findings.proven} of {findings.ready} ready pods were scraped for long enough to tell their arrivals",
+        )
     reason, message = OK, ""
     if unreachable := slo.unreachable(capability, target):
         reason, message = TARGET_UNREACHABLE, unreachable
@@ -263,6 +273,16 @@ def _desired(service: Service, findings: Findings, interval: float) -> _Said:
         reason = LEARNING
         message = f"{learned.seconds:.0f} s of arrivals are known: the count follows the present rate alone"
     return _Said(min(float(decision.replicas), REPLICAS_MOST), reason, message, decision)
+
+
+def _short(findings: Findings) -> bool:
+    """Tell whether the arrivals of too many pods are not known in full: after an outage of Prometheus, or of the pods.
+
+    An autoscaler that was blind for its whole window has forgotten what it wanted, and takes the first value that it is
+    told. Made from one pod of ten, it would take nine of them away at once. A value that asks for more is told.
+    """
+    unknown = findings.ready - findings.proven
+    return findings.proven == 0 or unknown > max(1.0, UNSEEN_MOST * findings.ready)
 
 
 def _without_rate(findings: Findings, interval: float) -> _Said:

@@ -10,7 +10,7 @@ from typing import Any, Final
 from ..api import names
 from ..facts import Manifest, ObjectKey
 from ..scaling import rule
-from ..scaling.answers import LEARNING, NO_CURVE, NO_SERIES, OK, TARGET_UNREACHABLE, Answer
+from ..scaling.answers import LEARNING, NO_CURVE, NO_SERIES, NOT_READY, OK, TARGET_UNREACHABLE, Answer
 from ..scaling.wishes import Wish, wishes
 from .view import Verdict, View, first
 
@@ -42,7 +42,7 @@ def ready(view: View) -> Verdict:
     for answer in _answers(view):
         if answer.value is None:
             # The first replica brings the first series, and it takes two scrapes until they tell a rate.
-            early = answer.reason == LEARNING or (answer.reason in _EARLY and not view.counts.get("readyReplicas"))
+            early = answer.reason in {LEARNING, NOT_READY} or (answer.reason in _EARLY and not view.counts.get("readyReplicas"))
             message = f"{answer.metric}: {answer.message}. Replicas stay as they are"
             return Verdict("Unknown" if early else "False", answer.reason, message)
     active = _condition(autoscaler, "ScalingActive")
