@@ -33,9 +33,7 @@ def service_monitor(service: Service, cluster: Cluster) -> Manifest | None:
                     "interval": _duration(cluster.scrape_seconds),
                     "relabelings": [{"sourceLabels": [_FROM], "targetLabel": names.METRIC_LABEL_NAMESPACE}],
                     # What the page itself said, which Prometheus keeps under this name.
-                    "metricRelabelings": [
-                        {"action": "labeldrop", "regex": f"exported_{names.METRIC_LABEL_NAMESPACE}"}
-                    ],
+                    "metricRelabelings": [{"action": "labeldrop", "regex": f"exported_{names.METRIC_LABEL_NAMESPACE}"}],
                 }
             ],
         },
