@@ -134,7 +134,7 @@ def signals(scraping: Scraping) -> dict[Signal, str]:
 
 
 def _proven(scraping: Scraping) -> str:
-    """Three scrapes at least, and ready in all of them: with fewer the rate is extrapolated from less than its window."""
+    """Three scrapes at least, and ready in all of them: with fewer, a rate is taken over less than its window."""
     ready, window = _selector(scraping, MODEL_READY), _duration(scraping.window + scraping.interval)
     pods = f"max by ({BY}, {POD})"
     return (

@@ -20,7 +20,7 @@ _HELD: Final = {
     "headroom": "spec.scaling.headroom over the requests that come now",
 }
 
-_EARLY: Final = frozenset({NO_SERIES, NO_CURVE})
+_EARLY: Final = frozenset({NO_SERIES, NO_CURVE, NOT_READY})
 """What is the matter with every service that has no replica yet."""
 
 _ON_THE_WAY: Final = frozenset({"NoAutoscaler", "SwitchingBackend", "KedaNotReady", "NoMetricYet"})
@@ -42,7 +42,7 @@ def ready(view: View) -> Verdict:
     for answer in _answers(view):
         if answer.value is None:
             # The first replica brings the first series, and it takes two scrapes until they tell a rate.
-            early = answer.reason in {LEARNING, NOT_READY} or (answer.reason in _EARLY and not view.counts.get("readyReplicas"))
+            early = answer.reason == LEARNING or (answer.reason in _EARLY and not view.counts.get("readyReplicas"))
             message = f"{answer.metric}: {answer.message}. Replicas stay as they are"
             return Verdict("Unknown" if early else "False", answer.reason, message)
     active = _condition(autoscaler, "ScalingActive")
