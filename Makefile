@@ -17,6 +17,8 @@ TORCH_STAMP := $(TORCH)/.installed
 GPU := .venv-gpu
 GPU_STAMP := $(GPU)/.installed
 PYTEST := $(BIN)/python -m pytest
+# By files: what a module sets up serves all its tests.
+PARALLEL := -n 2 --dist loadfile
 SOURCES := operator/mooring_operator runtime/mooring_runtime tests examples
 
 .PHONY: help
@@ -49,7 +51,7 @@ floors: $(STAMP) ## A lower floor never imports a higher one
 	$(BIN)/lint-imports --no-cache
 
 unit: $(STAMP) ## Pure functions, golden files, property tests
-	$(PYTEST) tests/operator tests/runtime tests/bench_tests tests/faults tests/repository -m "not process"
+	$(PYTEST) $(PARALLEL) tests/operator tests/runtime tests/bench_tests tests/faults tests/repository -m "not process"
 
 server: $(STAMP) $(CLIENTS_STAMP) ## The model server as a process: real clients, faults, fuzzing
 	$(PYTEST) tests/runtime tests/bench_tests -m process
@@ -71,7 +73,7 @@ contract: $(STAMP) ## What the operator renders, the runtime and the chart reall
 	$(PYTEST) tests/contract
 
 controlplane: $(STAMP) ## The operator on a real API server
-	$(PYTEST) tests/controlplane tests/cluster_tests -m "not e2e"
+	$(PYTEST) $(PARALLEL) tests/controlplane tests/cluster_tests -m "not e2e"
 
 e2e: $(STAMP) ## Real kubelets, images and clients on two nodes
 	$(PYTEST) tests/e2e tests/cluster_tests tests/demo -m e2e
