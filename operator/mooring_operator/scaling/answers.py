@@ -4,6 +4,7 @@ An `Answer` without a value is an error to the autoscaler, which then holds the 
 traffic is 0, but whoever cannot see must not say 0, for the fleet would be taken away under full load.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -110,7 +111,7 @@ def answers(
             names.METRIC_LOAD: _load(service, findings, load_target),
             names.METRIC_QUEUE_DEPTH: _gauge(service, findings.queued, "mooring_queue_depth"),
             names.METRIC_LATENCY_RATIO: _ratio(service, findings),
-            names.METRIC_DESIRED_REPLICAS: _desired(service, findings, interval),
+            names.METRIC_DESIRED_REPLICAS: _desired(service, findings, interval, ready),
         }
     return {
         metric: Answer(
@@ -233,7 +234,7 @@ def _latency_ratio(findings: Findings, target: slo.Target) -> float | None:
     return None if latency is None else min(max(latency / target.seconds, 0.0), RATIO_MOST)
 
 
-def _desired(service: Service, findings: Findings, interval: float) -> _Said:
+def _desired(service: Service, findings: Findings, interval: float, ready: int | None) -> _Said:
     target = target_of(service)
     if target is None:
         return _no_target(service)
@@ -272,7 +273,17 @@ def _desired(service: Service, findings: Findings, interval: float) -> _Said:
     elif decision.learning:
         reason = LEARNING
         message = f"{learned.seconds:.0f} s of arrivals are known: the count follows the present rate alone"
-    return _Said(min(float(decision.replicas), REPLICAS_MOST), reason, message, decision)
+    return _Said(min(float(_with_unseen(decision.replicas, findings, ready)), REPLICAS_MOST), reason, message, decision)
+
+
+def _with_unseen(replicas: int, findings: Findings, ready: int | None) -> int:
+    """Return the count where ready pods that nobody scrapes have as many arrivals as the others, as far as that keeps
+    what stands. Of two pods, the one that is never seen would otherwise be taken away under load. Nothing is added to
+    what is ready by this: a new pod is ready before it is seen, and each would bring another.
+    """
+    if ready is None or ready <= findings.pods:
+        return replicas
+    return max(replicas, min(ready, math.ceil(replicas * ready / findings.pods)))
 
 
 def _short(findings: Findings) -> bool:

@@ -169,6 +169,17 @@ def test_over_the_arrivals_of_few_pods_no_fleet_is_made_smaller(ready: int, prov
     assert more.value is not None and more.value > 10
 
 
+@pytest.mark.parametrize(
+    ("pods", "ready", "rate", "count"),
+    [(1, 2, 85.0, 2), (6, 8, 200.0, 4), (8, 8, 200.0, 3), (9, 8, 200.0, 3), (1, 2, 200.0, 3), (1, None, 85.0, 1)],
+)
+def test_a_pod_that_is_never_seen_is_not_taken_away_for_it(
+    pods: int, ready: int | None, rate: float, count: int
+) -> None:
+    found = replace(CALM, pods=pods, ready=pods, proven=pods, rate=rate, history=(rate,) * 241)
+    assert answers(wanted(), found, ready=ready)[names.METRIC_DESIRED_REPLICAS].value == count
+
+
 def test_no_traffic_is_nought() -> None:
     idle = replace(CALM, rate=0.0, history=(0.0,) * 241, queued=0.0, in_flight=0.0, latency={}, answered=0.0)
     said = answers(wanted(), idle)
