@@ -103,6 +103,8 @@ class Cluster:
     """The ServiceMonitor of the Prometheus operator was served when the operator started."""
     monitor_labels: Mapping[str, str] = field(default_factory=dict)
     """Labels that ServiceMonitors need, so that the cluster's Prometheus takes them."""
+    scrape_seconds: float = 15.0
+    """Between two scrapes of a pod: the windows of the scaling rule count on it."""
     prometheus_url: str = ""
     """Where Prometheus answers queries; empty: nobody has told."""
 

@@ -101,6 +101,7 @@ def test_services_of_one_name_in_two_namespaces_are_two(found: dict[Key, Finding
     assert found[SURGING].rate == pytest.approx(2 * surging(found[SURGING].time - 25), rel=0.5)
     assert (found[SURGING].pods, found[SURGING].ready, found[SURGING].copies) == (2, 2, 1)
     assert (found[CALM].pods, found[CALM].ready, found[CALM].workers) == (1, 1, 2.0)
+    assert (found[SURGING].proven, found[CALM].proven) == (2, 1)
     assert (found[SURGING].queued, found[SURGING].in_flight) == (6.0, 10.0)
     assert (found[CALM].queued, found[CALM].in_flight) == (0.0, 0.0)
 

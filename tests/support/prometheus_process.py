@@ -25,9 +25,14 @@ def skip_reason() -> str | None:
 
 
 class Server:
-    """A Prometheus that scrapes some addresses each second, and `again` once more as another job would."""
+    """A Prometheus that scrapes some addresses each second, and `again` once more as another job would.
 
-    def __init__(self, folder: Path, targets: Sequence[str] = (), again: Sequence[str] = ()) -> None:
+    `job` is what the job of `targets` says besides.
+    """
+
+    def __init__(
+        self, folder: Path, targets: Sequence[str] = (), again: Sequence[str] = (), job: dict[str, Any] | None = None
+    ) -> None:
         if reason := skip_reason():
             pytest.skip(reason)
         debian.unpack("prometheus", debian.PROMETHEUS)
@@ -38,7 +43,9 @@ class Server:
         (port,) = free_ports(1)
         self.url = f"http://127.0.0.1:{port}"
         folder.mkdir(parents=True, exist_ok=True)
-        jobs = [{"job_name": "models", "static_configs": [{"targets": list(targets)}]}]
+        jobs: list[dict[str, Any]] = [
+            {"job_name": "models", "static_configs": [{"targets": list(targets)}], **(job or {})}
+        ]
         if again:
             jobs.append({"job_name": "another", "static_configs": [{"targets": list(again)}]})
         configuration = {"global": {"scrape_interval": "1s", "scrape_timeout": "1s"}, "scrape_configs": jobs}
@@ -97,10 +104,14 @@ class Server:
 
 @contextmanager
 def prometheus(
-    folder: Path, past: str = "", targets: Sequence[str] = (), again: Sequence[str] = ()
+    folder: Path,
+    past: str = "",
+    targets: Sequence[str] = (),
+    again: Sequence[str] = (),
+    job: dict[str, Any] | None = None,
 ) -> Iterator[Server]:
     """A running Prometheus, which remembers `past`. It needs five seconds before it scrapes for the first time."""
-    server = Server(folder, targets, again)
+    server = Server(folder, targets, again, job)
     if past:
         server.backfill(past)
     try:

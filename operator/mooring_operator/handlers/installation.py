@@ -33,6 +33,7 @@ def installation(settings: Settings, hpa_tolerance: bool = True, dra: bool = Tru
         hpa_tolerance=hpa_tolerance,
         dra=dra,
         monitor_labels=settings.monitor_labels,
+        scrape_seconds=settings.scrape_seconds,
         prometheus_url=settings.prometheus_url,
     )
 

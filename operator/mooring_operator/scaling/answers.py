@@ -4,6 +4,7 @@ An `Answer` without a value is an error to the autoscaler, which then holds the 
 traffic is 0, but whoever cannot see must not say 0, for the fleet would be taken away under full load.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -44,6 +45,7 @@ TOO_MANY_SERIES: Final = "TooManySeries"
 STALE_SERIES: Final = "StaleSeries"
 SCRAPED_TOO_SELDOM: Final = "ScrapedTooSeldom"
 LEARNING: Final = "Learning"
+NOT_READY: Final = "NotReady"
 NO_LATENCY_TARGET: Final = "NoLatencyTarget"
 NO_CURVE: Final = "NoCurve"
 TARGET_UNREACHABLE: Final = "TargetUnreachable"
@@ -109,7 +111,7 @@ def answers(
             names.METRIC_LOAD: _load(service, findings, load_target),
             names.METRIC_QUEUE_DEPTH: _gauge(service, findings.queued, "mooring_queue_depth"),
             names.METRIC_LATENCY_RATIO: _ratio(service, findings),
-            names.METRIC_DESIRED_REPLICAS: _desired(service, findings, interval),
+            names.METRIC_DESIRED_REPLICAS: _desired(service, findings, interval, ready),
         }
     return {
         metric: Answer(
@@ -182,6 +184,9 @@ def _blind(service: Service, findings: Findings, interval: float, ready: int | N
             f"Prometheus has series with {labels} of {findings.pods} pods, and {ready} are ready: see that it scrapes "
             "all of them",
         )
+    # Arrivals are counted where they arrive: while no pod is ready, none of them shows how much there is.
+    if findings.ready == 0:
+        return _Said(None, NOT_READY, f"no pod of {service.name!r} is ready, so its load cannot be seen")
     return None
 
 
@@ -229,7 +234,7 @@ def _latency_ratio(findings: Findings, target: slo.Target) -> float | None:
     return None if latency is None else min(max(latency / target.seconds, 0.0), RATIO_MOST)
 
 
-def _desired(service: Service, findings: Findings, interval: float) -> _Said:
+def _desired(service: Service, findings: Findings, interval: float, ready: int | None) -> _Said:
     target = target_of(service)
     if target is None:
         return _no_target(service)
@@ -256,13 +261,39 @@ def _desired(service: Service, findings: Findings, interval: float) -> _Said:
         headroom_of(service),
         target,
     )
+    if decision.replicas < findings.pods and _short(findings):
+        return _Said(
+            None,
+            LEARNING,
+            f"{findings.proven} of {findings.ready} ready pods were scraped for long enough to tell their arrivals",
+        )
     reason, message = OK, ""
     if unreachable := slo.unreachable(capability, target):
         reason, message = TARGET_UNREACHABLE, unreachable
     elif decision.learning:
         reason = LEARNING
         message = f"{learned.seconds:.0f} s of arrivals are known: the count follows the present rate alone"
-    return _Said(min(float(decision.replicas), REPLICAS_MOST), reason, message, decision)
+    return _Said(min(float(_with_unseen(decision.replicas, findings, ready)), REPLICAS_MOST), reason, message, decision)
+
+
+def _with_unseen(replicas: int, findings: Findings, ready: int | None) -> int:
+    """Return the count where ready pods that nobody scrapes have as many arrivals as the others, as far as that keeps
+    what stands. Of two pods, the one that is never seen would otherwise be taken away under load. Nothing is added to
+    what is ready by this: a new pod is ready before it is seen, and each would bring another.
+    """
+    if ready is None or ready <= findings.pods:
+        return replicas
+    return max(replicas, min(ready, math.ceil(replicas * ready / findings.pods)))
+
+
+def _short(findings: Findings) -> bool:
+    """Tell whether the arrivals of too many pods are not known in full: after an outage of Prometheus, or of the pods.
+
+    An autoscaler that was blind for its whole window has forgotten what it wanted, and takes the first value that it is
+    told. Made from one pod of ten, it would take nine of them away at once. A value that asks for more is told.
+    """
+    unknown = findings.ready - findings.proven
+    return findings.proven == 0 or unknown > max(1.0, UNSEEN_MOST * findings.ready)
 
 
 def _without_rate(findings: Findings, interval: float) -> _Said:

@@ -32,6 +32,8 @@ class Findings:
     """How often the pod that was scraped most often was, in the last `queries.SCRAPES` seconds."""
     ready: int = 0
     """Pods whose model answers requests."""
+    proven: int = 0
+    """Pods that were ready, and scraped, for all of the time that a rate is taken over."""
     rate: float | None = None
     """Requests received a second, the refused ones included. None until two scrapes of a pod exist."""
     history: tuple[float | None, ...] = ()

@@ -53,6 +53,7 @@ Signal = Literal[
     "copies",
     "scrapes",
     "ready",
+    "proven",
     "rate",
     "queued",
     "in_flight",
@@ -111,6 +112,7 @@ def signals(scraping: Scraping) -> dict[Signal, str]:
         "copies": f"max by ({BY}) (count by ({BY}, {POD}) ({of(WORKERS)}))",
         "scrapes": f"max by ({BY}) (count_over_time({of(WORKERS)}[{SCRAPES}s]))",
         "ready": f"sum by ({BY}) (max by ({BY}, {POD}) ({of(MODEL_READY)}))",
+        "proven": _proven(scraping),
         "rate": arrivals(scraping),
         "queued": f"sum by ({BY}) ({of(QUEUE_DEPTH)})",
         "in_flight": f"sum by ({BY}) ({of(IN_FLIGHT)})",
@@ -129,6 +131,16 @@ def signals(scraping: Scraping) -> dict[Signal, str]:
         ),
         "load_seconds": f"max by ({BY}) ({of(names.METRIC_SERVICE_LOAD_SECONDS)})",
     }
+
+
+def _proven(scraping: Scraping) -> str:
+    """Three scrapes at least, and ready in all of them: with fewer, a rate is taken over less than its window."""
+    ready, window = _selector(scraping, MODEL_READY), _duration(scraping.window + scraping.interval)
+    pods = f"max by ({BY}, {POD})"
+    return (
+        f"count by ({BY}) ({pods} (min_over_time({ready}[{window}])) == 1"
+        f" and {pods} (count_over_time({ready}[{window}])) >= 3)"
+    )
 
 
 def arrivals(scraping: Scraping) -> str:

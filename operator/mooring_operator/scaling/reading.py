@@ -81,6 +81,7 @@ class _Look:
             copies=int(self._number("copies", key) or 0),
             scrapes=int(self._number("scrapes", key) or 0),
             ready=int(self._number("ready", key) or 0),
+            proven=int(self._number("proven", key) or 0),
             rate=self._number("rate", key),
             history=self._history.get(key, ()),
             queued=self._number("queued", key),
@@ -135,7 +136,12 @@ def _pods(vector: Vector, **labels: str) -> Pods:
 
 
 def _finite(series: Mapping[str, Any]) -> Iterator[float]:
-    """The value of a series, unless it is none that could have been measured."""
+    """The value of a series, unless it is none that could have been measured.
+
+    A histogram is none: whoever exports one under a name of ours must not blind all other services.
+    """
+    if "histogram" in series:
+        return
     match series.get("value"):
         case [int() | float(), str() as text]:
             value = _float(text, series)
@@ -147,7 +153,7 @@ def _finite(series: Mapping[str, Any]) -> Iterator[float]:
 
 def _history(series: Mapping[str, Any], end: int) -> tuple[float | None, ...]:
     """The points of a range on its grid; None where there is none."""
-    match series.get("values"):
+    match [] if "histograms" in series else series.get("values"):
         case list() as pairs:
             known = dict(_point(pair, series) for pair in pairs)
         case other:

@@ -76,7 +76,7 @@ def choice(scaling: Scaling, cluster: Cluster) -> Choice:
             return Choice(None, Problem(_FIELD, message, "MetricsAPIConflict"))
         case "auto" if external and api is None:
             return Choice(None)
-    return Choice(False, _reachable(api) if external and api is not None else None)
+    return Choice(False, _reachable(api, cluster) if external and api is not None else None)
 
 
 def _keda(cluster: Cluster, external: bool) -> Choice:
@@ -97,7 +97,7 @@ def _keda(cluster: Cluster, external: bool) -> Choice:
         return Choice(True)
     if api.owner in {"mooring", "other"}:
         return Choice(True, _conflict(api, "keda", "KEDA"))
-    return Choice(True, _reachable(api))
+    return Choice(True, _reachable(api, cluster))
 
 
 def _conflict(api: MetricsApi, backend: str, wanted: str) -> Problem:
@@ -109,7 +109,14 @@ def _conflict(api: MetricsApi, backend: str, wanted: str) -> Problem:
     return Problem(_FIELD, message, "MetricsAPIConflict")
 
 
-def _reachable(api: MetricsApi) -> Problem | None:
+def _reachable(api: MetricsApi, cluster: Cluster) -> Problem | None:
+    if api.owner == "nobody" and not cluster.prometheus_url:
+        # The chart leaves the adapter out then: it is not what is missing.
+        message = (
+            "nobody has told where Prometheus is: set prometheus.url in the chart's values to the one that scrapes the "
+            "models; the adapter comes with it. Replicas stay as they are"
+        )
+        return Problem(_FIELD, message, "PrometheusNotConfigured")
     if api.owner == "nobody":
         message = (
             f"the cluster has no APIService {names.EXTERNAL_METRICS_API_SERVICE}, so nobody answers for external "

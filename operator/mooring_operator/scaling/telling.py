@@ -6,7 +6,7 @@ The numbers are new every few seconds. Written each time, they would be most of 
 from typing import Final
 
 from ..api import names
-from .answers import Answer
+from .answers import FEW_REQUESTS, OK, Answer
 from .look import Look
 from .rule import CURVELESS
 
@@ -22,7 +22,9 @@ def worth_telling(told: Look | None, now: Look, since: float) -> bool:
 
 
 def _health(look: Look) -> tuple[object, ...]:
-    answers = [(name, answer.reason, answer.value is None) for name, answer in sorted(look.answers.items())]
+    # Whether enough requests came for a percentile is one way now and the other way in five seconds.
+    reasons = {name: OK if each.reason == FEW_REQUESTS else each.reason for name, each in look.answers.items()}
+    answers = [(name, reasons[name], answer.value is None) for name, answer in sorted(look.answers.items())]
     return (*answers, look.curveless >= CURVELESS)
 
 

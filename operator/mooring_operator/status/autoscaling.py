@@ -10,7 +10,7 @@ from typing import Any, Final
 from ..api import names
 from ..facts import Manifest, ObjectKey
 from ..scaling import rule
-from ..scaling.answers import LEARNING, NO_CURVE, NO_SERIES, OK, TARGET_UNREACHABLE, Answer
+from ..scaling.answers import LEARNING, NO_CURVE, NO_SERIES, NOT_READY, OK, TARGET_UNREACHABLE, Answer
 from ..scaling.wishes import Wish, wishes
 from .view import Verdict, View, first
 
@@ -20,7 +20,7 @@ _HELD: Final = {
     "headroom": "spec.scaling.headroom over the requests that come now",
 }
 
-_EARLY: Final = frozenset({NO_SERIES, NO_CURVE})
+_EARLY: Final = frozenset({NO_SERIES, NO_CURVE, NOT_READY})
 """What is the matter with every service that has no replica yet."""
 
 _ON_THE_WAY: Final = frozenset({"NoAutoscaler", "SwitchingBackend", "KedaNotReady", "NoMetricYet"})

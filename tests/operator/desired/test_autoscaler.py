@@ -118,6 +118,24 @@ def test_a_service_monitor_scrapes_each_pod_once(state: dict[str, Any] | None) -
     assert not any(child["kind"] == "ServiceMonitor" for child in desired.children(service, builders.cluster(), Step()))
 
 
+def test_a_service_monitor_says_itself_whose_series_they_are() -> None:
+    children = desired.children(builders.service(), builders.cluster(service_monitors=True), Step())
+    [monitor] = [child for child in children if child["kind"] == "ServiceMonitor"]
+    [endpoint] = monitor["spec"]["endpoints"]
+    assert not endpoint.get("honorLabels")
+    assert endpoint["relabelings"] == [
+        {"sourceLabels": ["__meta_kubernetes_namespace"], "targetLabel": "mooring_namespace"}
+    ]
+
+
+@pytest.mark.parametrize(("seconds", "interval"), [(15.0, "15s"), (5.0, "5s"), (2.5, "2500ms")])
+def test_a_service_monitor_scrapes_as_often_as_the_rule_counts_on(seconds: float, interval: str) -> None:
+    cluster = builders.cluster(service_monitors=True, scrape_seconds=seconds)
+    children = desired.children(builders.service(), cluster, Step())
+    [monitor] = [child for child in children if child["kind"] == "ServiceMonitor"]
+    assert monitor["spec"]["endpoints"][0]["interval"] == interval
+
+
 def test_it_scales_the_deployment_by_the_servers_cpu() -> None:
     found = autoscaler({"minReplicas": 2, "maxReplicas": 9, "cpu": {"target": 70}})
     assert found is not None

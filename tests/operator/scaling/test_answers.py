@@ -28,6 +28,7 @@ CALM = Findings(
     pods=4,
     copies=1,
     ready=4,
+    proven=4,
     rate=200.0,
     history=(200.0,) * 241,
     queued=6.0,
@@ -76,6 +77,7 @@ _FINDINGS = st.builds(
     copies=st.integers(0, 3),
     scrapes=_COUNT,
     ready=_COUNT,
+    proven=_COUNT,
     rate=_MAYBE,
     history=st.lists(_MAYBE, max_size=241).map(tuple),
     queued=_MAYBE,
@@ -147,6 +149,35 @@ def test_over_too_few_of_the_ready_pods_no_sum_is_taken(pods: int, ready: int, s
     for answer in answers(wanted(), replace(CALM, pods=pods), ready=ready).values():
         assert (answer.value is not None) == seen
         assert answer.reason == ("OK" if seen else "MissingSeries")
+
+
+def test_arrivals_that_reach_no_pod_are_not_taken_for_none() -> None:
+    down = replace(CALM, ready=0, proven=0, rate=0.0, queued=0.0, in_flight=0.0)
+    for answer in answers(wanted(), down).values():
+        assert (answer.value, answer.reason) == (None, "NotReady")
+
+
+@pytest.mark.parametrize(
+    ("ready", "proven", "told"),
+    [(10, 10, True), (10, 8, True), (10, 7, False), (10, 1, False), (2, 1, True), (1, 0, False), (2, 0, False)],
+)
+def test_over_the_arrivals_of_few_pods_no_fleet_is_made_smaller(ready: int, proven: int, told: bool) -> None:
+    partial = replace(CALM, pods=10, ready=ready, proven=proven, rate=200.0)
+    answer = say(partial)
+    assert (answer.value, answer.reason) == ((3.0, "OK") if told else (None, "Learning"))
+    more = say(replace(partial, rate=1000.0, history=(1000.0,) * 241))
+    assert more.value is not None and more.value > 10
+
+
+@pytest.mark.parametrize(
+    ("pods", "ready", "rate", "count"),
+    [(1, 2, 85.0, 2), (6, 8, 200.0, 4), (8, 8, 200.0, 3), (9, 8, 200.0, 3), (1, 2, 200.0, 3), (1, None, 85.0, 1)],
+)
+def test_a_pod_that_is_never_seen_is_not_taken_away_for_it(
+    pods: int, ready: int | None, rate: float, count: int
+) -> None:
+    found = replace(CALM, pods=pods, ready=pods, proven=pods, rate=rate, history=(rate,) * 241)
+    assert answers(wanted(), found, ready=ready)[names.METRIC_DESIRED_REPLICAS].value == count
 
 
 def test_no_traffic_is_nought() -> None:

@@ -50,6 +50,14 @@ def test_what_is_not_a_number_is_as_if_it_were_not_there(signal: Signal, text: s
     assert found is None or found == one(**({} if signal == "pods" else {signal: []}))
 
 
+def test_a_histogram_under_a_name_of_ours_blinds_no_other_service() -> None:
+    odd = {"metric": series(ONE)["metric"], "histogram": [NOW, {"count": "3", "sum": "1", "buckets": []}]}
+    past = {"metric": series(ONE)["metric"], "histograms": [odd["histogram"]]}
+    found = read(replace(results(queued=[odd, series(TWO, "4")], rate=[series(ONE)]), history=[past]))
+    assert found[TWO].queued == 4.0
+    assert found[ONE].queued is None and not any(point is not None for point in found[ONE].history)
+
+
 _NUMBERS = st.sampled_from(["NaN", "+Inf", "-Inf", "0", "-1", "1e300", "1e15", "1e-300", "0.25", "17"])
 _KEYS = st.sampled_from([ONE, TWO])
 

@@ -78,6 +78,17 @@ def test_keda_has_to_be_there_and_to_know_where_prometheus_is() -> None:
     assert chosen("auto", KEDA, prometheus_url="") == (True, "PrometheusNotConfigured")
 
 
+def test_a_chart_that_was_told_of_no_prometheus_is_what_is_missing() -> None:
+    service = builders.service(scaling=LATENCY)
+    assert service.spec.scaling is not None
+    problem = rule.obstacle(service.spec.scaling, builders.cluster(metrics_api=NOBODY))
+    assert problem is not None
+    assert problem.reason == "PrometheusNotConfigured" and "prometheus.url" in problem.message
+    by_cpu = builders.service(scaling={"maxReplicas": 2, "cpu": {"target": 70}})
+    assert by_cpu.spec.scaling is not None
+    assert rule.obstacle(by_cpu.spec.scaling, builders.cluster(metrics_api=NOBODY)) is None
+
+
 def test_a_server_that_does_not_answer_is_told() -> None:
     down = MetricsApi("mooring", "mooring/mooring-adapter", "no endpoints available")
     service = builders.service(scaling=LATENCY)

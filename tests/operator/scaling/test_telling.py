@@ -49,6 +49,12 @@ def test_numbers_are_told_seldom(now: Look) -> None:
     assert worth_telling(look(), now, SELDOM)
 
 
+def test_a_percentile_that_comes_and_goes_with_a_request_more_or_less_is_told_seldom() -> None:
+    few = look(reason="FewRequests")
+    assert not worth_telling(look(), few, SELDOM - 1)
+    assert not worth_telling(few, look(), SELDOM - 1)
+
+
 def test_what_is_the_same_when_rounded_is_never_told() -> None:
     assert not worth_telling(look(load=120.0), look(load=121.0), 10 * SELDOM)
     assert not worth_telling(look(curveless=1.0), look(curveless=2.0), 10 * SELDOM)
