@@ -36,6 +36,13 @@ class Volume:
             journal.load(txn)
         return journal
 
+    @contextmanager
+    def dead(self) -> Iterator[None]:
+        """In the block it is read as by the next process, were this one killed now."""
+        alive, self.journal = self.journal, self.loaded()
+        yield
+        self.journal = alive
+
     def put(self, *changes: Change, leaves: int = 0) -> None:
         """Commit changes, in a database of so many leaves."""
         with self.group(leaves) as (txn, group):

@@ -1,7 +1,7 @@
 """The journal: who reads sees the last step of each session, whatever is folded, and whenever a process dies."""
 
 import enum
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from mooring_runtime.sessions import records
 from mooring_runtime.sessions.changes import change_of
-from mooring_runtime.sessions.copies import HERE_BYTES, Kept
+from mooring_runtime.sessions.copies import HERE_BYTES, Kept, Phase, Target
 from mooring_runtime.sessions.entries import Entry
 from mooring_runtime.sessions.journal import Journaling
+from mooring_runtime.sessions.keys import Key
 from mooring_runtime.sessions.store import Change, Corrupt
 from tests.support.record_volume import Volume
 from tests.support.stores import change, kept, key, noise, shown
@@ -22,6 +23,7 @@ SMALL = Journaling(leaves=1, size=1500)
 """Some four steps to a journal."""
 MANY = 1
 """Leaves with which steps go to it."""
+MANY_SESSIONS = 12
 
 
 class Undone(Exception):  # noqa: N818 - named by what happens
@@ -39,7 +41,15 @@ def volume(tmp_path: Path) -> Iterator[Volume]:
     made.environment.close()
 
 
-def _step(step: int, number: int = 1) -> Change:
+@pytest.fixture
+def longer(tmp_path: Path) -> Iterator[Volume]:
+    """With journals that several commits fold."""
+    made = Volume(tmp_path, Journaling(leaves=1, size=4000))
+    yield made
+    made.environment.close()
+
+
+def _step(step: int, number: int | str = 1) -> Change:
     """A step of a small session that is there."""
     return change(step, number)._replace(in_place=True)
 
@@ -69,7 +79,7 @@ def test_few_sessions_and_large_ones_go_where_they_belong(volume: Volume) -> Non
 
 def test_a_name_that_is_too_long_for_a_key_of_the_journal_goes_where_it_belongs(volume: Volume) -> None:
     for longest, there in ((499, 1), (500, 1)):
-        made = _step(1, "x" * (longest - len("echo.session-.c")))  # type: ignore[arg-type]
+        made = _step(1, "x" * (longest - len("echo.session-.c")))
         assert len(records.prefix_of(made.key)) + 1 == longest
         volume.put(made, leaves=MANY)
         assert _entries(volume) == [there, 0]
@@ -166,6 +176,61 @@ def test_a_session_of_which_only_the_journal_has_a_record_is_listed(volume: Volu
     assert volume.listed() == {key(): change(3).copy}
 
 
+def _one_that_is_folded(volume: Volume) -> Key:
+    """A session whose record stands where it belongs, while its entry is still on disk."""
+    volume.put(*(change(1, number) for number in range(MANY_SESSIONS)))
+    number = 0
+    while not volume.journal.folding:
+        volume.put(_step(2, number), leaves=MANY)
+        number += 1
+    volume.put(_step(2, number), leaves=MANY)
+    return next(key(each) for each in range(number) if records.pending(volume.journal, key(each)) is None)
+
+
+def _end(volume: Volume, which: Key) -> None:
+    volume.put(Change(which, None), leaves=MANY)
+
+
+def _leave(volume: Volume, which: Key) -> None:
+    copy = volume.read(which).copy
+    volume.put(Change(which, copy._replace(phase=Phase.MOVING, to=Target(1, "other"))), leaves=MANY)
+
+
+def _grow(volume: Volume, which: Key) -> None:
+    volume.put(change(3, 0, tensors=noise(HERE_BYTES + 1))._replace(key=which), leaves=MANY)
+
+
+def _go_on_where_few_are(volume: Volume, which: Key) -> None:
+    volume.put(_step(3)._replace(key=which))
+
+
+def _set_aside(volume: Volume, which: Key) -> None:
+    with volume.group() as (txn, group):
+        records.set_aside(txn, volume.databases, which, "torn", group)
+
+
+def _rewind(volume: Volume, which: Key) -> None:
+    with volume.group() as (txn, group):
+        records.rewind(txn, volume.databases, which, group)
+
+
+@pytest.mark.parametrize("happens", [_end, _leave, _grow, _go_on_where_few_are, _set_aside, _rewind])
+def test_what_becomes_of_a_session_after_its_fold_holds_after_a_kill(
+    longer: Volume, happens: Callable[[Volume, Key], None]
+) -> None:
+    """Its entry is on disk until all of the journal is folded, and must not come back as its last step."""
+    which = _one_that_is_folded(longer)
+    happens(longer, which)
+    assert longer.journal.folding
+    found = longer.listed()
+    with longer.dead():
+        assert longer.listed() == found
+    while longer.journal.folding:
+        longer.put(_step(4, "other"), leaves=MANY)
+    longer.restart()
+    assert longer.listed() == {**found, key("other"): change(4, "other").copy}
+
+
 # --- what is torn
 
 
@@ -246,7 +311,7 @@ class Sessions:
 
     def __init__(self, volume: Volume) -> None:
         self._volume = volume
-        self._entries = {number: Entry(key(number), None) for number in range(5)}
+        self._entries = {number: Entry(key(number), None) for number in range(MANY_SESSIONS)}
 
     def do(self, what: Do, number: int, step: int) -> None:
         """One thing."""
@@ -295,16 +360,19 @@ class Sessions:
             assert shown(self._volume.read(which)) == shown(Kept(entry.copy, entry.state, entry.replies))
 
 
-_MOSTLY_STEPS = st.sampled_from([*Do, *[Do.STEP] * 8])
+_MOSTLY_STEPS = st.sampled_from([*Do, *[Do.STEP] * 12])
 
 
-@given(st.lists(st.tuples(_MOSTLY_STEPS, st.integers(0, 4)), min_size=10, max_size=80))
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-def test_whatever_happens_the_last_step_of_each_session_is_read(volume: Volume, happens: list[tuple[Do, int]]) -> None:
-    volume.put(*(Change(key(number), None) for number in range(5)))
-    sessions = Sessions(volume)
+@given(st.lists(st.tuples(_MOSTLY_STEPS, st.integers(0, MANY_SESSIONS - 1)), min_size=30, max_size=80))
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_whatever_happens_the_last_step_of_each_session_is_read(longer: Volume, happens: list[tuple[Do, int]]) -> None:
+    longer.put(*(Change(key(number), None) for number in range(MANY_SESSIONS)))
+    sessions = Sessions(longer)
     for step, (what, number) in enumerate(happens):
         sessions.do(what, number, 2 * step + 1)
         sessions.check()
-    volume.restart()
+        if what is not Do.STEP:
+            with longer.dead():  # For the next process it is the same, if this one is killed now.
+                sessions.check()
+    longer.restart()
     sessions.check()
