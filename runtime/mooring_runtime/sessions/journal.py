@@ -213,7 +213,9 @@ class Group:
         if not journal.folding or not changes:  # A commit of nothing is to succeed where there is no room.
             return
         left, part = journal.left, journal.part
-        for _ in range(min(len(left), changes * _FOLDED - len(part))):
+        while part:  # Of a commit that failed, perhaps a large one: room was asked for what goes with this one.
+            heapq.heappush(left, part.pop())
+        for _ in range(min(len(left), changes * _FOLDED)):
             part.append(heapq.heappop(left))
         # What is newer in the journal stays there, and what has gone stands where it belongs already.
         older, newer = journal.older, journal.newer
@@ -226,12 +228,14 @@ class Group:
         self._folded = True
 
     def write(self) -> None:
-        """Put the entries at the journal's end, by one call."""
+        """Put the entries at the journal's end, by one call. Raises RuntimeError where they do not belong there."""
         if self._fresh:
             number = self._journal.number
             entries = [(_key(number + at, name), value) for at, (name, value) in enumerate(self._fresh.items())]
             with self._txn.cursor(db=self._journal.databases[self._journal.filled]) as cursor:
-                cursor.putmulti(entries, append=True)
+                _, added = cursor.putmulti(entries, append=True)
+            if added < len(entries):  # LMDB leaves out what is not behind the last, without a word.
+                raise RuntimeError(f"{len(entries)} entries of the journal from {number} on: it has later ones already")
 
     def committed(self) -> None:
         """The transaction is on disk."""
