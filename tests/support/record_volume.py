@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 import lmdb
 
@@ -12,7 +13,24 @@ from mooring_runtime.sessions.journal import JOURNALING, NAMES, Group, Journal, 
 from mooring_runtime.sessions.keys import Key
 from mooring_runtime.sessions.records import Databases
 from mooring_runtime.sessions.store import Change
-from tests.support.stores import key
+from tests.support.stores import change, key
+
+MANY = 1
+"""Leaves with which steps go to the journal, in the tests."""
+
+
+def stepped(number: int, session: int | str = 1) -> Change:
+    """A step of a small session that is there."""
+    return change(number, session)._replace(in_place=True)
+
+
+class Undone(Exception):  # noqa: N818 - named by what happens
+    """A transaction that is given up."""
+
+
+def undo() -> NoReturn:
+    """Give a transaction up."""
+    raise Undone
 
 
 class Volume:
@@ -35,6 +53,13 @@ class Volume:
         with self.environment.begin() as txn:
             journal.load(txn)
         return journal
+
+    @contextmanager
+    def dead(self) -> Iterator[None]:
+        """In the block it is read as by the next process, were this one killed now."""
+        alive, self.journal = self.journal, self.loaded()
+        yield
+        self.journal = alive
 
     def put(self, *changes: Change, leaves: int = 0) -> None:
         """Commit changes, in a database of so many leaves."""

@@ -20,6 +20,10 @@ whose step is lost: the store is not opened then.
 What is in the journal and not folded yet is in memory too, for whoever reads. All of it is of one database with the
 records: a commit changes both or neither, and a commit that fails leaves no trace in memory (`Group`).
 
+A folded entry stands on disk until its journal is dropped, and the next process takes it for one that is not folded. So
+what changes a record where it belongs, after its fold too, says in the journal that earlier entries hold no longer: a
+session that has ended since would else be back.
+
 Invariant: the record of a session is what the newer has of it, else the older, else the sessions' database.
 """
 
@@ -77,7 +81,10 @@ class Journal:
         self.newer: dict[bytes, bytes] = {}
         """Records by their names."""
         self.older: dict[bytes, bytes] = {}
-        """The same, of the journal that is being folded."""
+        """The same, of the journal that is being folded; nothing for those that were, whose entries are still on disk.
+        """
+        self.dropped: dict[bytes, bytes] = {}
+        """What is left in memory of the journal that was dropped last."""
         self.filled = 0
         """Which of the databases is filled."""
         self.number = 1
@@ -96,13 +103,17 @@ class Journal:
 
     def get(self, name: bytes) -> bytes | None:
         """The record of a name that is not folded yet; None: it stands where it belongs, or nowhere."""
+        return self.said(name) or None
+
+    def said(self, name: bytes) -> bytes | None:
+        """The same, and nothing where it stands where it belongs though entries on disk still have a record of it."""
         # In this order: a journal that is no longer the newer is the older by then, see `age`.
         found = self.newer.get(name)
         return self.older.get(name) if found is None else found
 
     def names(self) -> set[bytes]:
         """Of all records that are not folded yet."""
-        return {*self.newer, *self.older}
+        return {*self.newer, *(name for name, value in self.older.items() if value)}
 
     def load(self, txn: "lmdb.Transaction[bytes]") -> None:
         """Read what is there. Raises Corrupt where an entry is torn or missing: it could be a step of anybody."""
@@ -141,16 +152,21 @@ class Journal:
         self.number += len(fresh)
         for name, value in fresh.items():
             self._take(name, value)
+        # Some at a time: a dictionary with all of them would take milliseconds to go.
+        for _ in range(min(len(self.dropped), _FOLDED * len(fresh))):
+            self.dropped.popitem()
         if self.size > self.options.size and not self.folding:
             self.age()
 
     def folded(self) -> None:
         """`part` stands where it belongs, and when nothing is left the older was dropped."""
-        for name in self.part:  # One by one: a dictionary with all of them would take milliseconds to go.
-            self.older.pop(name, None)
+        for name in self.part:
+            if name in self.older:
+                self.older[name] = _GONE
         self.part = []
         if not self.left:
             self.aged, self.folding = 0, False
+            self.dropped, self.older = self.older, {}
 
 
 class Group:
@@ -175,20 +191,21 @@ class Group:
         if self._open and len(items) == 1 and len(name) <= _LONGEST:
             self._fresh[name] = value
             return True
-        if self._pending(name):
+        if self._said(name) is not None:
             self._fresh[name] = _GONE
         return False
 
     def settle(self, name: bytes) -> None:
         """Put what is pending of a record where it belongs: somebody is about to look at it, or to change it there."""
-        value = self._pending(name)
+        value = self._said(name)
         if value:
             self._txn.put(name, value, db=self._sessions)
+        if value is not None:
             self._fresh[name] = _GONE
 
-    def _pending(self, name: bytes) -> bytes | None:
+    def _said(self, name: bytes) -> bytes | None:
         found = self._fresh.get(name)
-        return self._journal.get(name) if found is None else found
+        return self._journal.said(name) if found is None else found
 
     def fold(self, changes: int) -> None:
         """Put some of the older journal where it belongs, with a commit of so many changes."""
@@ -196,11 +213,13 @@ class Group:
         if not journal.folding or not changes:  # A commit of nothing is to succeed where there is no room.
             return
         left, part = journal.left, journal.part
-        for _ in range(min(len(left), changes * _FOLDED - len(part))):
+        while part:  # Of a commit that failed, perhaps a large one: room was asked for what goes with this one.
+            heapq.heappush(left, part.pop())
+        for _ in range(min(len(left), changes * _FOLDED)):
             part.append(heapq.heappop(left))
         # What is newer in the journal stays there, and what has gone stands where it belongs already.
         older, newer = journal.older, journal.newer
-        items = [(name, older[name]) for name in part if name in older and name not in newer and name not in fresh]
+        items = [(name, older[name]) for name in part if older.get(name) and name not in newer and name not in fresh]
         if items:
             with self._txn.cursor(db=self._sessions) as cursor:
                 cursor.putmulti(items)
@@ -209,12 +228,14 @@ class Group:
         self._folded = True
 
     def write(self) -> None:
-        """Put the entries at the journal's end, by one call."""
+        """Put the entries at the journal's end, by one call. Raises RuntimeError where they do not belong there."""
         if self._fresh:
             number = self._journal.number
             entries = [(_key(number + at, name), value) for at, (name, value) in enumerate(self._fresh.items())]
             with self._txn.cursor(db=self._journal.databases[self._journal.filled]) as cursor:
-                cursor.putmulti(entries, append=True)
+                _, added = cursor.putmulti(entries, append=True)
+            if added < len(entries):  # LMDB leaves out what is not behind the last, without a word.
+                raise RuntimeError(f"{len(entries)} entries of the journal from {number} on: it has later ones already")
 
     def committed(self) -> None:
         """The transaction is on disk."""

@@ -1,35 +1,20 @@
 """The journal: who reads sees the last step of each session, whatever is folded, and whenever a process dies."""
 
-import enum
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from mooring_runtime.sessions import records
-from mooring_runtime.sessions.changes import change_of
-from mooring_runtime.sessions.copies import HERE_BYTES, Kept
-from mooring_runtime.sessions.entries import Entry
+from mooring_runtime.sessions.copies import HERE_BYTES
 from mooring_runtime.sessions.journal import Journaling
-from mooring_runtime.sessions.store import Change, Corrupt
-from tests.support.record_volume import Volume
+from mooring_runtime.sessions.store import Corrupt
+from tests.support.record_volume import MANY, Undone, Volume, stepped, undo
 from tests.support.stores import change, kept, key, noise, shown
 
 SMALL = Journaling(leaves=1, size=1500)
 """Some four steps to a journal."""
-MANY = 1
-"""Leaves with which steps go to it."""
-
-
-class Undone(Exception):  # noqa: N818 - named by what happens
-    """A transaction that is given up."""
-
-
-def _undo() -> None:
-    raise Undone
 
 
 @pytest.fixture
@@ -39,11 +24,6 @@ def volume(tmp_path: Path) -> Iterator[Volume]:
     made.environment.close()
 
 
-def _step(step: int, number: int = 1) -> Change:
-    """A step of a small session that is there."""
-    return change(step, number)._replace(in_place=True)
-
-
 def _entries(volume: Volume) -> list[int]:
     """How many there are in each journal, on disk."""
     return [len(volume.names(journal)) for journal in volume.journals]
@@ -51,7 +31,7 @@ def _entries(volume: Volume) -> list[int]:
 
 def test_steps_go_to_the_journal_and_are_read_there_also_by_the_next_process(volume: Volume) -> None:
     volume.put(change(1), change(1, 2))
-    volume.put(_step(2), leaves=MANY)
+    volume.put(stepped(2), leaves=MANY)
     for _ in range(2):
         assert _entries(volume) == [1, 0]
         assert shown(volume.read()) == shown(kept(change(2)))
@@ -62,14 +42,14 @@ def test_steps_go_to_the_journal_and_are_read_there_also_by_the_next_process(vol
 def test_few_sessions_and_large_ones_go_where_they_belong(volume: Volume) -> None:
     large = change(2, 2, tensors=noise(HERE_BYTES + 1))
     volume.put(change(1), large)
-    volume.put(_step(2))
+    volume.put(stepped(2))
     volume.put(large._replace(in_place=True), leaves=MANY)
     assert _entries(volume) == [0, 0]
 
 
 def test_a_name_that_is_too_long_for_a_key_of_the_journal_goes_where_it_belongs(volume: Volume) -> None:
     for longest, there in ((499, 1), (500, 1)):
-        made = _step(1, "x" * (longest - len("echo.session-.c")))  # type: ignore[arg-type]
+        made = stepped(1, "x" * (longest - len("echo.session-.c")))
         assert len(records.prefix_of(made.key)) + 1 == longest
         volume.put(made, leaves=MANY)
         assert _entries(volume) == [there, 0]
@@ -79,12 +59,12 @@ def test_a_name_that_is_too_long_for_a_key_of_the_journal_goes_where_it_belongs(
 def test_a_full_journal_is_folded_and_dropped(volume: Volume) -> None:
     volume.put(*(change(1, number) for number in range(8)))
     for number in range(8):
-        volume.put(_step(2, number), leaves=MANY)
+        volume.put(stepped(2, number), leaves=MANY)
     assert volume.journal.number == 9
     assert sum(_entries(volume)) < 8, "one was dropped"
     for step in range(3, 40):
         for number in range(8):
-            volume.put(_step(step, number), leaves=MANY)
+            volume.put(stepped(step, number), leaves=MANY)
             assert sum(_entries(volume)) < 16, "each is dropped before the next is full"
     volume.restart()
     for number in range(8):
@@ -95,12 +75,12 @@ def test_what_is_folded_is_what_is_newest(volume: Volume) -> None:
     """A session that is in both journals is not put where it belongs out of the older one after the newer one."""
     volume.put(*(change(1, number) for number in range(5)))
     for number in range(5):
-        volume.put(_step(2, number), leaves=MANY)
+        volume.put(stepped(2, number), leaves=MANY)
     assert volume.journal.folding
     with volume.group() as (txn, group):
         records.put(txn, volume.databases, [change(9, 4)], group)  # It goes where it belongs, before it is folded.
     while volume.journal.folding:
-        volume.put(_step(3, 3), leaves=MANY)
+        volume.put(stepped(3, 3), leaves=MANY)
     for _ in range(2):
         assert shown(volume.read(key(4))) == shown(kept(change(9, 4)))
         assert shown(volume.read(key(3))) == shown(kept(change(3, 3)))
@@ -112,7 +92,7 @@ def test_a_journal_that_cannot_be_folded_takes_no_more_at_twice_its_size(volume:
     for step in range(2, 10):
         for number in range(8):
             with volume.group(MANY) as (txn, group):
-                records.put(txn, volume.databases, [_step(step, number)], group)
+                records.put(txn, volume.databases, [stepped(step, number)], group)
             assert shown(volume.read(key(number))) == shown(kept(change(step, number)))
     assert volume.journal.folding
     assert volume.journal.size < 3 * SMALL.size
@@ -124,15 +104,44 @@ def test_a_commit_of_nothing_folds_nothing(volume: Volume) -> None:
     """On a full disk it has no room for that, and must be possible."""
     volume.put(*(change(1, number) for number in range(5)))
     for number in range(5):
-        volume.put(_step(2, number), leaves=MANY)
+        volume.put(stepped(2, number), leaves=MANY)
     assert volume.journal.folding
     with suppress(Undone), volume.group() as (_, group):
         group.fold(1)
-        _undo()
+        undo()
     left, part = len(volume.journal.left), list(volume.journal.part)
     assert part
     volume.put()
     assert (len(volume.journal.left), volume.journal.part) == (left, part)
+
+
+def test_what_a_large_commit_could_not_fold_is_not_left_to_a_small_one(volume: Volume) -> None:
+    """The room for it was not asked for."""
+    volume.put(*(change(1, number) for number in range(9)))
+    with volume.group(MANY) as (txn, group):
+        records.put(txn, volume.databases, [stepped(2, number) for number in range(9)], group)
+    for changes, left in ((9, 0), (1, 6)):
+        with suppress(Undone), volume.group() as (_, group):
+            group.fold(changes)
+            undo()
+        assert len(volume.journal.left) == left
+    while volume.journal.folding:
+        volume.put(change(1))
+    volume.restart()
+    assert {which: copy.step for which, copy in volume.listed().items()} == {
+        key(number): 1 if number == 1 else 2 for number in range(9)
+    }
+
+
+def test_an_entry_that_does_not_belong_at_the_end_is_no_step_that_is_kept(volume: Volume) -> None:
+    volume.put(change(1))
+    volume.put(stepped(2), leaves=MANY)
+    volume.journal.number = 1
+    with pytest.raises(RuntimeError, match="1 entries of the journal from 1 on: it has later ones already"):
+        volume.put(stepped(3), leaves=MANY)
+    assert volume.read().copy.step == 2
+    with volume.dead():
+        assert volume.read().copy.step == 2
 
 
 def test_each_process_knows_which_journal_is_the_older_one(volume: Volume) -> None:
@@ -140,7 +149,7 @@ def test_each_process_knows_which_journal_is_the_older_one(volume: Volume) -> No
     filled = set()
     for step in range(2, 12):
         for number in range(8):
-            volume.put(_step(step, number), leaves=MANY)
+            volume.put(stepped(step, number), leaves=MANY)
             journal, again = volume.journal, volume.loaded()
             assert again.number == journal.number
             if 0 not in _entries(volume):
@@ -151,7 +160,7 @@ def test_each_process_knows_which_journal_is_the_older_one(volume: Volume) -> No
 
 def test_a_session_that_is_to_be_told_of_lost_steps_goes_on_from_its_step_in_the_journal(volume: Volume) -> None:
     volume.put(change(1))
-    volume.put(_step(2), leaves=MANY)
+    volume.put(stepped(2), leaves=MANY)
     with volume.group() as (txn, group):
         records.rewind(txn, volume.databases, key(), group)
     for _ in range(2):
@@ -161,7 +170,7 @@ def test_a_session_that_is_to_be_told_of_lost_steps_goes_on_from_its_step_in_the
 
 
 def test_a_session_of_which_only_the_journal_has_a_record_is_listed(volume: Volume) -> None:
-    volume.put(_step(3), leaves=MANY)
+    volume.put(stepped(3), leaves=MANY)
     assert volume.tags() == []
     assert volume.listed() == {key(): change(3).copy}
 
@@ -171,7 +180,7 @@ def test_a_session_of_which_only_the_journal_has_a_record_is_listed(volume: Volu
 
 def test_a_torn_record_is_found_as_one_that_stands_where_it_belongs(volume: Volume) -> None:
     volume.put(change(1), change(1, 2))
-    volume.put(_step(2), _step(2, 2), leaves=MANY)
+    volume.put(stepped(2), stepped(2, 2), leaves=MANY)
     volume.change(volume.journals[0], 0, lambda name, value: (name, value[:-1] + bytes((value[-1] ^ 1,))))
     volume.restart()
     with pytest.raises(Corrupt, match="checksum of its copy"):
@@ -190,7 +199,7 @@ def test_a_torn_record_is_found_as_one_that_stands_where_it_belongs(volume: Volu
 @pytest.mark.parametrize("at", [3, 12, -1])
 def test_an_entry_whose_name_is_torn_could_be_a_step_of_anybody(volume: Volume, at: int) -> None:
     volume.put(change(1))
-    volume.put(_step(2), leaves=MANY)
+    volume.put(stepped(2), leaves=MANY)
 
     def tear(name: bytes, value: bytes) -> tuple[bytes, bytes]:
         torn = bytearray(name)
@@ -205,7 +214,7 @@ def test_an_entry_whose_name_is_torn_could_be_a_step_of_anybody(volume: Volume, 
 def test_an_entry_that_is_missing_could_be_a_step_of_anybody(volume: Volume) -> None:
     volume.put(change(1))
     for step in range(2, 5):
-        volume.put(_step(step), leaves=MANY)
+        volume.put(stepped(step), leaves=MANY)
     volume.change(volume.journals[0], 1, lambda name, value: (b"", b""))
     with pytest.raises(Corrupt, match="entries 2 to 2 of its journal are missing"):
         volume.restart()
@@ -216,95 +225,9 @@ def test_an_entry_that_is_missing_at_the_end_of_the_older_journal_is_missed(volu
     number = 0
     while 0 in _entries(volume):
         with volume.group(MANY) as (txn, group):
-            records.put(txn, volume.databases, [_step(2, number)], group)
+            records.put(txn, volume.databases, [stepped(2, number)], group)
         number += 1
     last = _entries(volume)[0]
     volume.change(volume.journals[0], -1, lambda name, value: (b"", b""))
     with pytest.raises(Corrupt, match=f"entries {last} to {last} of its journal are missing"):
         volume.restart()
-
-
-# --- anything, in any order
-
-
-class Do(enum.Enum):
-    """What may happen."""
-
-    STEP = "a step"
-    LARGE = "a step that leaves a large state"
-    MARK = "a change of the copy alone"
-    DELETE = "the session goes"
-    FAIL = "a step whose commit fails"
-    FEW = "a step where there are few sessions"
-    TWICE = "two steps of one commit"
-    NO_FOLD = "a step whose commit folds nothing"
-    KILL = "the process dies"
-
-
-class Sessions:
-    """What there is to be, and the changes that lead there, as the table makes them."""
-
-    def __init__(self, volume: Volume) -> None:
-        self._volume = volume
-        self._entries = {number: Entry(key(number), None) for number in range(5)}
-
-    def do(self, what: Do, number: int, step: int) -> None:
-        """One thing."""
-        entry = self._entries[number]
-        if what is Do.KILL:
-            self._volume.restart()
-        elif what is Do.DELETE:
-            self._volume.put(Change(entry.key, None), leaves=MANY)
-            self._set(entry, None)
-        elif what is Do.MARK and entry.copy is not None:
-            marked = Kept(entry.copy._replace(last_used=step), entry.state, entry.replies)
-            self._volume.put(Change(entry.key, marked.copy), leaves=MANY)
-            self._set(entry, marked)
-        else:
-            self._step(what, entry, number, step)
-
-    def _step(self, what: Do, entry: Entry, number: int, step: int) -> None:
-        before = None if entry.copy is None else Kept(entry.copy, entry.state, entry.replies)
-        changes = []
-        for each in (step, step + 1) if what is Do.TWICE else (step,):
-            made = kept(change(each, number, tensors=noise(HERE_BYTES + 1) if what is Do.LARGE else None))
-            changes.append(change_of(entry, made, True))
-            self._set(entry, made)
-        try:
-            with self._volume.group(0 if what is Do.FEW else MANY) as (txn, group):
-                records.put(txn, self._volume.databases, changes, group)
-                if what is not Do.NO_FOLD:
-                    group.fold(len(changes))
-                if what is Do.FAIL:
-                    group.write()
-                    _undo()
-        except Undone:
-            self._set(entry, before)
-
-    @staticmethod
-    def _set(entry: Entry, made: Kept | None) -> None:
-        entry.copy, entry.state, entry.replies = (None, (), ()) if made is None else made
-        entry.read = True
-
-    def check(self) -> None:
-        """All of them are there, and nothing else is."""
-        there = {entry.key: entry for entry in self._entries.values() if entry.copy is not None}
-        assert self._volume.listed() == {which: entry.copy for which, entry in there.items()}
-        for which, entry in there.items():
-            assert entry.copy is not None
-            assert shown(self._volume.read(which)) == shown(Kept(entry.copy, entry.state, entry.replies))
-
-
-_MOSTLY_STEPS = st.sampled_from([*Do, *[Do.STEP] * 8])
-
-
-@given(st.lists(st.tuples(_MOSTLY_STEPS, st.integers(0, 4)), min_size=10, max_size=80))
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-def test_whatever_happens_the_last_step_of_each_session_is_read(volume: Volume, happens: list[tuple[Do, int]]) -> None:
-    volume.put(*(Change(key(number), None) for number in range(5)))
-    sessions = Sessions(volume)
-    for step, (what, number) in enumerate(happens):
-        sessions.do(what, number, 2 * step + 1)
-        sessions.check()
-    volume.restart()
-    sessions.check()
