@@ -44,9 +44,11 @@ class Replica:
         """Start the process; it is not ready yet."""
         self.boots += 1
         environment = {name: value for name, value in os.environ.items() if not name.startswith("MOORING_")}
+        # In turns, so that each finds what the other has left.
+        server = "tests.faults.small_journal" if self.boots % 2 else "mooring_runtime"
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "mooring_runtime", "serve"],
+                [sys.executable, "-m", server, "serve"],
                 env={**environment, **self.variables},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
