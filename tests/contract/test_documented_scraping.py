@@ -26,8 +26,11 @@ def pods(folder: Path) -> Iterator[dict[str, Any]]:
 
 
 def kept(job: dict[str, Any], found: list[dict[str, Any]]) -> list[str]:
-    """The addresses of the targets that pass the rules of a job."""
+    """The addresses of the targets that pass the rules of a job; others only say whose series they are."""
     for rule in job["relabel_configs"]:
+        if rule.get("action", "replace") == "replace":
+            assert rule["target_label"] not in {"__address__", "__metrics_path__", "__scheme__"}
+            continue
         assert rule["action"] == "keep"
         [label] = rule["source_labels"]
         found = [each for each in found if re.fullmatch(rule["regex"], each["labels"].get(label, ""))]

@@ -102,8 +102,10 @@ async def test_replicas_follow_the_load_and_stay_while_prometheus_is_away(
 
 
 async def test_replicas_stay_while_no_adapter_runs(
-    world: World, control_plane: Cluster, namespace: str, tmp_path: Path
+    world: World, control_plane: Cluster, namespace: str, tmp_path: Path, long: bool
 ) -> None:
+    if not long:
+        pytest.skip("a long one: --long; test_autoscaling_status.py has the shorter one")
     pod = Replica("demo", namespace)
     pod.running = 12
     await world.make("demo", scaling={"maxReplicas": 10, "concurrency": {"target": 4}})
