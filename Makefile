@@ -73,7 +73,7 @@ contract: $(STAMP) ## What the operator renders, the runtime and the chart reall
 	$(PYTEST) tests/contract
 
 controlplane: $(STAMP) ## The operator on a real API server
-	$(PYTEST) $(PARALLEL) tests/controlplane tests/cluster_tests -m "not e2e"
+	$(PYTEST) tests/controlplane tests/cluster_tests -m "not e2e"
 
 e2e: $(STAMP) ## Real kubelets, images and clients on two nodes
 	$(PYTEST) tests/e2e tests/cluster_tests tests/demo -m e2e

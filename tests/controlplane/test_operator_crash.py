@@ -23,6 +23,8 @@ SPECS: list[dict[str, Any]] = [
 """What services change to and fro between: each has a child that another has not, or none of it."""
 ORDER = (kinds.SERVICE_ACCOUNT, kinds.NETWORK_POLICY, kinds.SERVICE, kinds.POD_DISRUPTION_BUDGET)
 """Children that others come after."""
+KINDS = [kind for kind in kinds.CHILDREN if kind not in {kinds.SCALED_OBJECT, kinds.SERVICE_MONITOR}]
+"""Of children, less those of others that this cluster does not know."""
 WORKS = 0.2
 """Seconds within which the operator has done what a change asks for: it dies within them."""
 
@@ -30,7 +32,7 @@ WORKS = 0.2
 async def children(world: World, name: str) -> dict[str, Manifest]:
     """All children of a service, without what differs from one service to the next of the same spec."""
     found: dict[str, Manifest] = {}
-    for kind in kinds.CHILDREN:
+    for kind in KINDS:
         pages = world.kube.pages(kind, f"mooring.dev/inferenceservice={name}", namespace=world.namespace)
         for child in [child async for page in pages for child in page]:
             meta = child["metadata"]
@@ -105,7 +107,7 @@ async def test_killed_at_random_moments(world: World, new_operator: Callable[...
             assert await children(world, name) == expected[index]
             raise
     alive = {f"calm-{index}" for index in range(len(SPECS))} | set(wanted)
-    for kind in kinds.CHILDREN:
+    for kind in KINDS:
 
         async def only_theirs(kind: Kind = kind) -> bool:
             pages = world.kube.pages(kind, "app.kubernetes.io/managed-by=mooring", namespace=world.namespace)

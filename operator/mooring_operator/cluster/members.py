@@ -64,10 +64,12 @@ class MembersObserver:
         )
 
     def _check_leftover(self, key: Key, live: Manifest | None) -> None:
-        """Raise `LeftoverError` for replicas of a deleted service of this name, whose volumes go with them.
+        """Raise `LeftoverError` for replicas and claims of a deleted service of this name, which go with it.
 
-        They answer until they end. Taken over from them, their record would name stores that are about to be deleted,
-        and the new volumes would be refused. One on a lost node may never end, and tells nothing.
+        Replicas answer until they end. Taken over from them, their record would name stores that are about to be
+        deleted, and the new volumes would be refused. One on a lost node may never end, and tells nothing. A new
+        StatefulSet would take over the claims, if it came before they are deleted, and what somebody wanted to go
+        would be there again.
         """
         ours = {"", live["metadata"]["uid"] if live is not None else ""}
         for entry in self._cache.pods(key):
@@ -76,6 +78,11 @@ class MembersObserver:
                 continue
             message = f"cannot begin: pod {pod['metadata']['name']} of the deleted service still runs"
             raise LeftoverError(409, "Conflict", message)
+        for claim in self._claims(key)[0].values():
+            owners = claim["metadata"].get("ownerReferences") or ()
+            if any(owner["kind"] == kinds.STATEFUL_SET.kind and owner["uid"] not in ours for owner in owners):
+                message = f"cannot begin: claim {claim['metadata']['name']} of the deleted service is still there"
+                raise LeftoverError(409, "Conflict", message)
 
     async def _hear(self, key: Key, replicas: Mapping[int, Manifest], kept: Record | None) -> Heard:
         running = {ordinal: pod for ordinal, pod in replicas.items() if not has_ended(pod)}

@@ -122,8 +122,11 @@ def _stateful_set(obj: Manifest) -> Manifest:
 
 def _claim(obj: Manifest) -> Manifest:
     status = obj.get("status") or {}
+    child = _child(obj)
+    owners = obj["metadata"].get("ownerReferences") or ()
     return {
-        **_child(obj),
+        # Owners: those with which it will be deleted.
+        "metadata": {**child["metadata"], "ownerReferences": [_only(owner, "kind", "uid") for owner in owners]},
         "spec": _only(obj["spec"], "accessModes", "resources", "storageClassName", "volumeName"),
         "status": {
             **_only(status, "phase", "capacity"),

@@ -112,6 +112,30 @@ async def test_the_record_of_a_deleted_service_whose_volumes_go_is_not_taken_ove
 
 
 @pytest.mark.parametrize(
+    ("meta", "leftover"),
+    [
+        ({"ownerReferences": [{"kind": "StatefulSet", "uid": "gone"}]}, True),
+        ({"ownerReferences": [{"kind": "StatefulSet", "uid": "present"}]}, False),
+        ({"ownerReferences": [{"kind": "Pod", "uid": "gone"}]}, False),
+        ({"ownerReferences": [{"kind": "StatefulSet", "uid": "gone"}], "deletionTimestamp": "now"}, False),
+        ({}, False),
+    ],
+)
+async def test_claims_that_go_with_a_deleted_service_are_not_taken_over(meta: dict[str, Any], leftover: bool) -> None:
+    seen = Seen()
+    seen.claim(f"sessions-{NAME}-0", **meta)
+    seen.claim(f"sessions-{NAME}-1")
+    service = builders.service(state={**STATE, "retention": {"whenDeleted": "Delete"}})
+    live = builders.stateful_set("v1")
+    live["metadata"]["uid"] = "present"
+    if leftover:
+        with pytest.raises(LeftoverError, match=f"claim sessions-{NAME}-0 of the deleted service"):
+            await seen.members(service, None, live)
+    else:
+        await seen.members(service, None, live)
+
+
+@pytest.mark.parametrize(
     ("owner", "retention", "recorded", "leftover"),
     [
         ("gone", "Delete", False, True),
