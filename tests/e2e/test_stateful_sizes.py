@@ -42,7 +42,7 @@ def test_a_resize_by_hand_loses_nothing_and_is_hardly_noticed(ledger: Stateful, 
                 if wanted > size and own is not None and own < wanted:
                     assert now[session] in (held[session], own), f"session {session} moved, and not home"
                 elif wanted > size:  # Chosen by a client, or of an ordinal that is not there: it goes like any other.
-                    assert now[session] in (held[session], *range(size, wanted)), f"session {session} moved to an old one"
+                    assert now[session] in (held[session], *range(size, wanted)), f"{session} moved, to no new one"
             assert len(now.keys() & held.keys()) > PULSES / 2, "so few sessions are there that nothing is shown"
             size, held = wanted, now
     assert twins(asked.ops) > 10
