@@ -13,15 +13,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from ..api import names
 from ..cluster.prometheus import Prometheus
 from ..cluster.prometheus_http import PrometheusError
 from ..facts import Key, Manifest, Scaler, Service
 from ..scaling.answers import Answer, answers, unanswered
 from ..scaling.fallback import load_target
 from ..scaling.findings import Findings
+from ..scaling.look import stepped
 from ..scaling.rule import concurrency_of
-from ..scaling.slo import past_the_dead_band
 from . import metrics
 from .services import Pods, Services
 
@@ -112,12 +111,3 @@ def answered(
     except Exception:
         logger.exception("cannot tell the metrics of %s/%s", service.namespace, service.name)
         return unanswered("InternalError", "the adapter cannot make anything of its numbers; its log says why")
-
-
-def stepped(found: Mapping[str, Answer], live: int) -> Mapping[str, Answer]:
-    """Return the answers for an autoscaler without `tolerance` that holds `live` pods: it swallows one of ten."""
-    desired = found[names.METRIC_DESIRED_REPLICAS]
-    if desired.value is None:
-        return found
-    told = float(past_the_dead_band(round(desired.value), live))
-    return {**found, names.METRIC_DESIRED_REPLICAS: replace(desired, value=told)}

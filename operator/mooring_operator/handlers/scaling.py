@@ -8,6 +8,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Collection
+from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
 from ..cluster import kinds, metrics_api
@@ -119,7 +120,8 @@ class ScalingWatcher:
             series.export_service(key, self._starts.seconds(key), self._status(key))
         for key, look in looks.items():
             live = int(self._status(key).get("replicas") or 0)
-            series.export_rule(key, look if self._how.tolerance else stepped(look, live))
+            said = look.answers if self._how.tolerance else stepped(look.answers, live)
+            series.export_rule(key, replace(look, answers=said))
 
     async def _look_at_api(self) -> None:
         api = await metrics_api.find(self._kube, self._how.namespace)

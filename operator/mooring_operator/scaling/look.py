@@ -27,18 +27,18 @@ class Look:
     cpu: int | None = None
 
 
-def stepped(look: Look, live: int) -> Look:
-    """Return what is exported for autoscalers without `tolerance`, which swallow one replica of ten.
+def stepped(answers: Mapping[str, Answer], live: int) -> Mapping[str, Answer]:
+    """Return what is told to autoscalers without `tolerance`, which swallow one replica of ten.
 
     Args:
-        look: as Prometheus told it.
+        answers: by metric.
         live: replicas that the service has.
     """
-    desired = look.answers.get(names.METRIC_DESIRED_REPLICAS)
+    desired = answers.get(names.METRIC_DESIRED_REPLICAS)
     if desired is None or desired.value is None:
-        return look
+        return answers
     value = float(past_the_dead_band(round(desired.value), live))
-    return replace(look, answers={**look.answers, desired.metric: replace(desired, value=value)})
+    return {**answers, desired.metric: replace(desired, value=value)}
 
 
 class Curveless:

@@ -1,9 +1,10 @@
-from mooring_operator.adapter.board import answered, stepped
+from mooring_operator.adapter.board import answered
 from mooring_operator.adapter.services import Pods
 from mooring_operator.api import names
 from mooring_operator.facts import Manifest
 from mooring_operator.scaling.answers import Answer
 from mooring_operator.scaling.findings import Findings
+from mooring_operator.scaling.look import stepped
 from tests.support.builders import service
 
 LOAD, DESIRED = names.METRIC_LOAD, names.METRIC_DESIRED_REPLICAS

@@ -90,11 +90,11 @@ def test_a_whole_number_of_replicas_is_not_rounded_up() -> None:
 
 
 def test_a_dead_band_is_stepped_over() -> None:
-    found = stepped(look(replicas=11.0), live=10)
-    assert found.answers[names.METRIC_DESIRED_REPLICAS].value == 12.0
-    assert found.answers[names.METRIC_QUEUE_DEPTH] == look().answers[names.METRIC_QUEUE_DEPTH]
-    assert stepped(look(replicas=None), live=10) == look(replicas=None)
-    assert stepped(Look({}), live=10) == Look({})
+    found = stepped(look(replicas=11.0).answers, live=10)
+    assert found[names.METRIC_DESIRED_REPLICAS].value == 12.0
+    assert found[names.METRIC_QUEUE_DEPTH] == look().answers[names.METRIC_QUEUE_DEPTH]
+    assert stepped(look(replicas=None).answers, live=10) == look(replicas=None).answers
+    assert stepped({}, live=10) == {}
 
 
 def test_how_long_a_curve_has_been_missing() -> None:
