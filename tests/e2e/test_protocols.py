@@ -37,4 +37,5 @@ def test_http_and_grpc_clients_are_answered_by_batching_workers(site: Site, serv
     address = pod["status"]["podIP"]
     with site.cluster.door_to("metrics", address, 8002) as metrics:
         page = requests.get(f"http://{metrics}/metrics", timeout=10).text
-    assert "mooring_workers 2.0" in page.splitlines()
+    labels = f'mooring_namespace="{service.namespace}",mooring_service="alpha"'
+    assert f"mooring_workers{{{labels}}} 2.0" in page.splitlines()
