@@ -50,6 +50,8 @@ class TestJob(Job):
 class Doubler:
     """Doubles its input; keeps the sizes of its runs. `gate` holds the runs back, `refuses` makes some fail."""
 
+    arena = None
+
     def __init__(self) -> None:
         self.sizes: list[int] = []
         self.threads: list[str] = []

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
-from tests.support.models import Shape, save
+from tests.support.models import ONNX_TYPES, Shape, save
 
 FLOAT, INT64 = TensorProto.FLOAT, TensorProto.INT64
 
@@ -146,3 +146,40 @@ def learned(file: Path, first: Sequence[float] = (1, 2, 3), tensor: TensorProto 
     inputs = [_tensor("x", ["n", size]), _tensor("state_in", ["n", size])]
     outputs = [_tensor("y", ["n", size]), _tensor("state_out", ["n", size])]
     return save(helper.make_graph(nodes, "learned", inputs, outputs, [value]), file)
+
+
+def carried(file: Path, datatype: str, size: int = 5) -> Path:
+    """`x` [n, 1] FP32 comes back as `y`, and a state [n, size] of any datatype stays what it is."""
+    nodes = [helper.make_node("Identity", ["x"], ["y"]), helper.make_node("Identity", ["state_in"], ["state_out"])]
+    kind = ONNX_TYPES[datatype]
+    inputs = [_tensor("x", ["n", 1]), _tensor("state_in", ["n", size], kind)]
+    outputs = [_tensor("y", ["n", 1]), _tensor("state_out", ["n", size], kind)]
+    return save(helper.make_graph(nodes, "carried", inputs, outputs), file)
+
+
+def picky(file: Path) -> Path:
+    """An accumulator that fails where `x` [n, 1] FP32 is not 0 to 3, of all samples of the run; on a CPU alone."""
+    weights = [numpy_helper.from_array(np.arange(4, dtype=np.float32), "table")]
+    nodes = [
+        helper.make_node("Add", ["x", "state_in"], ["state_out"]),  # Before it fails.
+        helper.make_node("Cast", ["x"], ["index"], to=INT64),
+        helper.make_node("Gather", ["table", "index"], ["found"]),
+        helper.make_node("Sub", ["found", "found"], ["nothing"]),
+        helper.make_node("Add", ["state_out", "nothing"], ["sum"]),
+    ]
+    inputs = [_tensor("x", ["n", 1]), _tensor("state_in", ["n", 1])]
+    outputs = [_tensor("sum", ["n", 1]), _tensor("state_out", ["n", 1])]
+    return save(helper.make_graph(nodes, "picky", inputs, outputs, weights), file)
+
+
+def windowed(file: Path) -> Path:
+    """`samples` [n, time] FP32 to `total` [n, 1]: the sum of all that the runs were fed, which is its state too."""
+    weights = [numpy_helper.from_array(np.array([1], np.int64), "axis")]
+    nodes = [
+        helper.make_node("ReduceSum", ["samples", "axis"], ["part"]),
+        helper.make_node("Add", ["part", "state_in"], ["state_out"]),
+        helper.make_node("Identity", ["state_out"], ["total"]),
+    ]
+    inputs = [_tensor("samples", ["n", "time"]), _tensor("state_in", ["n", 1])]
+    outputs = [_tensor("total", ["n", 1]), _tensor("state_out", ["n", 1])]
+    return save(helper.make_graph(nodes, "windowed", inputs, outputs, weights), file)

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
+from mooring_runtime.backends.arena import Arena
 from mooring_runtime.errors import InferenceFailed, ModelInvalid, UnsafeFormat
 from mooring_runtime.messages import Array, ModelMetadata, Parameter, StatePair, Tensor, TensorSpec
 
@@ -38,6 +39,10 @@ class LoadOptions:
     """Whether a format may be loaded that runs code from the file."""
     device_memory: int | None = None
     """Most bytes that the model may take of a GPU's memory; None: as many as there are."""
+    device_state: int = 0
+    """Bytes of a GPU's memory in which states of the model's sessions may stay between steps; 0: none do."""
+    hold_anywhere: bool = False
+    """Whether states may stay on a CPU in the way of a GPU; tests compare the two."""
     cuda_graph: bool = False
     """Whether to record a run on a GPU once and replay it; only for a model whose sizes are all fixed."""
     compile: bool = False
@@ -54,6 +59,13 @@ class LoadOptions:
     """What the model gives, for formats that do not carry it."""
     labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Output name to the label of each index of its last axis."""
+
+    @property
+    def device_state_bytes(self) -> int:
+        """`device_state` where the server keeps states, and at most a quarter of `device_memory`, which it is in."""
+        if not self.sessions:
+            return 0
+        return self.device_state if self.device_memory is None else min(self.device_state, self.device_memory // 4)
 
 
 def require_allowed(file: Path, what: str, options: LoadOptions) -> None:
@@ -81,6 +93,8 @@ class Backend(Protocol):
     session_ended: Callable[[str, Sequence[Tensor], str], None] | None = None
     """What the model's own code does when a session has ended, told its id, its last state and the cause. It is called
     on any thread, blocks, and raises nothing. None: nothing."""
+    arena: Any = None
+    """What the scheduler calls an `Arena`. Of a loaded model with state it is `Stateful` that has one, by `hold`."""
 
     def infer(self, inputs: Mapping[str, Array], outputs: Sequence[str]) -> list[Array]:
         """Run once. Inputs are by name and complete, in the dtypes of their datatypes; outputs come in the order named.
@@ -103,6 +117,14 @@ class Backend(Protocol):
     def default(self, name: str) -> Array:
         """The value of one of `defaults`. Raises ModelInvalid where it cannot be read."""
         raise ModelInvalid(f"model '{self.metadata.name}' has no value of its own for '{name}'")
+
+    def hold(self, pairs: Sequence[StatePair], most: int, options: LoadOptions) -> Arena | None:
+        """Memory of the device where states stay between runs; None where there is none, or the CPU is the device.
+
+        `pairs` have an axis of their sessions, fixed sizes and no BYTES; a run has `most` samples at most. Called once,
+        before any run; whoever has it closes it before the model.
+        """
+        return None
 
     def close(self) -> None:
         """Give back what the model holds; called once, after its last run."""

@@ -17,6 +17,7 @@ from mooring_runtime.repository.digest import check_digest
 from mooring_runtime.repository.files import model_format
 from mooring_runtime.repository.layout import ModelSource
 from mooring_runtime.repository.state_loading import with_state
+from mooring_runtime.repository.stateful import Stateful
 from mooring_runtime.repository.warmup import warm_up
 from mooring_runtime.scheduling import RunTimes
 from mooring_runtime.settings import ServeSettings
@@ -36,6 +37,7 @@ def options_of(name: str, source: ModelSource, settings: ServeSettings, *, accel
         accelerator=accelerator,
         allow_unsafe=settings.allow_unsafe_formats,
         device_memory=settings.device_memory,
+        device_state=settings.device_state,
         cuda_graph=settings.cuda_graph,
         compile=settings.compile,
         sessions=settings.session_path is not None,
@@ -75,6 +77,8 @@ def load_backend(
         _check_labels(source.config, backend)
         _check_batching(source.config, backend)
         _allow_preferred(source.config, backend)
+        if isinstance(backend, Stateful):
+            backend.keep_there(options)
         if times is not None:
             warm_up(backend, times, source.config, source.directory, measure=options.measure)
     except BaseException:

@@ -9,10 +9,11 @@ from types import MappingProxyType
 
 import numpy as np
 
-from mooring_runtime.backends.base import Backend
+from mooring_runtime.backends.base import Backend, LoadOptions
 from mooring_runtime.errors import InferenceFailed, ModelRefused
 from mooring_runtime.messages import DATATYPES, Array, ModelMetadata, Parameter, StatePair, StateSchema, Tensor
 from mooring_runtime.repository.converter import StateConverter
+from mooring_runtime.repository.held import Held
 from mooring_runtime.scheduling.runs import NotPerSample
 
 EndHook = Callable[[str, Sequence[Tensor], str], None]
@@ -44,7 +45,10 @@ class Stateful(Backend):
         """What the model does when a session has ended; None: nothing."""
         self.device = backend.device
         self.memory = backend.memory
-        self._pairs = {pair.output: pair for pair in self.schema.pairs if not pair.window}
+        self.arena: Held | None = None
+        """Where states stay on the model's device between steps; None: nowhere."""
+        self.given = {pair.output: pair for pair in self.schema.pairs if not pair.window}
+        """The pairs that are the model's own, by output."""
         self._windows = {pair.output: pair for pair in self.schema.pairs if pair.window}
         self._dtypes = {pair.output: DATATYPES[pair.datatype].dtype for pair in self.schema.pairs}
         self._counted = next((pair.name for pair in self.schema.pairs if pair.axis is not None), None)
@@ -52,35 +56,56 @@ class Stateful(Backend):
 
     def infer(self, inputs: Mapping[str, Array], outputs: Sequence[str]) -> list[Array]:
         """Run once; see the class and `Backend.infer`."""
-        feeds, windows = self._before(inputs)
-        results = self._backend.infer(feeds, self._asked(outputs))
-        return self._after(results, outputs, windows, self._sessions(inputs))
+        feeds, windows = self.before(inputs, self.given)
+        results = self._backend.infer(feeds, self.asked(outputs))
+        return self.after(results, outputs, windows, self.given, self._sessions(inputs))
 
     def stream(
         self, inputs: Mapping[str, Array], outputs: Sequence[str], parameters: Mapping[str, Parameter]
     ) -> Iterator[list[Array]]:
         """`infer` with the client's parameters; the model gives one answer. See `Backend.stream`."""
-        feeds, windows = self._before(inputs)
-        for results in self._backend.stream(feeds, self._asked(outputs), parameters):
-            yield self._after(results, outputs, windows, self._sessions(inputs))
+        feeds, windows = self.before(inputs, self.given)
+        for results in self._backend.stream(feeds, self.asked(outputs), parameters):
+            yield self.after(results, outputs, windows, self.given, self._sessions(inputs))
+
+    def keep_there(self, options: LoadOptions) -> None:
+        """Let states stay on the model's device between steps, where `options` and the backend have room for them.
+
+        Not those that grow, nor windows: their next value is not what the model gives, or has another size each time.
+        """
+        pairs = [
+            pair
+            for pair in self.given.values()
+            if pair.axis is not None and pair.datatype != "BYTES" and min(pair.shape) > 0
+        ]
+        if not pairs or not self.metadata.batched or not options.device_state_bytes:
+            return
+        arena = self._backend.hold(pairs, max(self.metadata.max_batch, 1), options)
+        if arena is not None:
+            self.arena = Held(self, arena)
+            self.memory += arena.size
 
     def close(self) -> None:
         """Close the backend, and the converter."""
         if self.converter is not None:
             self.converter.close()
+        if self.arena is not None:
+            self.arena.close()
         self._backend.close()
 
     def _sessions(self, inputs: Mapping[str, Array]) -> int:
         return 1 if self._counted is None else inputs[self._counted].shape[0]
 
-    def _asked(self, outputs: Sequence[str]) -> Sequence[str]:
+    def asked(self, outputs: Sequence[str]) -> Sequence[str]:
         """What the model itself is asked for."""
         return [name for name in outputs if name not in self._windows] if self._windows else outputs
 
-    def _before(self, inputs: Mapping[str, Array]) -> tuple[dict[str, Array], dict[str, Array]]:
-        """(what the model is given, the next window by its output)."""
+    def before(
+        self, inputs: Mapping[str, Array], pairs: Mapping[str, StatePair]
+    ) -> tuple[dict[str, Array], dict[str, Array]]:
+        """(what the model is given, the next window by its output); `pairs`, by output, are those among `inputs`."""
         feeds = {**inputs, **self._constants}
-        for pair in self._pairs.values():
+        for pair in pairs.values():
             array = feeds[pair.name]
             # A view that nobody can write to: a model may write into its inputs, and this is what the last step left,
             # which must stay as it is if the run fails. Backends copy what they may not write to.
@@ -99,10 +124,15 @@ class Stateful(Backend):
             windows[pair.output] = fed[..., -pair.window :].copy()  # Else all that was sent would stay in memory.
         return feeds, windows
 
-    def _after(
-        self, results: Sequence[Array], outputs: Sequence[str], windows: Mapping[str, Array], sessions: int
+    def after(
+        self,
+        results: Sequence[Array],
+        outputs: Sequence[str],
+        windows: Mapping[str, Array],
+        pairs: Mapping[str, StatePair],
+        sessions: int,
     ) -> list[Array]:
-        """The outputs in the order named, states as they are kept."""
+        """The outputs in the order named, states as they are kept; `pairs`, by output, are not so yet."""
         given = iter(results)
         found = []
         for name in outputs:
@@ -110,7 +140,7 @@ class Stateful(Backend):
                 found.append(windows[name])
                 continue
             array = next(given)
-            pair = self._pairs.get(name)
+            pair = pairs.get(name)
             found.append(array if pair is None else self._kept(pair, array, sessions))
         return found
 

@@ -1,6 +1,6 @@
 """One run of a model: several requests' tensors put together, the results cut apart again."""
 
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from typing import Protocol
 
@@ -11,8 +11,35 @@ from mooring_runtime.messages import Array, Parameter
 from mooring_runtime.scheduling.jobs import Job, Run
 
 
+class Arena(Protocol):
+    """States that may be where the model runs, of jobs that keep results; each job has one sample."""
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Of the jobs' feeds, those that are states and handed over one by one."""
+
+    @property
+    def most(self) -> int:
+        """Samples of the largest run."""
+
+    def infer(
+        self, inputs: Mapping[str, Array], states: Mapping[str, Sequence[Array]], outputs: Sequence[str], rows: int
+    ) -> list[Array]:
+        """Run once: the jobs' `states` by input, the other inputs put together; filled up to `rows` samples."""
+
+    def learn(self, outputs: Sequence[str], parts: Sequence[Sequence[Array]]) -> None:
+        """What each job was given of the last run's results: those that are states may be handed over again."""
+
+    def blame(self, error: Exception) -> None:
+        """Of the last run, which went well in the usual way."""
+
+
 class Runner(Protocol):
     """What runs: a backend, as far as scheduling knows it."""
+
+    @property
+    def arena(self) -> Arena | None:
+        """Where states may be; None: nowhere but in the feeds."""
 
     def infer(self, inputs: Mapping[str, Array], outputs: Sequence[str]) -> list[Array]:
         """Run once."""
@@ -74,13 +101,19 @@ def run(runner: Runner, batch: Batch, clock: Callable[[], float]) -> None:
     """Run a batch once; it then has results or an error."""
     jobs = batch.jobs
     first = jobs[0]
+    arena, fault = runner.arena, None
+    if arena is not None and first.keeps_results and batch.padded <= arena.most:
+        fault = _run_there(arena, batch, clock)
+        if fault is None:
+            return
+        batch.launched = clock()  # What follows is a run of its own.
     started = gathered = clock()
     try:
         if len(jobs) == 1 and batch.padded == batch.rows:
             batch.results = (runner.infer(first.feeds, first.outputs),)
             inferred = ended = clock()
         else:
-            feeds = _gather(batch)
+            feeds = _gather(batch, first.feeds)
             gathered = clock()
             results = runner.infer(feeds, first.outputs)
             inferred = clock()
@@ -90,17 +123,45 @@ def run(runner: Runner, batch: Batch, clock: Callable[[], float]) -> None:
         batch.error = error
         inferred = ended = clock()
     batch.run = tuple.__new__(Run, (started, gathered - started, inferred - gathered, ended - inferred))
+    if fault is not None and batch.error is None:
+        assert arena is not None
+        arena.blame(fault)
 
 
-def _gather(batch: Batch) -> dict[str, Array]:
+def _run_there(arena: Arena, batch: Batch, clock: Callable[[], float]) -> Exception | None:
+    """Run a batch once where its states may be; it then has results, or what is returned has gone wrong.
+
+    Whatever that is, the batch is to be run in the usual way: what a step is told is not the arena's to say.
+    """
+    first = batch.jobs[0]
+    started = clock()
+    try:
+        states = {name: [job.feeds[name] for job in batch.jobs] for name in arena.inputs}
+        feeds = _gather(batch, [name for name in first.feeds if name not in states])
+        gathered = clock()
+        results = arena.infer(feeds, states, first.outputs, batch.padded)
+        inferred = clock()
+        if batch.padded == 1:  # As in `run`: nobody asks how many samples the outputs have.
+            parts: Sequence[list[Array]] = ([each if each.base is None else each.copy() for each in results],)
+        else:
+            parts = _scatter(batch, results)
+        arena.learn(first.outputs, parts)
+    except Exception as error:
+        return error
+    batch.results = parts
+    batch.run = Run(started, gathered - started, inferred - gathered, clock() - inferred)
+    return None
+
+
+def _gather(batch: Batch, names: Iterable[str]) -> dict[str, Array]:
     """The jobs' arrays one behind the other, then the last sample again and again up to the padded size."""
     jobs, missing = batch.jobs, batch.padded - batch.rows
     feeds: dict[str, Array] = {}
-    for name in jobs[0].feeds:
+    for name in names:
         arrays = [job.feeds[name] for job in jobs]
         if missing:
             arrays += [arrays[-1][-1:]] * missing
-        feeds[name] = np.concatenate(arrays)
+        feeds[name] = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
     return feeds
 
 

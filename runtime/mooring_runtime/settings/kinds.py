@@ -105,16 +105,18 @@ def names() -> Kind[tuple[str, ...]]:
 _UNITS = {"": 1, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 
 
-def size() -> Kind[int]:
-    """A number of bytes: `67108864` or, as Kubernetes writes it, `64Mi`."""
+def size(*, none: bool = False) -> Kind[int]:
+    """A number of bytes: `67108864` or, as Kubernetes writes it, `64Mi`; with `none` also 0."""
 
     def parse(text: str) -> int:
         match = re.fullmatch(r"([0-9]{1,18})(Ki|Mi|Gi|Ti|)B?", text)
-        if match is None or not (value := int(match[1]) * _UNITS[match[2]]):
+        if match is None or not ((value := int(match[1]) * _UNITS[match[2]]) or none):
             raise ValueError
         return value
 
-    return Kind(parse, "a number of bytes above 0, as in 67108864, 64Mi or 2Gi")
+    return Kind(
+        parse, f"a number of bytes{'' if none else ' above 0'}, as in {'0' if none else '67108864'}, 64Mi or 2Gi"
+    )
 
 
 def flag() -> Kind[bool]:

@@ -101,6 +101,12 @@ class DeviceSettings:
     device_memory: Annotated[
         int | None, kinds.size(), "Most bytes of a GPU's memory for one model; as many as there are when left out."
     ] = None
+    device_state: Annotated[
+        int,
+        kinds.size(none=True),
+        "Bytes of a GPU's memory for each model of which sessions keep state, where states stay between steps; at most "
+        "a quarter of MOORING_DEVICE_MEMORY, of which they are a part. 0: none do.",
+    ] = 256 * 2**20
     cuda_graph: Annotated[
         bool, kinds.flag(), "Record a run once and replay it: quicker, for models whose sizes are all fixed."
     ] = False

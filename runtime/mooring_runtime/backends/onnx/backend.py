@@ -8,11 +8,14 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
-from mooring_runtime.backends.base import Backend
+from mooring_runtime.backends.arena import Arena, make
+from mooring_runtime.backends.base import Backend, LoadOptions
 from mooring_runtime.backends.onnx.initializers import read
+from mooring_runtime.backends.onnx.providers import CPU, CUDA, DEVICES
 from mooring_runtime.backends.onnx.recorded import Recorded
+from mooring_runtime.backends.onnx.resident import OnnxMemory, step
 from mooring_runtime.errors import InferenceFailed, ModelInvalid, ModelRefused
-from mooring_runtime.messages import Array, ModelMetadata
+from mooring_runtime.messages import Array, ModelMetadata, StatePair
 
 BFLOAT16 = 16
 """TensorProto.DataType of bfloat16, which numpy has not."""
@@ -62,6 +65,20 @@ class OnnxBackend(Backend):
                 for name, array in zip(outputs, results, strict=True)
             ]
         return results
+
+    def hold(self, pairs: Sequence[StatePair], most: int, options: LoadOptions) -> Arena | None:
+        """See `Backend.hold`. Not where runs are recorded, whose buffers stay, nor with strings or bfloat16."""
+        on = {DEVICES[CUDA]: "cuda", DEVICES[CPU]: "cpu" if options.hold_anywhere else ""}.get(self.device)
+        if not on or self._recorded is not None or self._texts or self._text_out or self._bfloat16:
+            return None
+        return make(
+            lambda sizes: OnnxMemory(self._session, pairs, sizes, on),
+            pairs,
+            most,
+            options.device_state_bytes,
+            model=options.name,
+            step=step(pairs),
+        )
 
     def default(self, name: str) -> Array:
         """What the file has; see `Backend.default`."""

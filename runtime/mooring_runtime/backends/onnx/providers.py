@@ -51,7 +51,9 @@ def _cuda(options: LoadOptions) -> dict[str, str]:
     chosen = {"device_id": "0", "cudnn_conv_algo_search": "HEURISTIC"}
     if options.device_memory is not None:
         # By powers of two the arena would ask for twice what is needed, and meet the cap at half of it.
-        chosen |= {"gpu_mem_limit": str(options.device_memory), "arena_extend_strategy": "kSameAsRequested"}
+        # The states that stay on the device are no part of the session, but of what the model may take.
+        limit = options.device_memory - options.device_state_bytes
+        chosen |= {"gpu_mem_limit": str(limit), "arena_extend_strategy": "kSameAsRequested"}
     if options.cuda_graph:
         chosen["enable_cuda_graph"] = "1"
     return chosen

@@ -1,16 +1,19 @@
 """Runs a loaded torch model on its device."""
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from mooring_runtime.backends.arena import Arena, make
 from mooring_runtime.backends.base import Backend, LoadOptions
 from mooring_runtime.backends.torch.arrays import DATATYPES, to_array, to_tensor
+from mooring_runtime.backends.torch.resident import TorchMemory
 from mooring_runtime.errors import InferenceFailed, ModelRefused
-from mooring_runtime.messages import Array, ModelMetadata
+from mooring_runtime.messages import Array, ModelMetadata, StatePair
 
 Call = Callable[[Mapping[str, torch.Tensor]], Mapping[str, Any]]
 """Tensors by input name, all on the model's device, to what the model gave by output name."""
@@ -37,7 +40,7 @@ class TorchBackend(Backend):
 
     def __init__(self, program: Program, metadata: ModelMetadata, device: torch.device) -> None:
         self._program = program
-        self._device = device
+        self.on = device
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
         self.metadata = metadata
         self.device = "CPU" if device.type == "cpu" else str(device)
@@ -47,19 +50,40 @@ class TorchBackend(Backend):
         """Run once; see `Backend.infer`."""
         try:
             with torch.inference_mode(), torch.cuda.stream(self._stream):
-                specs = self.metadata.inputs
-                tensors = {
-                    name: to_tensor(array, specs[name].datatype).to(self._device, non_blocking=True)
-                    for name, array in inputs.items()
-                }
-                results = self._program.call(tensors)
-                return [self._array(name, results.get(name)) for name in outputs]
+                results = self._program.call(self.given(inputs))
+                return [self.array(name, results.get(name)) for name in outputs]
         except (InferenceFailed, ModelRefused):
             raise
         except Exception as error:  # torch raises of every kind.
             raise translate(error) from error
 
-    def _array(self, name: str, value: object) -> Array:
+    def hold(self, pairs: Sequence[StatePair], most: int, options: LoadOptions) -> Arena | None:
+        """See `Backend.hold`."""
+        if self._stream is None and not options.hold_anywhere:
+            return None
+        limit = options.device_state_bytes
+        return make(lambda sizes: TorchMemory(self, pairs, sizes), pairs, most, limit, model=options.name)
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Around what is done on the device: as a run, on its stream."""
+        with torch.inference_mode(), torch.cuda.stream(self._stream):
+            yield
+
+    def given(self, inputs: Mapping[str, Array]) -> dict[str, torch.Tensor]:
+        """Tensors on the device; to be called while `running`."""
+        specs = self.metadata.inputs
+        return {
+            name: to_tensor(array, specs[name].datatype).to(self.on, non_blocking=True)
+            for name, array in inputs.items()
+        }
+
+    def called(self, tensors: Mapping[str, torch.Tensor]) -> Mapping[str, Any]:
+        """What the program makes of tensors; to be called while `running`."""
+        return self._program.call(tensors)
+
+    def array(self, name: str, value: object) -> Array:
+        """What the program gave as an output. Raises InferenceFailed where that is no tensor of its datatype."""
         datatype = self.metadata.outputs[name].datatype
         if not isinstance(value, torch.Tensor):
             found = "nothing" if value is None else f"a {type(value).__name__}"
