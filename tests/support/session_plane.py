@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from mooring_runtime.backends.base import Backend
+from mooring_runtime.backends.arena import Arena
+from mooring_runtime.backends.base import Backend, LoadOptions
 from mooring_runtime.dataplane import DataPlane
 from mooring_runtime.dataplane.check import check
 from mooring_runtime.dataplane.endings import Endings
@@ -38,6 +39,7 @@ from mooring_runtime.sessions.elsewhere import Alone, Elsewhere
 from mooring_runtime.sessions.holder import Holder
 from mooring_runtime.sessions.keys import Key
 from mooring_runtime.sessions.table import Table
+from tests.support.arenas import on_host
 from tests.support.memory_store import Disk, MemoryStore
 
 Outcome = InferResponse | RequestError
@@ -75,6 +77,9 @@ class Adder(Backend):
         results = {"sum": state[:, :1].copy(), "h_out": state}
         return [results[name] for name in outputs]
 
+    def hold(self, pairs: Sequence[StatePair], most: int, options: LoadOptions) -> Arena | None:
+        return on_host(self, pairs, most, options.device_state_bytes)
+
     def remember(self, session: str, state: Sequence[Tensor], cause: str) -> None:
         """What a Python model would do when a session has ended."""
         self.ends.append((session, state[0].array.ravel().tolist(), cause))
@@ -92,7 +97,9 @@ class SessionPlane:
         budget: int = 2**20,
         now: Callable[[], int] | None = None,
         doubt: int = 0,
+        room: int = 0,
     ) -> None:
+        """`room`: bytes beside the model in which states stay between steps."""
         self.disk = Disk() if disk is None else disk
         self.store = MemoryStore(self.disk)
         self.table = Table(self.store, budget, doubt=doubt)
@@ -102,13 +109,16 @@ class SessionPlane:
         self.plane = DataPlane(self.repository, Aims(queue=100_000))
         self.sessions = self.plane.sessions = Sessions(self.plane, self.repository, self.holder)
         self._asked = 0
+        self._room = room
         self.adder = self.load("1", schema())
 
     def load(self, version: str, kept: StateSchema, converter: StateConverter | None = None) -> Adder:
         """Serve a version of the model."""
         adder = Adder(version, kept)
         model = Model(MODEL, self.page.add(MODEL, version), version)
-        model.serve(Stateful(adder, adder.metadata, converter))
+        stateful = Stateful(adder, adder.metadata, converter)
+        stateful.keep_there(LoadOptions(MODEL, version, 1, device_state=self._room, sessions=True))
+        model.serve(stateful)
         self.repository.add(model)
         return adder
 

@@ -148,12 +148,12 @@ def learned(file: Path, first: Sequence[float] = (1, 2, 3), tensor: TensorProto 
     return save(helper.make_graph(nodes, "learned", inputs, outputs, [value]), file)
 
 
-def carried(file: Path, datatype: str, size: int = 5) -> Path:
-    """`x` [n, 1] FP32 comes back as `y`, and a state [n, size] of any datatype stays what it is."""
+def carried(file: Path, datatype: str, size: int = 5, x: str = "FP32") -> Path:
+    """`x` [n, 1] comes back as `y`, and a state [n, size] of any datatype stays what it is."""
     nodes = [helper.make_node("Identity", ["x"], ["y"]), helper.make_node("Identity", ["state_in"], ["state_out"])]
     kind = ONNX_TYPES[datatype]
-    inputs = [_tensor("x", ["n", 1]), _tensor("state_in", ["n", size], kind)]
-    outputs = [_tensor("y", ["n", 1]), _tensor("state_out", ["n", size], kind)]
+    inputs = [_tensor("x", ["n", 1], ONNX_TYPES[x]), _tensor("state_in", ["n", size], kind)]
+    outputs = [_tensor("y", ["n", 1], ONNX_TYPES[x]), _tensor("state_out", ["n", size], kind)]
     return save(helper.make_graph(nodes, "carried", inputs, outputs), file)
 
 

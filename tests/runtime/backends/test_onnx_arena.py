@@ -1,6 +1,7 @@
 """States that stay where an ONNX model runs. It is a CPU here; `test_onnx_gpu` does the same on a GPU."""
 
 import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -207,6 +208,35 @@ def test_there_is_none_where_it_cannot_be(tmp_path: Path, caplog: pytest.LogCapt
     found = inner.hold(pairs, 1, arenas.options(device_state=2**65))
     assert found is None
     assert "model 'm' keeps no states on its device: " in caplog.text
+
+
+@pytest.mark.parametrize(("state", "x"), [("FP32", "BYTES"), ("BYTES", "FP32"), ("BF16", "FP32"), ("FP32", "BF16")])
+def test_models_that_run_in_other_ways_have_none(tmp_path: Path, state: str, x: str) -> None:
+    model = loaded(state_models.carried(tmp_path / "model.onnx", state, x=x))
+    assert model.arena is None
+    dtype = DATATYPES[x].dtype
+    told = Talk(model).steps({each: {"x": np.full((1, 1), b"a" if x == "BYTES" else 1, dtype)} for each in range(2)})
+    assert [type(answer) for answer in told.values()] == [list, list]
+
+
+def test_a_run_is_filled_up_with_its_last_sample(tmp_path: Path) -> None:
+    there, _ = both(state_models.accumulator(tmp_path / "model.onnx"))
+    assert there.arena is not None
+    memory = vars(there.arena.arena)["_memory"]
+    real, seen = memory.run, []
+
+    def run(inputs: Mapping[str, Array], places: Sequence[int], *more: object) -> list[Array]:
+        seen.append((inputs["x"].ravel().tolist(), list(places)))
+        results: list[Array] = real(inputs, places, *more)
+        return results
+
+    memory.run = run
+    talk = Talk(there)
+    for _ in range(2):
+        talk.steps({each: {"x": np.full((1, 1), each, np.float32)} for each in (1, 2)}, padded=4)
+    slots = vars(vars(there.arena.arena)["_index"])["slots"]
+    # Both begin with the same state, which is sent once.
+    assert seen == [([1, 2, 2, 2], [slots] * 4), ([1, 2, 2, 2], [0, 1, 1, 1])]
 
 
 def test_a_memory_that_forgets_is_not_used(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -27,13 +27,14 @@ class Memory(Protocol):
     ) -> list[Array]:
         """`Backend.infer` with the states of `places` beside `inputs`; as many next states go to `start` and after it.
 
-        Those come in the form in which states are kept, with the sessions first, and are no view of a place.
-        Raises as the framework does, and when a next state is not of its shape and datatype.
+        Those come in the form in which states are kept, with the sessions first; they may be views of their places, so
+        that they are good until the next run. Raises as the framework does, and when a next state is not of its shape
+        and datatype.
         """
 
 
 class Arena:
-    """A model's states on its device. Called by one thread at a time: `infer`, and then `learn` with what it gave."""
+    """States of a model on its device. Called by one thread at a time: `infer`, and after each that went well `learn`."""
 
     def __init__(self, memory: Memory, pairs: Sequence[StatePair], index: Index, most: int, size: int) -> None:
         self.inputs = tuple(pair.input for pair in pairs)
@@ -48,7 +49,7 @@ class Arena:
         self._rows = {pair.input: ((1, *pair.shape[1:]), DATATYPES[pair.datatype].dtype) for pair in pairs}
         self._given = tuple(pair.output for pair in pairs)
         self._index = index
-        self._start: int | None = None
+        self._start = 0
         """Where the next states of the last run are."""
 
     def infer(
@@ -57,10 +58,10 @@ class Arena:
         """Run once. `inputs` are those that are not here, of `rows` samples; `states` by input, one of each session.
 
         Where there are fewer than `rows`, the last one stands for the others. The results are as of `Backend.infer`,
-        with the sessions of a state always first. Raises whatever went wrong; nothing is lost then.
+        with the sessions of a state always first, and those that are states are to be copied before the next run.
+        Raises whatever went wrong; no other state is touched by that.
         """
         assert self._memory is not None
-        self._start = None  # Of a run whose results nobody has learnt.
         kept: list[State] = list(zip(*[states[name] for name in self.inputs], strict=True))
         slots, places = self._index.slots, []
         fresh: dict[tuple[int, ...], int] = {}
@@ -79,10 +80,9 @@ class Arena:
         if sent:
             self._memory.stage(self._joined(sent))
         # What is forgotten here is still there: the run reads all states before it writes the next ones.
-        start = self._index.reserve(rows)
+        self._start = self._index.reserve(rows)
         places += places[-1:] * (rows - len(places))
-        results = self._memory.run(inputs, places, outputs, start)
-        self._start = start
+        results = self._memory.run(inputs, places, outputs, self._start)
         self.count(found, len(kept) - found)
         return results
 
@@ -91,15 +91,12 @@ class Arena:
 
         From now on nobody can write to those that are states: their images would not follow.
         """
-        start, self._start = self._start, None
-        if start is None:
-            return
         columns = [outputs.index(name) for name in self._given]
         states: list[State] = [tuple([part[column] for column in columns]) for part in parts]
         for state in states:
             for array in state:
                 array.flags.writeable = False
-        self._index.learn(start, states)
+        self._index.learn(self._start, states)
 
     def close(self) -> None:
         """Give back the memory; called once, after its last run."""

@@ -124,7 +124,7 @@ class OnnxMemory:
         self._session.run_with_iobinding(binding, self._options)
         kept = self._keep(start, count) if self._moved else {}
         values = zip(outputs, binding.get_outputs(), strict=True)
-        return [kept[name] if name in kept else self._host(name, value) for name, value in values]
+        return [kept[name] if name in kept else value.numpy() for name, value in values]
 
     def _gather(self, places: Sequence[int]) -> Any:
         """Take rows to where the model reads them."""
@@ -143,12 +143,7 @@ class OnnxMemory:
             tensor.made(binding.bind_input, graphs.rows(tensor.number), count)
             tensor.place(binding, graphs.kept(tensor.number), start, count)
         self._put.run_with_iobinding(binding, self._options)
-        return {name: self._host(name, value) for name, value in zip(self._tensors, binding.get_outputs(), strict=True)}
-
-    def _host(self, name: str, value: Any) -> Array:
-        """An output in memory that nobody will write to: on a CPU `numpy` gives a view, there of the places."""
-        array: Array = value.numpy()
-        return np.array(array) if name in self._tensors and value.device_name() == "cpu" else array
+        return {name: value.numpy() for name, value in zip(self._tensors, binding.get_outputs(), strict=True)}
 
 
 def _small(model: bytes, device: str) -> Any:

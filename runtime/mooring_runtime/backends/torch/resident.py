@@ -84,4 +84,4 @@ class TorchMemory:
         ring = self._rings[pair.input]
         block = ring[start : start + count]
         block.copy_(value.movedim(axis, 0).resolve_conj().resolve_neg().contiguous().view(ring.dtype))
-        return to_array(block.view(dtype).to("cpu", copy=True))
+        return to_array(block.view(dtype).to("cpu"))
