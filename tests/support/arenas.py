@@ -218,6 +218,24 @@ def given_up(there: Stateful, plain: Stateful, caplog: pytest.LogCaptureFixture)
     assert caplog.text.count("model 'm' keeps no states on its device from now on: lost") == 1
 
 
+def every_bit_stays(there: Stateful) -> None:
+    """States of five elements that the model gives back as they are: whatever bits they have."""
+    [pair] = there.schema.pairs
+    dtype = DATATYPES[pair.datatype].dtype
+    # A truth value is 0 or 1; of all others any bits are one.
+    bits = np.random.default_rng(0).integers(0, 2 if dtype.kind == "b" else 256, 5 * dtype.itemsize, np.uint8)
+    talk, counted = Talk(there), Counted(there)
+    talk.states = {each: (np.roll(bits, each).view(dtype).reshape(1, 5),) for each in range(3)}
+    if dtype.kind == "f":
+        talk.states[3] = (np.array([[np.nan, -np.nan, -0.0, np.inf, -np.inf]], dtype),)
+    before = {each: state[0].tobytes() for each, state in talk.states.items()}
+    for _ in range(3):
+        told = talk.steps({each: {"x": np.zeros((1, 1), np.float32)} for each in before})
+        assert all(isinstance(answer, list) for answer in told.values()), told
+    assert {each: state[0].tobytes() for each, state in talk.states.items()} == before
+    assert counted.told() == (2 * len(before), len(before))
+
+
 class HostMemory:
     """Places in the memory of the host, for a backend of a test, which runs as it does without."""
 

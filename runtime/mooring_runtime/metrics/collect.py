@@ -73,6 +73,7 @@ def of_models(models: Iterable[ModelStats]) -> Page:
             for label, number in values(model).items():
                 page[metric.name]["", (*key, label)] = float(number)
         _add_capacity(page, key, model.capacity())
+        _add_states(page, key, model)
         for metric, histogram in _HISTOGRAMS.items():
             numbers = histogram(model)
             page[metric.name].update(_buckets(key, numbers, numbers.total))
@@ -95,6 +96,14 @@ def _add_capacity(page: Page, key: tuple[str, ...], capacity: Capacity | None) -
         page[names.BATCH_CURVE.name]["", (*key, term)] = seconds
     for metric, value in _MEASURED.items():
         page[metric.name]["", key] = value(capacity)
+
+
+def _add_states(page: Page, key: tuple[str, ...], model: ModelStats) -> None:
+    if model.state_bytes is None:
+        return
+    page[names.STATE_DEVICE_BYTES.name]["", key] = float(model.state_bytes())
+    for place in ("device", "host"):
+        page[names.STATE_ROWS.name]["", (*key, place)] = float(model.state_rows[place])
 
 
 def _add(samples: Samples, more: Iterable[tuple[Key, float]]) -> None:

@@ -113,6 +113,16 @@ RUN_VARIATION = Metric(
 )
 INPUT_BYTES = Metric("mooring_input_bytes_total", _C, "Bytes of the tensors of admitted requests.", MODEL)
 OUTPUT_BYTES = Metric("mooring_output_bytes_total", _C, "Bytes of the tensors answered.", MODEL)
+STATE_ROWS = Metric(
+    "mooring_state_rows_total",
+    _C,
+    "States that runs began with, by where they were: device (there since the step that left them) or host (sent). Of "
+    "models that keep states on a GPU.",
+    (*MODEL, "place"),
+)
+STATE_DEVICE_BYTES = Metric(
+    "mooring_state_device_bytes", _G, "Bytes of the GPU's memory that a model keeps for states between steps.", MODEL
+)
 MODEL_READY = Metric("mooring_model_ready", _G, "1 when the model answers requests.", MODEL, Merge.MIN)
 MODEL_INFO = Metric(
     "mooring_model_info",

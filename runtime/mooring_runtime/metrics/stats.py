@@ -108,6 +108,8 @@ class ModelStats:
         "replies",
         "request",
         "runs",
+        "state_bytes",
+        "state_rows",
         "successes",
         "version",
     )
@@ -154,6 +156,10 @@ class ModelStats:
         """Samples of each run, without padding."""
         self.runs: dict[int, Runs] = {}
         """By samples of the run."""
+        self.state_bytes: Callable[[], int] | None = None
+        """Bytes of the device's memory for states; None: the model never kept any there."""
+        self.state_rows: Counter[str] = Counter()
+        """States that runs began with, by where they were: `device` or `host`. The model's thread adds to it."""
         self.input_seconds = self.infer_seconds = self.output_seconds = 0.0
         """As in `Runs`, and as Triton counts them: the time of a run once for each successful request in it."""
 
@@ -181,6 +187,11 @@ class ModelStats:
         runs.input += gather
         runs.infer += infer
         runs.output += scatter
+
+    def observe_states(self, found: int, sent: int) -> None:
+        """Count the states of a run: those that were on the device, and those that were sent there."""
+        self.state_rows["device"] += found
+        self.state_rows["host"] += sent
 
     def observe_requests(self, arrived: list[float], started: float, answered: float) -> None:
         """Count the successful requests of a run, by the times when they arrived; all in seconds of one clock."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from mooring_runtime.backends.arena import Arena
 from mooring_runtime.messages import Array
+from mooring_runtime.metrics import ModelStats
 
 if TYPE_CHECKING:
     from mooring_runtime.repository.stateful import Stateful
@@ -32,6 +33,12 @@ class Held:
     def arena(self) -> Arena:
         """What has them."""
         return self._arena
+
+    def told_to(self, stats: ModelStats) -> None:
+        """Let the numbers of the model tell of them."""
+        arena = self._arena
+        arena.count = stats.observe_states
+        stats.state_bytes = lambda: arena.size
 
     def infer(
         self, inputs: Mapping[str, Array], states: Mapping[str, Sequence[Array]], outputs: Sequence[str], rows: int

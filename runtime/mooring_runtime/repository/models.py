@@ -147,6 +147,8 @@ class Model:
         self._metadata = backend.metadata
         self._backend = backend
         self.stateful = backend if isinstance(backend, Stateful) else None
+        if self.stateful is not None and self.stateful.arena is not None:
+            self.stateful.arena.told_to(self.stats)
         batching = Batching(self.config.max_batch, self.config.max_delay, self.config.preferred)
         self._batcher = Batcher(backend, backend.metadata, self.stats, batching=batching, times=self.times)
         self.state = State.READY

@@ -40,7 +40,7 @@ def test_many_sessions_in_a_small_ring_are_as_each_alone(tmp_path: Path, name: s
         state_models.layered(file)
     else:
         state_models.crossed(file, CROSSED)
-    there, plain = both(file, slots=20, most=8)
+    there, plain = both(file, slots=128, most=8)
     counted = Counted(there)
     arenas.interleaved(there, plain, sessions=1_000, steps=3, most=8)
     found, sent = counted.told()
@@ -86,18 +86,7 @@ def test_a_step_that_the_model_refuses_leaves_its_state_and_no_other(tmp_path: P
 
 @pytest.mark.parametrize("datatype", list(graphs.ELEMENTS))
 def test_every_bit_stays(tmp_path: Path, datatype: str) -> None:
-    there, _ = both(state_models.carried(tmp_path / "model.onnx", datatype))
-    dtype = DATATYPES[datatype].dtype
-    bits = np.random.default_rng(0).integers(0, 2 if datatype == "BOOL" else 256, 5 * dtype.itemsize, np.uint8)
-    talk, counted = Talk(there), Counted(there)
-    talk.states = {each: (np.roll(bits, each).view(dtype).reshape(1, 5),) for each in range(3)}
-    if datatype in ("FP16", "FP32", "FP64"):
-        talk.states[3] = (np.array([[np.nan, -np.nan, -0.0, np.inf, -np.inf]], dtype),)
-    before = {each: state[0].tobytes() for each, state in talk.states.items()}
-    for _ in range(3):
-        talk.steps({each: {"x": np.zeros((1, 1), np.float32)} for each in talk.states})
-    assert {each: state[0].tobytes() for each, state in talk.states.items()} == before
-    assert counted.told() == (2 * len(before), len(before))
+    arenas.every_bit_stays(both(state_models.carried(tmp_path / "model.onnx", datatype))[0])
 
 
 def test_results_are_not_written_to_by_later_runs(tmp_path: Path) -> None:

@@ -9,11 +9,13 @@ import onnxruntime as ort
 import pytest
 
 from mooring_runtime.backends.base import LoadOptions, loader
+from mooring_runtime.backends.onnx import graphs
 from mooring_runtime.backends.onnx.backend import OnnxBackend
 from mooring_runtime.errors import InferenceFailed
 from mooring_runtime.messages import Array
+from mooring_runtime.repository.stateful import Stateful
 from mooring_runtime.scheduling.curve import Curve
-from tests.support import models
+from tests.support import arenas, models, state_models
 
 # The first use of CUDA in a process takes seconds.
 pytestmark = [pytest.mark.gpu, pytest.mark.timeout(120)]
@@ -102,3 +104,52 @@ def test_a_batch_costs_less_than_its_samples_one_by_one(wide: Path) -> None:
             curve.observe(count, time.perf_counter() - started)
     a, b = curve.terms
     assert a + 32 * b < 8 * (a + b)
+
+
+# --- states that stay there: what `test_onnx_arena` does on a CPU
+
+
+def both(file: Path, slots: int = 0, most: int = 32) -> tuple[Stateful, Stateful]:
+    """The model with states on the GPU, the last `slots` if so many are named, and without."""
+    on_gpu: dict[str, Any] = {"accelerator": True, "hold_anywhere": False, "max_batch": most}
+    plain = arenas.loaded(file, room=0, **on_gpu)
+    there = arenas.loaded(file, room=arenas.room_for(plain, slots, most) if slots else arenas.PLENTY, **on_gpu)
+    assert (plain.device, plain.arena, there.device) == ("CUDA", None, "CUDA")
+    assert there.arena is not None
+    return there, plain
+
+
+def stateful(directory: Path, name: str) -> Path:
+    file = directory / "model.onnx"
+    if name == "crossed":
+        return state_models.crossed(file, {"h_in": "h_out", "past.10": "present.10", "past.9": "present.9"})
+    return state_models.layered(file) if name == "layered" else state_models.accumulator(file)
+
+
+@pytest.mark.parametrize("name", ["accumulator", "layered", "crossed"])
+def test_many_sessions_in_a_small_ring_are_as_each_alone(tmp_path: Path, name: str) -> None:
+    # Blocks begin at 256 bytes: a ring of so few slots has room for some of those alone.
+    there, plain = both(stateful(tmp_path, name), slots=512, most=8)
+    counted = arenas.Counted(there)
+    arenas.interleaved(there, plain, sessions=1_000, steps=3, most=8)
+    found, sent = counted.told()
+    assert min(found, sent) > 100, "some were still there, and some not"
+
+
+@pytest.mark.parametrize("name", ["accumulator", "crossed"])
+def test_what_is_found_and_what_is_sent(tmp_path: Path, name: str) -> None:
+    arenas.found_and_sent(*both(stateful(tmp_path, name)))
+
+
+def test_runs_that_fail_for_the_states_alone_go_on_without(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    arenas.given_up(*both(stateful(tmp_path, "accumulator")), caplog)
+
+
+def test_every_bit_stays_on_the_device(tmp_path: Path) -> None:
+    for datatype in graphs.ELEMENTS:
+        arenas.every_bit_stays(both(state_models.carried(tmp_path / f"{datatype}.onnx", datatype))[0])
+
+
+def test_recorded_runs_have_no_states_there(tmp_path: Path) -> None:
+    file = state_models.accumulator(tmp_path / "model.onnx")
+    assert arenas.loaded(file, accelerator=True, hold_anywhere=False, cuda_graph=True).arena is None

@@ -53,6 +53,15 @@ def test_the_settings_become_options_of_cuda() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("sessions", "state", "limit"), [(True, 2**20, 2**30 - 2**20), (True, 2**40, 2**30 - 2**28), (False, 2**20, 2**30)]
+)
+def test_states_that_stay_on_the_gpu_are_within_the_bound_of_memory(sessions: bool, state: int, limit: int) -> None:
+    bound = options(device_memory=2**30, device_state=state, sessions=sessions)
+    [(_, chosen), _] = chains(GPU_BUILD, bound, tensorrt=False)[0]
+    assert chosen["gpu_mem_limit"] == str(limit)
+
+
 class Session:
     """A session as one on a GPU looks from outside: its providers, and where its operators were placed."""
 

@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from mooring_runtime.backends.torch.arrays import DTYPES
-from mooring_runtime.messages import DATATYPES
 from mooring_runtime.repository.stateful import Stateful
 from tests.support import arenas, torch_arenas
 from tests.support.arenas import Counted, Talk
@@ -65,17 +64,7 @@ def test_a_module_that_writes_into_its_state_and_fails_spoils_no_other(tmp_path:
 
 @pytest.mark.parametrize("datatype", list(DTYPES))
 def test_every_bit_stays(tmp_path: Path, datatype: str) -> None:
-    there = torch_arenas.carried(tmp_path, datatype)
-    dtype = DATATYPES[datatype].dtype
-    bits = np.random.default_rng(0).integers(0, 2 if datatype == "BOOL" else 256, 5 * dtype.itemsize, np.uint8)
-    talk, counted = Talk(there), Counted(there)
-    talk.states = {each: (np.roll(bits, each).view(dtype).reshape(1, 5),) for each in range(3)}
-    before = {each: state[0].tobytes() for each, state in talk.states.items()}
-    for _ in range(3):
-        told = talk.steps({each: {"x": np.zeros((1, 1), np.float32)} for each in talk.states})
-        assert all(isinstance(answer, list) for answer in told.values()), told
-    assert {each: state[0].tobytes() for each, state in talk.states.items()} == before
-    assert counted.told() == (6, 3)
+    arenas.every_bit_stays(torch_arenas.carried(tmp_path, datatype))
 
 
 def test_results_are_not_written_to_by_later_runs(tmp_path: Path) -> None:

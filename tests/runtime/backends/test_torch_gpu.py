@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from mooring_runtime.backends.base import Backend, LoadOptions, loader
+from mooring_runtime.backends.torch.arrays import DTYPES
 from mooring_runtime.errors import InferenceFailed
 from mooring_runtime.messages import Array, TensorSpec
-from tests.support import torch_models
+from tests.support import arenas, torch_arenas, torch_models
 
 pytestmark = [pytest.mark.gpu, pytest.mark.timeout(300)]
 
@@ -73,3 +74,32 @@ def test_the_cap_of_memory_holds(tmp_path: Path) -> None:
         assert backend.infer({"x": np.ones(4, np.float32)}, ["output"])[0].tolist() == [4] * 4
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0, 0)
+
+
+# --- states that stay there: what `test_torch_arena` does on a CPU
+
+ON_GPU: dict[str, Any] = {"accelerator": True, "hold_anywhere": False}
+
+
+@pytest.mark.parametrize("model_format", ["torch-export", "torchscript"])
+def test_many_sessions_in_a_small_ring_are_as_each_alone(tmp_path: Path, model_format: str) -> None:
+    there, plain = torch_arenas.both(tmp_path, model_format, slots=20, most=8, **ON_GPU)
+    assert (there.device, plain.device) == ("cuda:0", "cuda:0")
+    counted = arenas.Counted(there)
+    sessions = 1_000 if model_format == "torchscript" else 100
+    arenas.interleaved(there, plain, sessions=sessions, steps=3, most=8)
+    found, sent = counted.told()
+    assert min(found, sent) > sessions / 2, "some were still there, and some not"
+
+
+def test_what_is_found_and_what_is_sent(tmp_path: Path) -> None:
+    arenas.found_and_sent(*torch_arenas.both(tmp_path, "torchscript", **ON_GPU))
+
+
+def test_runs_that_fail_for_the_states_alone_go_on_without(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    arenas.given_up(*torch_arenas.both(tmp_path, "torchscript", **ON_GPU), caplog)
+
+
+@pytest.mark.parametrize("datatype", list(DTYPES))
+def test_every_bit_stays_on_the_device(tmp_path: Path, datatype: str) -> None:
+    arenas.every_bit_stays(torch_arenas.carried(tmp_path, datatype, **ON_GPU))

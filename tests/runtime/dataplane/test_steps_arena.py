@@ -82,5 +82,8 @@ async def test_a_model_gives_its_memory_back_at_its_end(served: SessionPlane) ->
     assert model.stateful.arena is not None
     arena = model.stateful.arena.arena
     assert arena.size > 0
+    assert model.stats.state_bytes is not None
+    assert model.stats.state_bytes() == arena.size
+    assert model.stats.state_rows == {"device": 0, "host": 1}
     await model.retire()
-    assert arena.size == 0
+    assert model.stats.state_bytes() == arena.size == 0

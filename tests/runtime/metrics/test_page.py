@@ -21,6 +21,7 @@ GPU = {name for name in METRICS if name.startswith(("nv_gpu_", "nv_energy_"))}
 SESSIONS = {name for name in METRICS if name.startswith("mooring_session")}
 LOADED = {"mooring_batch_limit", "mooring_batch_delay_seconds", "mooring_queue_limit"}
 MEASURED = {"mooring_batch_curve_seconds", "mooring_run_mean_seconds", "mooring_run_cv2"}
+STATES = {"mooring_state_rows_total", "mooring_state_device_bytes"}
 CAPACITY = Capacity(limit=8, delay=0.002, curve=(0.001, 0.002), mean=0.004, variation=0.5, queue=20)
 Labels = frozenset[tuple[str, str]]
 
@@ -44,7 +45,7 @@ def loaded_page() -> MetricsPage:
 def test_every_metric_stands_there_before_the_first_request() -> None:
     found = samples(loaded_page())
     told = {name for name, _ in found}
-    for name in set(METRICS) - GPU - SESSIONS - LOADED - MEASURED - {"mooring_latency_target_seconds"}:
+    for name in set(METRICS) - GPU - SESSIONS - LOADED - MEASURED - STATES - {"mooring_latency_target_seconds"}:
         assert told & {name, f"{name}_count"}, name
     assert found["mooring_requests_received_total", labels()] == 0
     assert found["mooring_requests_rejected_total", labels(cause="queue_full")] == 0
@@ -54,6 +55,19 @@ def test_every_metric_stands_there_before_the_first_request() -> None:
 def test_every_sample_is_of_a_metric_that_is_told() -> None:
     names = {metric.name + suffix for metric in METRICS.values() for suffix in ("", "_bucket", "_sum", "_count")}
     assert {name for name, _ in samples(loaded_page())} <= names
+
+
+def test_states_on_a_device_are_told_of_models_that_keep_some_there() -> None:
+    page = loaded_page()
+    stats = page.add("m", "1")
+    assert not STATES & {name for name, _ in samples(page)}
+    stats.state_bytes = lambda: 4096
+    stats.observe_states(3, 1)
+    stats.observe_states(2, 0)
+    found = samples(page)
+    assert found["mooring_state_rows_total", labels(place="device")] == 5
+    assert found["mooring_state_rows_total", labels(place="host")] == 1
+    assert found["mooring_state_device_bytes", labels()] == 4096
 
 
 def test_numbers_reach_the_page() -> None:

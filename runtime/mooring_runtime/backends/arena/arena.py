@@ -34,7 +34,7 @@ class Memory(Protocol):
 
 
 class Arena:
-    """States of a model on its device. Called by one thread at a time: `infer`, and after each that went well `learn`."""
+    """A model's states on its device. Called by one thread at a time: `infer`, and `learn` if it went well."""
 
     def __init__(self, memory: Memory, pairs: Sequence[StatePair], index: Index, most: int, size: int) -> None:
         self.inputs = tuple(pair.input for pair in pairs)
