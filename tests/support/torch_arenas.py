@@ -65,6 +65,8 @@ class Faulty(torch.nn.Module):
             found["state_out"] = state_in[:, :1]
         elif self.given == "double":
             found["state_out"] = state_in.double()
+        elif self.given == "whole":
+            found["state_out"] = state_in.int()
         return found
 
 

@@ -79,7 +79,7 @@ def test_results_are_not_written_to_by_later_runs(tmp_path: Path) -> None:
     assert all(array.ravel().tolist() == values for array, values in kept)
 
 
-@pytest.mark.parametrize("given", ["wrong", "narrow", "double", "none"])
+@pytest.mark.parametrize("given", ["wrong", "narrow", "double", "whole", "none"])
 def test_a_next_state_that_is_none_fails_as_without(tmp_path: Path, given: str) -> None:
     there, plain = torch_arenas.faulty(tmp_path, given)
     for sessions in (1, 3):
