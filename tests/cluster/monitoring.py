@@ -13,7 +13,7 @@ from .places import ClusterError, cache_folder
 from .progress import step
 
 SUITE = "trixie"
-"""The first release of Debian whose Prometheus (2.53) finds pods by itself: the one before is built without."""
+"""A release of Debian whose Prometheus (2.53) finds pods by itself: that of bookworm (2.42) is built without."""
 PROGRAMS = ("prometheus", "promtool")
 """Each is in the package of its name. They are always of one build: both the host's, or both fetched."""
 _DISCOVERY = {"scrape_configs": [{"job_name": "pods", "kubernetes_sd_configs": [{"role": "pod"}]}]}
