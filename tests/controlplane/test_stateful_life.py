@@ -13,7 +13,7 @@ from mooring_operator.cluster import kinds
 from mooring_operator.cluster.kinds import Kind
 from mooring_operator.facts import Manifest
 from tests.support.kubelet import Kubelet
-from tests.support.stateful import STATE, pods_of, ready_of, record_of, serving, settled, template_of
+from tests.support.stateful import STATE, pods_of, ready_of, record_of, said, serving, settled, template_of
 from tests.support.world import World, condition, eventually
 
 CHILDREN: list[tuple[Kind, str]] = [
@@ -117,6 +117,7 @@ async def test_after_the_drains_time_the_stranded_are_named(world: World, kubele
 
     told = condition(await world.becomes(kinds.INFERENCE_SERVICE, "talk", named, "names them"), "SessionsStranded")
     assert "replica 1 (4 sessions)" in told["message"]
+    await eventually("an Event names them", lambda: hears(world, "DrainTimedOut"))
     record = await record_of(world)
     assert record is not None
     assert record.past == (2,)
@@ -243,6 +244,11 @@ async def test_deleted_with_its_volumes_and_applied_at_once_it_begins_anew(world
     assert condition(told, "AtRisk")["status"] == "False"
 
 
+async def hears(world: World, *reasons: str) -> bool:
+    """Whether somebody who looks at the service hears of it."""
+    return {("Warning", reason) for reason in reasons} <= await said(world)
+
+
 async def _true(value: bool) -> bool:
     return value
 
@@ -278,6 +284,7 @@ async def test_a_volume_that_is_lost_waits_for_a_person(world: World, kubelet: K
         return record is not None and record.lost == (before.stores[1],) and record.stores[1] != before.stores[1]
 
     await eventually("the new store is named", gone_on)
+    await eventually("an Event says what was lost", lambda: hears(world, "VolumeReplaced", "SessionsLost"))
     await serving(world)
 
 
