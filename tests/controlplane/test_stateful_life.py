@@ -10,6 +10,7 @@ import pytest
 from mooring_operator.api import names
 from mooring_operator.api.membership import Record
 from mooring_operator.cluster import kinds
+from mooring_operator.cluster.errors import ConflictError
 from mooring_operator.cluster.kinds import Kind
 from mooring_operator.facts import Manifest
 from tests.support.kubelet import Kubelet
@@ -147,6 +148,21 @@ async def test_a_rollout_takes_one_at_a_time(world: World, kubelet: Kubelet) -> 
     assert lowest >= 2
     await serving(world)
     assert all(replica.volume.boot == 2 for replica in kubelet.replicas.values())
+
+
+async def test_a_pod_that_has_taken_the_place_of_another_is_not_evicted_for_it(world: World, kubelet: Kubelet) -> None:
+    await world.make("talk", state=STATE, replicas=1)
+    await settled(world, 1)
+    before = (await pods_of(world))[0]["metadata"]["uid"]
+
+    def allows(found: Manifest) -> bool:
+        return bool(found.get("status", {}).get("disruptionsAllowed") == 1)
+
+    await world.becomes(kinds.POD_DISRUPTION_BUDGET, "talk", allows, "lets a pod go")
+    with pytest.raises(ConflictError):
+        await world.kube.evict(world.namespace, "talk-0", "00000000-0000-0000-0000-000000000000")
+    assert (await pods_of(world))[0]["metadata"]["uid"] == before
+    assert kubelet.ordinals == [0]
 
 
 async def test_a_version_that_cannot_read_the_state_is_put_back(world: World, kubelet: Kubelet) -> None:

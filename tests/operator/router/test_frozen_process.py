@@ -63,3 +63,9 @@ def test_a_long_step_has_its_answer_all_the_same_and_the_next_one_goes_there_aga
         assert [(answer.status, answer.replica) for answer in answers] == [(200, busy.addresses[1])]
         busy.counts(4)
         assert busy.step(1).replica == busy.addresses[1]
+
+
+def test_one_that_nobody_has_asked_yet_is_missed_as_well(half: World) -> None:
+    half.alive[0].clear()
+    half.counts(0)
+    assert half.ask().status == 503
