@@ -272,8 +272,6 @@ class Moves:
     """Claims to expand, and to what size."""
     recreate: bool = False
     """Delete the StatefulSet and leave its pods, then apply it: its claim template cannot be changed otherwise."""
-    abandon_done: bool = False
-    """The annotation that gave a store up has been acted upon."""
 
 
 @dataclass(frozen=True)
