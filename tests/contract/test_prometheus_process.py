@@ -19,8 +19,9 @@ from mooring_operator.facts import Key, Service
 from mooring_operator.scaling import slo
 from mooring_operator.scaling.answers import Answer, answers, capability_of, target_of
 from mooring_operator.scaling.findings import Findings, Line
-from mooring_operator.scaling.queries import Scraping, arrivals, latencies, signals
+from mooring_operator.scaling.queries import arrivals, latencies, signals
 from mooring_operator.scaling.reading import last_step
+from mooring_operator.scaling.scraping import Scraping
 from mooring_runtime.metrics import Capacity
 from tests.support import builders
 from tests.support.prometheus_pages import CAPACITY, Replica, past, served
@@ -81,7 +82,7 @@ class History:
 @pytest.fixture(scope="module")
 def remembering(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A Prometheus that knows an hour, and two minutes that are yet to come, so that no sample grows old meanwhile."""
-    history, now = History(), last_step(time.time())
+    history, now = History(), last_step(time.time(), Scraping())
     page = past(history.replicas, METRICS_ASKED_FOR, range(now - 3705, now + 120, STEP), history.happens)
     with prometheus(tmp_path_factory.mktemp("prometheus") / "own", page) as made:
         yield made
@@ -131,7 +132,7 @@ def test_a_history_is_what_prometheus_own_subquery_goes_over(
     lag = 7
     rate = arrivals(Scraping())
     before = rate.replace("ms]", f"ms] offset {lag * STEP}s")
-    rises = f"({rate} - {before})[{3600 - lag * STEP}s:{STEP}s] @ {last_step(findings.time)}"
+    rises = f"({rate} - {before})[{3600 - lag * STEP}s:{STEP}s] @ {last_step(findings.time, Scraping())}"
     (said,) = [
         float(each["value"][1])
         for each in remembering.query(f"{statistic}_over_time({rises})")

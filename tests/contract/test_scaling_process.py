@@ -13,7 +13,7 @@ from mooring_operator.cluster.prometheus_http import Access
 from mooring_operator.facts import Key
 from mooring_operator.scaling.answers import Answer, answers
 from mooring_operator.scaling.findings import Findings
-from mooring_operator.scaling.queries import Scraping
+from mooring_operator.scaling.scraping import Scraping
 from tests.cluster.processes import wait_until
 from tests.support import builders, models
 from tests.support.prometheus_process import prometheus

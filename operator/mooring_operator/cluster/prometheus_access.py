@@ -1,6 +1,6 @@
 """The Prometheus that the settings name."""
 
-from ..scaling.queries import Scraping
+from ..scaling.scraping import Scraping
 from ..settings import Settings
 from .prometheus import Prometheus
 from .prometheus_http import Access

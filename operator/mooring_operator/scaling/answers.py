@@ -13,7 +13,8 @@ from ..api.quantities import seconds
 from ..facts import Service
 from . import slo
 from .findings import Findings
-from .queries import FLOOR, SCRAPES, Scraping
+from .queries import FLOOR
+from .scraping import Scraping
 
 STALE: Final = 4
 """Scrapes after which a newest sample is too old to go by."""
@@ -104,14 +105,15 @@ def answers(
         load_target: the `AverageValue` that `mooring_load` is held to, where one is known.
         ready: pods that are ready by the cluster's word, where that is known.
     """
-    if (blind := _blind(service, findings, interval, ready)) is not None:
+    scraping = Scraping(interval)
+    if (blind := _blind(service, findings, scraping, ready)) is not None:
         said = dict.fromkeys(names.EXTERNAL_METRICS, blind)
     else:
         said = {
             names.METRIC_LOAD: _load(service, findings, load_target),
             names.METRIC_QUEUE_DEPTH: _gauge(service, findings.queued, "mooring_queue_depth"),
             names.METRIC_LATENCY_RATIO: _ratio(service, findings),
-            names.METRIC_DESIRED_REPLICAS: _desired(service, findings, interval, ready),
+            names.METRIC_DESIRED_REPLICAS: _desired(service, findings, scraping, ready),
         }
     return {
         metric: Answer(
@@ -155,7 +157,7 @@ def capability_of(findings: Findings) -> slo.Capability | None:
     )
 
 
-def _blind(service: Service, findings: Findings, interval: float, ready: int | None) -> _Said | None:
+def _blind(service: Service, findings: Findings, scraping: Scraping, ready: int | None) -> _Said | None:
     labels = f'{names.METRIC_LABEL_NAMESPACE}="{service.namespace}" and {names.METRIC_LABEL_SERVICE}="{service.name}"'
     if findings.pods == 0 or findings.newest is None:
         return _Said(
@@ -171,7 +173,7 @@ def _blind(service: Service, findings: Findings, interval: float, ready: int | N
             "times too high: see that one job alone scrapes it, and that only one copy of each Prometheus is asked",
         )
     age = findings.time - findings.newest
-    if age > STALE * interval:
+    if age > STALE * scraping.interval:
         return _Said(
             None,
             STALE_SERIES,
@@ -234,7 +236,7 @@ def _latency_ratio(findings: Findings, target: slo.Target) -> float | None:
     return None if latency is None else min(max(latency / target.seconds, 0.0), RATIO_MOST)
 
 
-def _desired(service: Service, findings: Findings, interval: float, ready: int | None) -> _Said:
+def _desired(service: Service, findings: Findings, scraping: Scraping, ready: int | None) -> _Said:
     target = target_of(service)
     if target is None:
         return _no_target(service)
@@ -244,9 +246,9 @@ def _desired(service: Service, findings: Findings, interval: float, ready: int |
             None, NO_CURVE, f"the pods of {service.name!r} have not measured yet how long their model's runs take"
         )
     if findings.rate is None:
-        return _without_rate(findings, interval)
+        return _without_rate(findings, scraping)
     load = load_seconds(service, findings)
-    learned = slo.learn(findings.history, load)
+    learned = slo.learn(findings.history, load, scraping)
     decision = slo.decide(
         slo.Signals(
             rate=max(0.0, findings.rate),
@@ -260,6 +262,7 @@ def _desired(service: Service, findings: Findings, interval: float, ready: int |
         slo.capacity(capability, target),
         headroom_of(service),
         target,
+        scraping,
     )
     if decision.replicas < findings.pods and _short(findings):
         return _Said(
@@ -296,15 +299,15 @@ def _short(findings: Findings) -> bool:
     return findings.proven == 0 or unknown > max(1.0, UNSEEN_MOST * findings.ready)
 
 
-def _without_rate(findings: Findings, interval: float) -> _Said:
+def _without_rate(findings: Findings, scraping: Scraping) -> _Said:
     if findings.scrapes < SELDOM:
         return _Said(None, LEARNING, "the arrival rate is not known before Prometheus has scraped a pod twice")
-    window = Scraping(interval).window
     return _Said(
         None,
         SCRAPED_TOO_SELDOM,
-        f"Prometheus scraped a pod {findings.scrapes} times in {SCRAPES} s, and a rate needs two in {window:g} s: "
-        f"scrape each {interval:g} s, or set the interval that you have in the settings of Mooring",
+        f"Prometheus scraped a pod {findings.scrapes} times in {scraping.counted} s, and a rate needs two in "
+        f"{scraping.window:g} s: scrape each {scraping.interval:g} s, or set prometheus.scrapeSeconds of the chart to "
+        "the interval that you have",
     )
 
 

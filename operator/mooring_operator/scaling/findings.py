@@ -29,7 +29,7 @@ class Findings:
     copies: int = 0
     """How often the series of one pod are there; more than once, everything would be counted double."""
     scrapes: int = 0
-    """How often the pod that was scraped most often was, in the last `queries.SCRAPES` seconds."""
+    """How often the pod that was scraped most often was, in the last `Scraping.counted` seconds."""
     ready: int = 0
     """Pods whose model answers requests."""
     proven: int = 0
@@ -37,7 +37,7 @@ class Findings:
     rate: float | None = None
     """Requests received a second, the refused ones included. None until two scrapes of a pod exist."""
     history: tuple[float | None, ...] = ()
-    """That rate over the last hour, each `queries.STEP` seconds, the newest last; None where nothing was measured."""
+    """That rate over the last hour, each `Scraping.step` seconds, the newest last; None where nothing was measured."""
     queued: float | None = None
     """Requests that wait."""
     in_flight: float | None = None

@@ -9,22 +9,13 @@ The names of the runtime's series stand in `runtime/mooring_runtime/metrics/name
 """
 
 from collections.abc import Collection
-from dataclasses import dataclass
 from typing import Final, Literal
 
 from ..api import names
-from . import slo
+from .scraping import Scraping
 
-STEP: Final = int(slo.STEP)
-"""Seconds between two points of a history."""
-HISTORY: Final = int(slo.HISTORY)
-"""Seconds that a history covers."""
-SMOOTHED: Final = 60
-"""Seconds of which the highest latency counts: one quiet scrape must not call off a surge."""
 FLOOR: Final = 30
 """Answered requests below which a percentile is an accident."""
-SCRAPES: Final = 300
-"""Seconds over which the scrapes of a pod are counted: as long as Prometheus takes a sample for new."""
 REFUSED: Final = ("queue_full", "timeout")
 """Causes of refusals that more pods would have prevented."""
 
@@ -71,30 +62,6 @@ Signal = Literal[
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class Scraping:
-    """How the series come to be.
-
-    Attributes:
-        interval: seconds between two scrapes of a pod.
-        matchers: label matchers that every query gets besides, such as `cluster="a"`, for a Prometheus that has the
-            series of several clusters.
-    """
-
-    interval: float = 15.0
-    matchers: str = ""
-
-    @property
-    def window(self) -> float:
-        """Seconds over which a rate is taken: three scrapes, so that one that is late leaves two."""
-        return 3 * self.interval
-
-    @property
-    def latency_window(self) -> float:
-        """Seconds over which a percentile is taken: four scrapes at least."""
-        return max(60.0, 4 * self.interval)
-
-
 def signals(scraping: Scraping) -> dict[Signal, str]:
     """Return the instant query of each signal. All but `curve`, `run_mean` and `run_variation` give one value a
     service; these give one a pod, for a line must be taken from one pod as a whole.
@@ -110,7 +77,7 @@ def signals(scraping: Scraping) -> dict[Signal, str]:
         "newest": f"max by ({BY}) (timestamp({of(WORKERS)}))",
         "pods": f"count by ({BY}) (count by ({BY}, {POD}) ({of(WORKERS)}))",
         "copies": f"max by ({BY}) (count by ({BY}, {POD}) ({of(WORKERS)}))",
-        "scrapes": f"max by ({BY}) (count_over_time({of(WORKERS)}[{SCRAPES}s]))",
+        "scrapes": f"max by ({BY}) (count_over_time({of(WORKERS)}[{scraping.counted}s]))",
         "ready": f"sum by ({BY}) (max by ({BY}, {POD}) ({of(MODEL_READY)}))",
         "proven": _proven(scraping),
         "rate": arrivals(scraping),
@@ -157,7 +124,7 @@ def latencies(scraping: Scraping, percentiles: Collection[int]) -> dict[int, str
     count = f"sum by ({BY}) (increase({_selector(scraping, f'{REQUEST_SECONDS}_count')}[{window}]))"
     return {
         percentile: f"max_over_time((histogram_quantile({percentile / 100}, {buckets}) and {count} >= {FLOOR})"
-        f"[{SMOOTHED}s:{step}])"
+        f"[{_duration(scraping.smoothed)}:{step}])"
         for percentile in sorted(percentiles)
     }
 

@@ -11,7 +11,8 @@ from typing import Any, Final
 from ..api import names
 from ..facts import Key
 from .findings import Findings, Line
-from .queries import HISTORY, POD, STEP, Signal
+from .queries import POD, Signal
+from .scraping import Scraping
 
 MOST: Final = 1e15
 """What is larger was not measured."""
@@ -32,14 +33,15 @@ class Results:
     latencies: Mapping[int, Vector] = field(default_factory=dict)
     """By percentile."""
     history: Vector = field(default_factory=list)
-    """Of the arrival rate: a range in steps of `STEP` that ends at `last_step(time)`."""
+    """Of the arrival rate: a range in steps of `scraping.step` that ends at `last_step(time, scraping)`."""
+    scraping: Scraping = field(default_factory=Scraping)
 
 
-def last_step(time: float) -> int:
+def last_step(time: float, scraping: Scraping) -> int:
     """Return the newest point of a history in unix seconds. Steps stand still between two looks, as in a subquery: else
     each look would compare other moments, and what was seen once could be seen again.
     """
-    return int(time // STEP) * STEP
+    return int(time // scraping.step) * scraping.step
 
 
 def read(results: Results) -> dict[Key, Findings]:
@@ -66,7 +68,7 @@ class _Look:
         self._mean = _pods(results.signals.get("run_mean", []))
         self._variation = _pods(results.signals.get("run_variation", []))
         self._latencies = {percentile: _numbers(vector) for percentile, vector in results.latencies.items()}
-        self._history = {_key(series): _history(series, last_step(results.time)) for series in results.history}
+        self._history = {_key(series): _history(series, results) for series in results.history}
 
     def services(self) -> set[Key]:
         return {key for numbers in self._numbers.values() for key in numbers} | set(self._history)
@@ -151,14 +153,15 @@ def _finite(series: Mapping[str, Any]) -> Iterator[float]:
         yield value
 
 
-def _history(series: Mapping[str, Any], end: int) -> tuple[float | None, ...]:
+def _history(series: Mapping[str, Any], results: Results) -> tuple[float | None, ...]:
     """The points of a range on its grid; None where there is none."""
+    scraping, end = results.scraping, last_step(results.time, results.scraping)
     match [] if "histograms" in series else series.get("values"):
         case list() as pairs:
             known = dict(_point(pair, series) for pair in pairs)
         case other:
             raise ValueError(f"the values of {_labels(series)} are {str(other)[:100]}, not a list")
-    points = (known.get(time) for time in range(end - HISTORY, end + 1, STEP))
+    points = (known.get(time) for time in range(end - scraping.history, end + 1, scraping.step))
     return tuple(point if point is not None and _plausible(point) else None for point in points)
 
 

@@ -297,6 +297,22 @@ def test_after_a_restart_of_prometheus_the_count_holds_until_there_is_a_rate_and
     assert learning.reason == "Learning" and "150 s" in learning.message
 
 
+@pytest.mark.parametrize("interval", [5.0, 15.0, 30.0, 60.0])
+def test_three_horizons_of_history_are_told_by_the_scrapes_that_it_is_made_of(interval: float) -> None:
+    # Pods are there 40 s after they are asked for; the rest of a horizon is 2 scrapes and 7.5 s.
+    least = math.ceil(3 * (40.0 + 2 * interval + 7.5) / interval)
+
+    def told(known: int, queued: float = 0.0) -> Answer:
+        found = replace(CALM, history=(200.0,) * known, queued=queued, load_seconds=40.0)
+        return answers(wanted(), found, interval)[names.METRIC_DESIRED_REPLICAS]
+
+    assert (told(least).reason, told(least + 1).reason) == ("Learning", "OK")
+    assert f"{(least - 1) * interval:.0f} s of arrivals" in told(least).message
+    one, more = (told(least + 1, queued).decision for queued in (5000.0, 8000.0))
+    assert one is not None and more is not None
+    assert more.backlog - one.backlog == pytest.approx(3000.0 / max(40.0, 2 * interval))
+
+
 def test_a_rate_that_never_comes_is_told_from_one_that_is_yet_to_come() -> None:
     fresh = replace(CALM, rate=None, history=(None,) * 241)
     assert say(replace(fresh, scrapes=2)).reason == "Learning"

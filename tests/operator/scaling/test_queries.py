@@ -2,7 +2,8 @@ import re
 
 import pytest
 
-from mooring_operator.scaling.queries import BY, Scraping, arrivals, latencies, signals
+from mooring_operator.scaling.queries import BY, arrivals, latencies, signals
+from mooring_operator.scaling.scraping import Scraping
 
 
 def every(scraping: Scraping) -> dict[str, str]:
@@ -39,7 +40,7 @@ def test_a_rate_takes_three_scrapes_and_a_percentile_four_and_a_minute_at_least(
     fast, slow = Scraping(interval=5.0), Scraping(interval=30.0)
     assert "[15000ms]" in arrivals(fast) and "[90000ms]" in arrivals(slow)
     assert "[60000ms]" in latencies(fast, {95})[95] and "[120000ms]" in latencies(slow, {95})[95]
-    assert "[60s:5000ms]" in latencies(fast, {95})[95]
+    assert "[60000ms:5000ms]" in latencies(fast, {95})[95]
 
 
 def test_a_percentile_is_asked_for_only_where_somebody_has_it_as_target() -> None:
