@@ -275,6 +275,7 @@ SCRAPED = {
     "nan": [busy("nan", capacity=NAN)],
     "mixed": [busy("mixed"), busy("mixed", capacity=FRESH)],
     "anew": [busy("anew")],
+    "odd": [busy("odd"), busy("odd")],
 }
 
 
@@ -299,6 +300,25 @@ def test_two_jobs_that_scrape_one_pod_are_told_and_not_added_up(server: Server) 
 def test_a_page_with_what_is_no_number_is_one_without_it(server: Server) -> None:
     said = Watch(server, Key("live", "nan")).until(has_value(names.METRIC_LOAD))
     assert said[DESIRED].reason == "NoCurve" and said[names.METRIC_LOAD].value == 12.0
+    assert "mooring_batch_curve_seconds of 127.0.0.1:" in said[DESIRED].message
+
+
+def test_a_counter_that_is_no_number_is_told_with_its_pod_and_then_without(server: Server) -> None:
+    watch = Watch(server, Key("live", "odd"))
+    watch.until(has_value(DESIRED))
+    one, _ = SCRAPED["odd"]
+    one.stats.received = math.nan  # type: ignore[assignment]
+    one.queued = math.inf  # type: ignore[assignment]
+    said = watch.until(reason("NotANumber"))
+    assert "mooring_requests_received_total of 127.0.0.1:" in said[DESIRED].message
+    for metric in (names.METRIC_LOAD, names.METRIC_QUEUE_DEPTH):
+        assert said[metric].reason == "NotANumber" and "mooring_queue_depth of 127.0.0.1:" in said[metric].message
+    assert "," not in said[DESIRED].message.split("delete")[0].split(" of service")[0].split(") for ")[1]
+    one.stats.received = 9
+    one.queued = 4
+    # Until the window of the rate has passed.
+    watch.until(lambda said: "of one of the pods" in said[DESIRED].message)
+    watch.until(has_value(DESIRED))
 
 
 def test_a_pod_without_numbers_does_not_hide_those_of_another(server: Server) -> None:

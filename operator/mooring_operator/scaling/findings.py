@@ -66,3 +66,6 @@ class Findings:
     """Mean samples of a request; None without requests."""
     load_seconds: float | None = None
     """p90 of the time from a pod's creation until it was ready, as the operator says."""
+    garbled: Mapping[str, str] = field(default_factory=dict)
+    """Series that no answer can do without and that are no numbers (NaN, infinite, negative, or histograms), by name,
+    and at which pods; empty where that is not known."""

@@ -35,8 +35,16 @@ RUN_VARIATION: Final = "mooring_run_cv2"
 SAMPLES: Final = "nv_inference_count"
 SUCCESSES: Final = "nv_inference_request_success"
 
+OF_RUNS: Final = (BATCH_CURVE, BATCH_LIMIT, RUN_MEAN)
+NEEDED: Final = (MODEL_READY, RECEIVED, QUEUE_DEPTH, IN_FLIGHT, *OF_RUNS)
+"""Series of which one that is no number leaves a service without an answer."""
+MOST: Final = 1e15
+"""What is larger was not measured."""
+
 BY: Final = f"{names.METRIC_LABEL_NAMESPACE}, {names.METRIC_LABEL_SERVICE}"
 POD: Final = "instance"
+SERIES: Final = "series"
+"""Label of the answer of `garbled`: the name of a series."""
 
 Signal = Literal[
     "newest",
@@ -59,12 +67,13 @@ Signal = Literal[
     "workers",
     "samples_per_request",
     "load_seconds",
+    "garbled",
 ]
 
 
 def signals(scraping: Scraping) -> dict[Signal, str]:
-    """Return the instant query of each signal. All but `curve`, `run_mean` and `run_variation` give one value a
-    service; these give one a pod, for a line must be taken from one pod as a whole.
+    """Return the instant query of each signal. All but `curve`, `run_mean`, `run_variation` and `garbled` give one
+    value a service; these give one a pod, for a line must be taken from one pod as a whole.
     """
 
     def of(metric: str, *matchers: str) -> str:
@@ -97,7 +106,18 @@ def signals(scraping: Scraping) -> dict[Signal, str]:
             f"sum by ({BY}) (rate({of(SAMPLES)}[10m])) / sum by ({BY}) (rate({of(SUCCESSES)}[10m]))"
         ),
         "load_seconds": f"max by ({BY}) ({of(names.METRIC_SERVICE_LOAD_SECONDS)})",
+        "garbled": " or ".join(_garbled(scraping, metric) for metric in NEEDED),
     }
+
+
+def _garbled(scraping: Scraping, metric: str) -> str:
+    """How many series of a metric are no numbers, by pod.
+
+    NaN is neither above 0 nor below, and a histogram is not compared.
+    """
+    every = _selector(scraping, metric)
+    odd = f"count by ({BY}, {POD}) ({every} unless {every} >= 0 <= {MOST:.0f})"
+    return f'label_replace({odd}, "{SERIES}", "{metric}", "", "")'
 
 
 def _proven(scraping: Scraping) -> str:

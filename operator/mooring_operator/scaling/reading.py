@@ -11,11 +11,12 @@ from typing import Any, Final
 from ..api import names
 from ..facts import Key
 from .findings import Findings, Line
-from .queries import POD, Signal
+from .queries import MOST, POD, RECEIVED, SERIES, Signal
 from .scraping import Scraping
 
-MOST: Final = 1e15
-"""What is larger was not measured."""
+_PER_POD: Final = frozenset({"curve", "run_mean", "run_variation", "garbled"})
+_TOLD: Final = 3
+"""Pods that are named; one is enough to look at."""
 Vector = list[dict[str, Any]]
 """What one query answers."""
 Numbers = dict[Key, float]
@@ -59,14 +60,13 @@ class _Look:
     def __init__(self, results: Results) -> None:
         self._time = results.time
         self._numbers: dict[Signal, Numbers] = {
-            signal: _numbers(vector)
-            for signal, vector in results.signals.items()
-            if signal not in {"curve", "run_mean", "run_variation"}
+            signal: _numbers(vector) for signal, vector in results.signals.items() if signal not in _PER_POD
         }
         self._curve_a = _pods(results.signals.get("curve", []), term="a")
         self._curve_b = _pods(results.signals.get("curve", []), term="b")
         self._mean = _pods(results.signals.get("run_mean", []))
         self._variation = _pods(results.signals.get("run_variation", []))
+        self._garbled = _garbled(results)
         self._latencies = {percentile: _numbers(vector) for percentile, vector in results.latencies.items()}
         self._history = {_key(series): _history(series, results) for series in results.history}
 
@@ -100,6 +100,7 @@ class _Look:
             workers=self._number("workers", key),
             samples_per_request=self._number("samples_per_request", key),
             load_seconds=self._number("load_seconds", key),
+            garbled=self._garbled.get(key, {}),
         )
 
     def _number(self, signal: Signal, key: Key) -> float | None:
@@ -126,6 +127,24 @@ def _median_run(means: Mapping[str, float], variations: Mapping[str, float]) -> 
 
 def _numbers(vector: Vector) -> Numbers:
     return {_key(series): value for series in vector for value in _finite(series)}
+
+
+def _garbled(results: Results) -> dict[Key, dict[str, str]]:
+    """Of each service, its series that are no numbers, and at which pods."""
+    pods: dict[Key, dict[str, set[str]]] = {}
+    for series in results.signals.get("garbled", []):
+        name, pod = (_labels(series).get(label, "") for label in (SERIES, POD))
+        pods.setdefault(_key(series), {}).setdefault(name, set()).add(pod)
+    for series in results.signals.get("rate", []):
+        # A number again by now, but for a while its rate goes over what was none.
+        if not any(True for _ in _finite(series)):
+            pods.setdefault(_key(series), {}).setdefault(RECEIVED, set())
+    return {key: {name: _first(sorted(found)) for name, found in by_name.items()} for key, by_name in pods.items()}
+
+
+def _first(pods: list[str]) -> str:
+    more = f" and {len(pods) - _TOLD} more" if len(pods) > _TOLD else ""
+    return ", ".join(pod for pod in pods[:_TOLD] if pod) + more
 
 
 def _pods(vector: Vector, **labels: str) -> Pods:
