@@ -64,6 +64,16 @@ class Settings(BaseSettings):
     """File with a bearer token for it."""
     prometheus_ca_file: Path | None = None
     """Certificates (PEM) of the authority that signed its own; left out: the public ones."""
+    keda_authentication: str = Field(default="", pattern="^([a-z0-9]([-.a-z0-9]*[a-z0-9])?)?$", max_length=253)
+    """Object of KEDA that holds what KEDA shows to Prometheus; empty: nothing. Only KEDA reads its secrets."""
+    keda_authentication_kind: Literal["ClusterTriggerAuthentication", "TriggerAuthentication"] = (
+        "ClusterTriggerAuthentication"
+    )
+    """Of that object. A TriggerAuthentication has to stand in the namespace of each service."""
+    keda_auth_modes: str = Field(
+        default="bearer", pattern="^((bearer|basic|tls|custom|oauth)(,(bearer|basic|tls|custom|oauth))*)?$"
+    )
+    """How KEDA uses it, in its own words, such as `tls,basic`; empty for the identity of a pod."""
     prometheus_timeout_seconds: float = Field(default=10, gt=0, le=60)
     """Time for all queries of one look."""
     scrape_seconds: float = Field(default=15, ge=1, le=120)

@@ -12,6 +12,8 @@ from mooring_operator.adapter.certificates import hosts
 from mooring_operator.adapter.services import FOLLOWED
 from mooring_operator.api import names
 from mooring_operator.cluster import kinds
+from mooring_operator.facts import KedaAccess
+from mooring_operator.handlers.installation import installation
 from mooring_operator.settings import Settings
 from tests.contract.test_rbac import rights
 from tests.support import chart
@@ -151,6 +153,35 @@ def test_operator_and_adapter_ask_the_same_prometheus(helm: Path, monkeypatch: p
         assert any([port["port"] for port in rule["ports"]] == [9091] for rule in out)
 
 
+def test_keda_is_told_what_to_show_to_prometheus(helm: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    authentication = "prometheus.keda.authentication"
+    options = (f"{authentication}.name=prometheus", f"{authentication}.modes=tls\\,basic")
+    told = rendered(helm, *options)
+    assert not [variable for variable in environment(one(told, "Deployment", names.ADAPTER)) if "KEDA" in variable]
+    settings = settings_of(one(told, "Deployment", "mooring-operator"), monkeypatch)
+    access = KedaAccess("prometheus", "ClusterTriggerAuthentication", "tls,basic")
+    assert installation(settings).keda_access == access
+    assert not installation(settings).prometheus_token
+    with_token = rendered(helm, f"{authentication}.modes=", *options[:1], "prometheus.tokenSecret.name=a")
+    cluster = installation(settings_of(one(with_token, "Deployment", "mooring-operator"), monkeypatch))
+    assert cluster.prometheus_token
+    assert cluster.keda_access == KedaAccess("prometheus", "ClusterTriggerAuthentication", modes="")
+
+
+@pytest.mark.parametrize(("seconds", "interval"), [("15", "15000ms"), ("2.5", "2500ms")])
+def test_the_operators_own_series_are_scraped_as_often_as_the_pods(helm: Path, seconds: str, interval: str) -> None:
+    manifests = render(
+        helm, "--set", "serviceMonitor.enabled=true", "--set-json", f"prometheus.scrapeSeconds={seconds}"
+    )
+    [endpoint] = one(manifests, "ServiceMonitor")["spec"]["endpoints"]
+    assert endpoint["interval"] == interval
+
+
+def test_by_default_keda_shows_nothing(installed: list[Manifest], monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = installation(settings_of(one(installed, "Deployment", "mooring-operator"), monkeypatch))
+    assert (cluster.keda_access, cluster.prometheus_token) == (None, False)
+
+
 def test_somebody_elses_certificate_needs_no_right_to_secrets(helm: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     manifests = rendered(helm, "adapter.certificate.secretName=adapter-tls")
     deployment = one(manifests, "Deployment", names.ADAPTER)
@@ -167,6 +198,9 @@ def test_somebody_elses_certificate_needs_no_right_to_secrets(helm: Path, monkey
         ("prometheus.url=http://prometheus:9090?a=b", "/prometheus/url"),
         ("prometheus.scrapeSeconds=0", "/prometheus/scrapeSeconds"),
         ("prometheus.token=x", "token"),
+        ("prometheus.keda.authentication.name=Not_A_Name", "/prometheus/keda/authentication/name"),
+        ("prometheus.keda.authentication.kind=Secret", "/prometheus/keda/authentication/kind"),
+        ("prometheus.keda.authentication.modes=bearer\\,", "/prometheus/keda/authentication/modes"),
         ("adapter.replicas=0", "/adapter/replicas"),
         ("adapter.certificate.secretName=Not_A_Name", "/adapter/certificate/secretName"),
         ("networkPolicy.prometheusPorts={0}", "/networkPolicy/prometheusPorts/0"),

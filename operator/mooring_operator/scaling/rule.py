@@ -88,16 +88,22 @@ def _keda(cluster: Cluster, external: bool) -> Choice:
             "replicas are only kept within their bounds"
         )
         return Choice(False, Problem(_FIELD, message, "KedaMissing"))
-    if external and not cluster.prometheus_url:
+    if not external:
+        return Choice(True)
+    if not cluster.prometheus_url:
         message = (
             "KEDA asks Prometheus itself, and nobody has told where it is: set prometheus.url in the chart's values"
         )
         return Choice(True, Problem(_FIELD, message, "PrometheusNotConfigured"))
-    if not external or api is None:
-        return Choice(True)
-    if api.owner in {"mooring", "other"}:
+    if api is not None and api.owner in {"mooring", "other"}:
         return Choice(True, _conflict(api, "keda", "KEDA"))
-    return Choice(True, _reachable(api, cluster))
+    if cluster.prometheus_token and cluster.keda_access is None:
+        message = (
+            "the operator shows Prometheus a token, and KEDA has none: put one into a ClusterTriggerAuthentication and "
+            "name that in prometheus.keda.authentication.name of the chart's values. Replicas stay as they are"
+        )
+        return Choice(True, Problem(_FIELD, message, "KedaUnauthorized"))
+    return Choice(True, None if api is None else _reachable(api, cluster))
 
 
 def _conflict(api: MetricsApi, backend: str, wanted: str) -> Problem:
