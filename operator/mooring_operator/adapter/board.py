@@ -15,14 +15,12 @@ from typing import Final
 
 from ..cluster.prometheus import Prometheus
 from ..cluster.prometheus_http import PrometheusError
-from ..facts import Key, Manifest, Scaler, Service
-from ..scaling.answers import Answer, answers, unanswered
-from ..scaling.fallback import load_target
-from ..scaling.findings import Findings
+from ..facts import Key
+from ..scaling.answers import Answer
 from ..scaling.look import stepped
-from ..scaling.rule import concurrency_of
+from ..scaling.teller import Teller
 from . import metrics
-from .services import Pods, Services
+from .services import Services
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +62,7 @@ class Refresher:
         self._services = services
         self._prometheus = prometheus
         self._tolerance = tolerance
-        self._interval = interval
+        self._teller = Teller(interval)
         self._clock = clock
 
     async def run(self, every: float) -> None:
@@ -92,22 +90,11 @@ class Refresher:
         told: dict[Key, Mapping[str, Answer]] = {}
         for service in services:
             key = Key(service.namespace, service.name)
-            pods, autoscaler = self._services.pods(service), self._services.autoscaler(service)
-            said = answered(service, found[key], self._interval, pods, autoscaler)
+            pods = self._services.pods(service)
+            said = self._teller.tell(service, found[key], self._services.standing(service), pods.ready)
             told[key] = said if self._tolerance else stepped(said, pods.live)
+        self._teller.keep(told)
         # As old as its beginning: the queries of a look may take seconds.
         self.board = Board(began, told, "")
         metrics.DATA_TIMESTAMP.set_to_current_time()
         metrics.SERVICES.set(len(told))
-
-
-def answered(
-    service: Service, findings: Findings, interval: float, pods: Pods, autoscaler: Manifest | None
-) -> dict[str, Answer]:
-    """Return what each metric of a service says. One whose numbers nobody has thought of blinds no other service."""
-    target = load_target(service, Scaler(concurrency=concurrency_of(autoscaler)))
-    try:
-        return answers(service, findings, interval, target, pods.ready)
-    except Exception:
-        logger.exception("cannot tell the metrics of %s/%s", service.namespace, service.name)
-        return unanswered("InternalError", "the adapter cannot make anything of its numbers; its log says why")

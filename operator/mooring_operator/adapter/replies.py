@@ -10,9 +10,9 @@ from typing import Final, NamedTuple
 from ..api import names
 from ..facts import Key
 from ..scaling.answers import NO_LATENCY_TARGET, Answer
+from ..validation import Seen
 from . import labels
 from .board import Board
-from .services import Seen
 from .wire import ApiError, Document, Item, value_list
 
 _ADDITIVE: Final = frozenset({names.METRIC_LOAD, names.METRIC_QUEUE_DEPTH})

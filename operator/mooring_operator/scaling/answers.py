@@ -48,6 +48,7 @@ NO_LATENCY_TARGET: Final = "NoLatencyTarget"
 NO_CURVE: Final = "NoCurve"
 TARGET_UNREACHABLE: Final = "TargetUnreachable"
 FEW_REQUESTS: Final = "FewRequests"
+INTERNAL_ERROR: Final = "InternalError"
 
 
 @dataclass(frozen=True, slots=True)

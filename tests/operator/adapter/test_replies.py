@@ -4,11 +4,11 @@ import pytest
 
 from mooring_operator.adapter.board import OLDEST, Board
 from mooring_operator.adapter.replies import Question, reply
-from mooring_operator.adapter.services import Seen
 from mooring_operator.adapter.wire import ApiError, Document
 from mooring_operator.api import names
 from mooring_operator.facts import Key
 from mooring_operator.scaling.answers import Answer, unanswered
+from mooring_operator.validation import Seen
 from tests.support.builders import service
 
 LOAD, DESIRED = names.METRIC_LOAD, names.METRIC_DESIRED_REPLICAS
