@@ -18,6 +18,7 @@ from ..cluster.prometheus_http import PrometheusError
 from ..facts import Key
 from ..scaling.answers import Answer
 from ..scaling.look import stepped
+from ..scaling.refusals import NOT_CONFIGURED, NOT_YET
 from ..scaling.teller import Teller
 from . import metrics
 from .services import Services
@@ -39,8 +40,8 @@ class Board:
     taken: float = -math.inf
     """Monotonic seconds of that look."""
     answers: Mapping[Key, Mapping[str, Answer]] = field(default_factory=dict)
-    problem: str = "Prometheus has not answered yet"
-    """Why there is no newer look; empty: the last one succeeded."""
+    problem: tuple[str, str] | None = (NOT_YET, "Prometheus has not answered yet")
+    """Reason and message: why there is no newer look; None: the last one succeeded."""
 
     def fresh(self, now: float) -> bool:
         """Tell whether it may still be answered from."""
@@ -58,7 +59,7 @@ class Refresher:
         interval: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.board = Board() if prometheus is not None else Board(problem=NO_PROMETHEUS)
+        self.board = Board() if prometheus is not None else Board(problem=(NOT_CONFIGURED, NO_PROMETHEUS))
         self._services = services
         self._prometheus = prometheus
         self._tolerance = tolerance
@@ -80,12 +81,12 @@ class Refresher:
             found = await prometheus.find(services)
         except (PrometheusError, OSError) as error:
             reason = error.reason if isinstance(error, PrometheusError) else PrometheusError.reason
-            problem = f"{reason}: {error}"
+            problem = (reason, str(error))
             if problem != self.board.problem:
-                logger.warning("cannot look at Prometheus: %s", problem)
+                logger.warning("cannot look at Prometheus: %s: %s", *problem)
             self.board = replace(self.board, problem=problem)
             return
-        if self.board.problem:
+        if self.board.problem is not None:
             logger.info("Prometheus answers")
         told: dict[Key, Mapping[str, Answer]] = {}
         for service in services:
@@ -95,6 +96,6 @@ class Refresher:
             told[key] = said if self._tolerance else stepped(said, pods.live)
         self._teller.keep(told)
         # As old as its beginning: the queries of a look may take seconds.
-        self.board = Board(began, told, "")
+        self.board = Board(began, told, None)
         metrics.DATA_TIMESTAMP.set_to_current_time()
         metrics.SERVICES.set(len(told))

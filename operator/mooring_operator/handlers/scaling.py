@@ -23,6 +23,7 @@ from ..facts import Key, Manifest, Service
 from ..scaling.answers import Answer, unanswered
 from ..scaling.findings import Findings
 from ..scaling.look import Curveless, Look, stepped
+from ..scaling.refusals import NOT_CONFIGURED
 from ..scaling.rule import Standing
 from ..scaling.teller import Teller
 from ..scaling.telling import worth_telling
@@ -34,7 +35,7 @@ logger = logging.getLogger(__name__)
 
 SOON: Final = 1.0
 """Seconds from a service without a look to the next look, which is for all."""
-NOT_CONFIGURED: Final = (
+NO_PROMETHEUS: Final = (
     "the operator is told of no Prometheus: set prometheus.url in the chart's values to the one that scrapes the models"
 )
 
@@ -129,7 +130,7 @@ class ScalingWatcher:
     async def _find(self, services: Collection[Service]) -> tuple[dict[Key, Findings], dict[str, Answer]]:
         """Return the findings of each service; or none, and the answers that then stand for all of them."""
         if self._prometheus is None:
-            return {}, unanswered("PrometheusNotConfigured", NOT_CONFIGURED)
+            return {}, unanswered(NOT_CONFIGURED, NO_PROMETHEUS)
         try:
             return (await self._prometheus.find(services) if services else {}), {}
         except PrometheusError as error:

@@ -33,7 +33,7 @@ async def test_a_service_of_odd_numbers_is_no_gap_of_the_others(monkeypatch: pyt
         async with Prometheus(Access(server.url)) as asked, Kube(Connection(None), 1) as kube:
             refresher = Refresher(Known(kube, "even", "odd"), None, tolerance=True, interval=15.0)
             await refresher.look(asked)
-    assert refresher.board.problem == ""
+    assert refresher.board.problem is None
     found = {key.name: answers[LOAD] for key, answers in refresher.board.answers.items()}
     assert (found["even"].value, found["odd"].value, found["odd"].reason) == (3.0, None, "InternalError")
     assert Key(odd_numbers.NAMESPACE, "odd") in refresher.board.answers
