@@ -292,7 +292,7 @@ def _desired(service: Service, findings: Findings, scraping: Scraping, ready: in
             load_seconds=load,
             history_seconds=learned.seconds,
         ),
-        slo.capacity(capability, target),
+        slo.capacity(capability, target, findings.loop_seconds or 0.0),
         headroom_of(service),
         target,
         scraping,

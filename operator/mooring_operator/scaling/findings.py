@@ -64,6 +64,9 @@ class Findings:
     """Processes of a pod."""
     samples_per_request: float | None = None
     """Mean samples of a request; None without requests."""
+    loop_seconds: float | None = None
+    """CPU seconds that the loop of a worker spends on a request; None where it has too little to do to tell, or where
+    the runtime is older."""
     load_seconds: float | None = None
     """p90 of the time from a pod's creation until it was ready, as the operator says."""
     garbled: Mapping[str, str] = field(default_factory=dict)

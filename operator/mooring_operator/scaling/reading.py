@@ -99,6 +99,7 @@ class _Look:
             run_variation=variation,
             workers=self._number("workers", key),
             samples_per_request=self._number("samples_per_request", key),
+            loop_seconds=self._number("loop_seconds", key),
             load_seconds=self._number("load_seconds", key),
             garbled=self._garbled.get(key, {}),
         )

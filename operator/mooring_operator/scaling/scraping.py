@@ -12,6 +12,7 @@ _SYNC: Final = 15.0
 """Seconds between two looks of an autoscaler."""
 _LATENCY: Final = 60.0
 """Fewest seconds over which a percentile is taken, and of which the highest one counts."""
+_MEAN: Final = 600.0
 _REMEMBERED: Final = 300
 """Seconds for which Prometheus takes a sample for new."""
 
@@ -59,6 +60,11 @@ class Scraping:
         sooner would buy pods once more for what those already work off that the look before has brought.
         """
         return max(_SYNC, 2.0 * self.interval)
+
+    @property
+    def mean(self) -> int:
+        """Seconds over which what a request costs is taken: forty scrapes, and no more than ten minutes."""
+        return math.ceil(min(_MEAN, 40 * self.interval))
 
     @property
     def latency_window(self) -> float:

@@ -43,6 +43,7 @@ CALM = Findings(
     run_variation=0.1,
     workers=1.0,
     samples_per_request=1.0,
+    loop_seconds=0.0001,
     load_seconds=90.0,
 )
 """Four pods of a large model on a GPU under a steady load."""
@@ -93,6 +94,7 @@ _FINDINGS = st.builds(
     run_variation=_MAYBE,
     workers=st.none() | st.floats(0.0, 64.0),
     samples_per_request=st.none() | st.floats(0.0, 1e4),
+    loop_seconds=_MAYBE,
     load_seconds=_MAYBE,
 )
 _SERVICES = st.sampled_from(
@@ -268,6 +270,7 @@ def test_the_count_is_that_of_the_rule_and_comes_with_its_reasons() -> None:
         ({"queue_limit": 4.0}, {}, True),
         ({"workers": 2.0}, {}, False),
         ({"samples_per_request": 4.0}, {}, True),
+        ({"loop_seconds": 0.03}, {}, True),
         ({}, {"headroom": "200%"}, True),
         ({}, {"latency": {"target": "150ms"}}, True),
     ],
