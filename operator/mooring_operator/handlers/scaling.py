@@ -35,6 +35,9 @@ logger = logging.getLogger(__name__)
 
 SOON: Final = 1.0
 """Seconds from a service without a look to the next look, which is for all."""
+LONGEST: Final = 90.0
+"""Seconds that one look may take. Its questions have limits of their own, but they may wait for others: meanwhile the
+series of the look before are scraped, and seem to be new to whoever scales by them."""
 NO_PROMETHEUS: Final = (
     "the operator is told of no Prometheus: set prometheus.url in the chart's values to the one that scrapes the models"
 )
@@ -93,7 +96,8 @@ class ScalingWatcher:
 
     async def _try(self) -> None:
         try:
-            await self.look()
+            async with asyncio.timeout(LONGEST):
+                await self.look()
         except Exception:
             logger.exception("cannot look at the metrics of services, next try in %.0f s", self._how.period)
             series.clear()  # the last values would be taken for new ones
