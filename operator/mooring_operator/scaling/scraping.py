@@ -1,6 +1,9 @@
 """How the series come to be, and every span of time that follows from it. Pure."""
 
+import json
 import math
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,6 +16,7 @@ _SYNC: Final = 15.0
 _LATENCY: Final = 60.0
 """Fewest seconds over which a percentile is taken, and of which the highest one counts."""
 _MEAN: Final = 600.0
+_LABEL: Final = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 _REMEMBERED: Final = 300
 """Seconds for which Prometheus takes a sample for new."""
 
@@ -23,8 +27,8 @@ class Scraping:
 
     Attributes:
         interval: seconds between two scrapes of a pod.
-        matchers: label matchers that every query gets besides, such as `cluster="a"`, for a Prometheus that has the
-            series of several clusters.
+        matchers: label matchers that every query gets besides, as `matchers_of` gives them, for a Prometheus that has
+            the series of several clusters.
     """
 
     interval: float = 15.0
@@ -82,3 +86,15 @@ class Scraping:
         enough for as many scrapes as must have given a rate.
         """
         return max(_REMEMBERED, math.ceil(5 * self.interval))
+
+
+def matchers_of(labels: Mapping[str, str]) -> str:
+    """Return PromQL matchers by which series have these labels, such as `cluster="a"`.
+
+    Raises:
+        ValueError: a name that is none of a label. Values are quoted, whatever is in them.
+    """
+    if odd := [name for name in labels if not _LABEL.fullmatch(name)]:
+        raise ValueError(f"found the label {odd[0]!r}: write letters, digits and underlines, a digit not first")
+    # PromQL's strings are those of Go, which has every escape that JSON makes.
+    return ", ".join(f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in sorted(labels.items()))

@@ -3,7 +3,7 @@ import re
 import pytest
 
 from mooring_operator.scaling.queries import BY, arrivals, latencies, signals
-from mooring_operator.scaling.scraping import Scraping
+from mooring_operator.scaling.scraping import Scraping, matchers_of
 
 
 def every(scraping: Scraping) -> dict[str, str]:
@@ -34,6 +34,26 @@ def test_services_of_one_name_in_two_namespaces_stay_apart(name: str) -> None:
     groups = re.findall(r" by \(([^)]*)\)", query)
     assert groups
     assert all(group.startswith("mooring_namespace, mooring_service") for group in groups)
+
+
+@pytest.mark.parametrize(
+    ("value", "quoted"),
+    [
+        ("east", '"east"'),
+        ('"} or vector(1) #', '"\\"} or vector(1) #"'),
+        ("back\\slash\nline\x00", '"back\\\\slash\\nline\\u0000"'),
+        ("é", '"é"'),
+    ],
+)
+def test_a_value_stays_within_its_quotes(value: str, quoted: str) -> None:
+    assert matchers_of({"cluster": value}) == f"cluster={quoted}"
+    assert matchers_of({"b": "2", "a": value}) == f'a={quoted}, b="2"'
+
+
+@pytest.mark.parametrize("name", ["", "a-b", "0a", 'a="b",c', "a b", "a\n"])
+def test_what_is_no_name_of_a_label_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="found the label"):
+        matchers_of({"fine": "a", name: "b"})
 
 
 def test_a_rate_takes_three_scrapes_and_a_percentile_four_and_a_minute_at_least() -> None:
