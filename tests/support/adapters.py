@@ -86,11 +86,12 @@ class Adapters:
     def _registered(self) -> bool:
         return bool(self.cluster.kubectl("get", "apiservice", API_SERVICE, "--ignore-not-found", "-o", "name"))
 
-    def ask(self, namespace: str, metric: str, service: str) -> float:
-        """What the API server answers for a metric of a service, as an autoscaler reads it."""
+    def ask(self, namespace: str, metric: str, service: str) -> float | None:
+        """What the API server answers for a metric of a service, as an autoscaler reads it; None: it says no value."""
         query = f"labelSelector={names.METRIC_LABEL_SERVICE}%3D{service}"
-        answer = json.loads(self.cluster.kubectl("get", "--raw", f"{API}/namespaces/{namespace}/{metric}?{query}"))
-        return sum(amount(item["value"]) for item in answer["items"])
+        path = f"{API}/namespaces/{namespace}/{metric}?{query}"
+        told = self.cluster.run("kubectl", "get", "--raw", path, check=False)
+        return None if told.returncode else sum(amount(item["value"]) for item in json.loads(told.stdout)["items"])
 
     def _remove(self) -> None:
         # A dead APIService would hold up the deletion of every namespace.
