@@ -118,6 +118,8 @@ class Cluster:
     """Between two scrapes of a pod: the windows of the scaling rule count on it."""
     prometheus_url: str = ""
     """Where Prometheus answers queries; empty: nobody has told."""
+    prometheus_labels: Mapping[str, str] = field(default_factory=dict)
+    """Labels that the series of this cluster have there, where it has those of several clusters."""
     prometheus_token: bool = False
     """The operator shows it a token."""
     keda_access: KedaAccess | None = None

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from mooring_operator.api import names
+from mooring_operator.scaling.scraping import Scraping
 from mooring_operator.scaling.series import query
 from tests.cluster import debian
 from tests.contract.test_scaling_series import documented_rules
@@ -58,7 +59,7 @@ def number(value: float, labels: str = "{}") -> dict[str, Any]:
 
 
 def of_keda(scrape: float = 15.0) -> list[str]:
-    return [query(metric, builders.service(), scrape) for metric in WORTH]
+    return [query(metric, builders.service(), Scraping(scrape)) for metric in WORTH]
 
 
 def of_prometheus_adapter() -> list[str]:
@@ -78,7 +79,7 @@ def test_each_is_the_operators_number_once(tmp_path: Path) -> None:
 
 def test_after_a_change_of_leaders_the_larger_number_counts(tmp_path: Path) -> None:
     series = {f'{RULE}{{{AT}, instance="a"}}': "3x40", f'{RULE}{{{AT}, instance="b"}}': "_x4 5x4 stale"}
-    asked = query(names.METRIC_DESIRED_REPLICAS, builders.service(), 15.0)
+    asked = query(names.METRIC_DESIRED_REPLICAS, builders.service(), Scraping())
     for moment, value in (("45s", 3), ("2m", 5), ("3m", 3)):
         answers(tmp_path, series, moment, [asked], [number(value)])
 

@@ -173,7 +173,7 @@ def test_whatever_is_blind_replicas_stay(
         sees(service)
 
         with e2e_autoscaling.without_numbers(site.cluster, prometheus.folder, service.namespace, NAME):
-            blind(timeline, "a replica says NaN", "ScrapedTooSeldom")
+            blind(timeline, "a replica says NaN", "NotANumber")
         sees(service)
 
         site.cluster.kubectl("scale", *adapter, "--replicas=0")

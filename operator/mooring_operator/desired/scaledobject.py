@@ -2,6 +2,7 @@
 
 from ..api import names
 from ..facts import Cluster, Manifest, Service, Step
+from ..scaling.scraping import Scraping, matchers_of
 from ..scaling.series import query
 from ..scaling.wishes import External, externals
 from .autoscaler import behavior, marks, target
@@ -42,9 +43,10 @@ def scaled_object(service: Service, cluster: Cluster, step: Step) -> Manifest | 
 
 
 def _trigger(service: Service, cluster: Cluster, external: External) -> Manifest:
+    scraping = Scraping(cluster.scrape_seconds, matchers_of(cluster.prometheus_labels))
     told = {
         "serverAddress": cluster.prometheus_url,
-        "query": query(external.metric, service, cluster.scrape_seconds),
+        "query": query(external.metric, service, scraping),
         "threshold": f"{external.per_replica:g}",
         # KEDA would take no answer for 0, and the fleet would be taken away while nobody can see it.
         "ignoreNullValues": "false",

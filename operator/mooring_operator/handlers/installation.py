@@ -35,6 +35,7 @@ def installation(settings: Settings, hpa_tolerance: bool = True, dra: bool = Tru
         monitor_labels=settings.monitor_labels,
         scrape_seconds=settings.scrape_seconds,
         prometheus_url=settings.prometheus_url,
+        prometheus_labels=settings.prometheus_labels,
         prometheus_token=settings.prometheus_token_file is not None,
         keda_access=_keda_access(settings),
     )

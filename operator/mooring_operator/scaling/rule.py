@@ -4,6 +4,7 @@ A cluster has one server of external metrics. Whose it is decides who can scale 
 adapter and prometheus-adapter by a HorizontalPodAutoscaler of ours, KEDA by a ScaledObject. It is never taken over.
 """
 
+import math
 from typing import Final, Literal, NamedTuple
 
 from ..api import names
@@ -19,6 +20,21 @@ give a curve, and a change of the metric is worth avoiding."""
 
 _HPA, _SCALED_OBJECT = "HorizontalPodAutoscaler", "ScaledObject"
 _FIELD = "spec.scaling.backend"
+
+
+class Standing(NamedTuple):
+    """The objects that scale a service now; both for a moment, while one takes the place of the other."""
+
+    hpa: Manifest | None = None
+    scaled_object: Manifest | None = None
+
+    def concurrency(self, keda: bool = False) -> float | None:
+        """Return the concurrency that stands in place of the rule; None where the rule holds the target.
+
+        Where both are there it is that of the one that is to stay, or else of the other one.
+        """
+        one, other = (self.scaled_object, self.hpa) if keda else (self.hpa, self.scaled_object)
+        return concurrency_of(one) or concurrency_of(other)
 
 
 class Choice(NamedTuple):
@@ -39,7 +55,7 @@ def scaler(service: Service, cluster: Cluster, observed: Observed, look: Look | 
     if keda is None:
         keda = theirs is not None and ours is None
     other, named = (ours, _HPA) if keda else (theirs, _SCALED_OBJECT)
-    known = concurrency_of(theirs if keda else ours) or concurrency_of(other)
+    known = Standing(ours, theirs).concurrency(keda)
     return Scaler(
         keda=keda,
         concurrency=_stand_in(known, look) if scaling.latency is not None else None,
@@ -142,9 +158,10 @@ def concurrency_of(autoscaler: Manifest | None) -> float | None:
     """Return the concurrency that stands on an autoscaler; None where the rule holds the target there."""
     annotations = (autoscaler or {"metadata": {}})["metadata"].get("annotations") or {}
     try:
-        return float(annotations[names.ANNOTATION_CONCURRENCY])
+        written = float(annotations[names.ANNOTATION_CONCURRENCY])
     except (KeyError, ValueError):
         return None
+    return written if 0.0 < written < math.inf else None
 
 
 def _stand_in(known: float | None, look: Look | None) -> float | None:

@@ -98,6 +98,15 @@ def test_keda_never_takes_silence_for_no_load() -> None:
         assert trigger["serverAddress"] == "http://prometheus:9090"
 
 
+def test_keda_asks_for_the_series_of_its_own_cluster() -> None:
+    facts = {"prometheus_url": "https://a", "prometheus_labels": {"cluster": 'ea"st'}}
+    found = child("ScaledObject", {"maxReplicas": 8, "queue": {"target": 4}}, Scaler(keda=True), **facts)
+    assert found is not None
+    [trigger] = found["spec"]["triggers"]
+    asked = trigger["metadata"]["query"]
+    assert asked.count('cluster="ea\\"st"}') == asked.count("mooring_service=") == 2
+
+
 def test_keda_is_told_what_to_show_to_prometheus() -> None:
     cpu = {"target": 60, "force": True}
     scaling = {"maxReplicas": 8, "queue": {"target": 4}, "concurrency": {"target": 20}, "cpu": cpu}

@@ -43,6 +43,7 @@ CALM = Findings(
     run_variation=0.1,
     workers=1.0,
     samples_per_request=1.0,
+    loop_seconds=0.0001,
     load_seconds=90.0,
 )
 """Four pods of a large model on a GPU under a steady load."""
@@ -93,6 +94,7 @@ _FINDINGS = st.builds(
     run_variation=_MAYBE,
     workers=st.none() | st.floats(0.0, 64.0),
     samples_per_request=st.none() | st.floats(0.0, 1e4),
+    loop_seconds=_MAYBE,
     load_seconds=_MAYBE,
 )
 _SERVICES = st.sampled_from(
@@ -268,6 +270,7 @@ def test_the_count_is_that_of_the_rule_and_comes_with_its_reasons() -> None:
         ({"queue_limit": 4.0}, {}, True),
         ({"workers": 2.0}, {}, False),
         ({"samples_per_request": 4.0}, {}, True),
+        ({"loop_seconds": 0.03}, {}, True),
         ({}, {"headroom": "200%"}, True),
         ({}, {"latency": {"target": "150ms"}}, True),
     ],
@@ -297,12 +300,107 @@ def test_after_a_restart_of_prometheus_the_count_holds_until_there_is_a_rate_and
     assert learning.reason == "Learning" and "150 s" in learning.message
 
 
+@pytest.mark.parametrize("interval", [5.0, 15.0, 30.0, 60.0])
+def test_three_horizons_of_history_are_told_by_the_scrapes_that_it_is_made_of(interval: float) -> None:
+    # Pods are there 40 s after they are asked for; the rest of a horizon is 2 scrapes and 7.5 s.
+    least = math.ceil(3 * (40.0 + 2 * interval + 7.5) / interval)
+
+    def told(known: int, queued: float = 0.0) -> Answer:
+        found = replace(CALM, history=(200.0,) * known, queued=queued, load_seconds=40.0)
+        return answers(wanted(), found, interval)[names.METRIC_DESIRED_REPLICAS]
+
+    assert (told(least).reason, told(least + 1).reason) == ("Learning", "OK")
+    assert f"{(least - 1) * interval:.0f} s of arrivals" in told(least).message
+    one, more = (told(least + 1, queued).decision for queued in (5000.0, 8000.0))
+    assert one is not None and more is not None
+    assert more.backlog - one.backlog == pytest.approx(3000.0 / max(40.0, 2 * interval))
+
+
 def test_a_rate_that_never_comes_is_told_from_one_that_is_yet_to_come() -> None:
     fresh = replace(CALM, rate=None, history=(None,) * 241)
     assert say(replace(fresh, scrapes=2)).reason == "Learning"
     seldom = say(replace(fresh, scrapes=5))
     assert (seldom.value, seldom.reason) == (None, "ScrapedTooSeldom")
     assert "5 times in 300 s" in seldom.message and "scrape each 15 s" in seldom.message
+
+
+@pytest.mark.parametrize(
+    ("change", "garbled", "metrics"),
+    [
+        ({"rate": None}, "mooring_requests_received_total", [names.METRIC_DESIRED_REPLICAS]),
+        ({"queued": None}, "mooring_queue_depth", [names.METRIC_QUEUE_DEPTH, names.METRIC_LOAD]),
+        ({"in_flight": None}, "mooring_in_flight", [names.METRIC_LOAD]),
+        ({"ready": 0, "proven": 0}, "mooring_model_ready", list(names.EXTERNAL_METRICS)),
+    ],
+)
+def test_a_series_that_is_no_number_is_told_as_such(change: dict[str, Any], garbled: str, metrics: list[str]) -> None:
+    found = replace(CALM, scrapes=20, garbled={garbled: "10.0.0.7:8002"}, **change)
+    for metric, answer in answers(wanted(), found).items():
+        if metric not in metrics:
+            assert answer.reason == "OK"
+            continue
+        assert (answer.value, answer.reason) == (None, "NotANumber")
+        for told in (f"{garbled} of 10.0.0.7:8002", "NaN", "'sentiment'", "port 8002", "delete the pod"):
+            assert told in answer.message
+    past = answers(wanted(), replace(found, garbled={garbled: ""}))[metrics[0]]
+    assert f"{garbled} of one of the pods" in past.message
+    # Of a series that nothing is missing of, nothing is told.
+    assert {each.reason for each in answers(wanted(), replace(CALM, garbled={garbled: "a"})).values()} == {"OK"}
+
+
+def test_a_curve_that_is_no_number_is_told_and_the_load_may_stand_for_it() -> None:
+    answer = say(replace(UNKNOWN, garbled={"mooring_batch_curve_seconds": "10.0.0.7:8002"}))
+    assert (answer.value, answer.reason) == (None, "NoCurve")
+    assert "mooring_batch_curve_seconds of 10.0.0.7:8002" in answer.message
+
+
+_MANY = st.integers(1, 200)
+
+
+@given(
+    _MANY,
+    st.floats(0.0, 1.5),
+    st.floats(0.0, 1.5),
+    st.floats(0.7, 1.2),
+    st.integers(1, 50),
+    st.none() | st.floats(0.5, 50.0),
+)
+def test_sums_count_the_unseen_as_the_others_but_ask_for_no_more_than_is_ready_by_them(
+    ready: int, waits: float, runs: float, share: float, target: int, load_target: float | None
+) -> None:
+    service = wanted(queue={"target": target}, concurrency={"target": 2 * target})
+    queued, in_flight, seen = waits * ready * target, runs * ready * target, max(1, round(share * ready))
+    found = replace(CALM, pods=seen, ready=seen, proven=seen, queued=queued, in_flight=in_flight)
+    said = answers(service, found, load_target=load_target, ready=ready)
+    if ready - seen > max(1, ready / 4):
+        assert {answer.reason for answer in said.values()} == {"MissingSeries"}
+        return
+    sums = (
+        (names.METRIC_QUEUE_DEPTH, queued, float(target)),
+        (names.METRIC_LOAD, queued + in_flight, min(2.0 * target, load_target or math.inf)),
+    )
+    for metric, raw, per_replica in sums:
+        value = said[metric].value
+        assert value is not None and value >= raw
+        if ready <= seen:
+            assert value == raw
+            continue
+        whole = raw * ready / seen
+        # As much as if the others were seen, or else as many replicas as there are.
+        assert value == pytest.approx(whole) if whole <= ready * per_replica else value <= max(whole, raw)
+        assert value / per_replica <= max(raw / per_replica, ready) * (1 + 1e-9)
+        assert math.ceil(value / per_replica - 1e-6) >= min(ready, math.floor(whole / per_replica))
+
+
+def test_a_fleet_at_its_target_of_which_a_quarter_is_unseen_keeps_its_size() -> None:
+    found = replace(CALM, pods=6, ready=6, proven=6, queued=24.0, in_flight=0.0)
+    said = answers(wanted(queue={"target": 4}), found, ready=8)
+    assert said[names.METRIC_QUEUE_DEPTH].value == 32.0  # 8 replicas of 4, not 6
+    # More than there are is asked for only by what is seen: two that have just come show no queue yet.
+    said = answers(wanted(queue={"target": 4}), replace(found, queued=30.0), ready=8)
+    assert said[names.METRIC_QUEUE_DEPTH].value == 32.0
+    said = answers(wanted(queue={"target": 4}), replace(found, queued=50.0), ready=8)
+    assert said[names.METRIC_QUEUE_DEPTH].value == 50.0
 
 
 def test_a_target_that_no_count_meets_is_told() -> None:

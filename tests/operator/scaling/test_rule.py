@@ -177,7 +177,9 @@ def test_the_load_stands_in_only_where_a_curve_is_missing_for_long(
 
 
 def test_an_annotation_of_somebody_else_is_no_number() -> None:
-    assert rule.concurrency_of(child("HorizontalPodAutoscaler", **{names.ANNOTATION_CONCURRENCY: "many"})) is None
+    for written in ("many", "nan", "inf", "-3", "0"):
+        found = rule.concurrency_of(child("HorizontalPodAutoscaler", **{names.ANNOTATION_CONCURRENCY: written}))
+        assert found is None
     assert rule.concurrency_of(None) is None
 
 
