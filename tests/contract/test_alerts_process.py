@@ -12,8 +12,8 @@ import yaml
 from mooring_operator import metrics
 from mooring_operator.cluster import prometheus_http
 from mooring_operator.scaling import answers, refusals
-from tests.cluster import debian
-from tests.support import chart, prometheus_process
+from tests.cluster import monitoring
+from tests.support import chart
 
 pytestmark = pytest.mark.process
 CODE = chart.ROOT / "operator" / "mooring_operator"
@@ -71,10 +71,9 @@ def test_they_read_what_the_operator_exports(rules: list[dict[str, Any]]) -> Non
 
 
 def test_prometheus_takes_them_and_they_fire(rules: list[dict[str, Any]], tmp_path: Path) -> None:
-    if reason := prometheus_process.skip_reason():
+    if reason := monitoring.unavailable():
         pytest.skip(reason)
-    debian.unpack("prometheus", debian.PROMETHEUS)
-    tool = str(debian.program("promtool", "prometheus"))
+    tool = str(monitoring.program("promtool"))
     (tmp_path / "rules.yml").write_text(json.dumps({"groups": [{"name": "chart", "rules": rules}]}))
     subprocess.run([tool, "check", "rules", str(tmp_path / "rules.yml")], check=True, capture_output=True)
 

@@ -10,9 +10,9 @@ import pytest
 from mooring_operator.api import names
 from mooring_operator.scaling.scraping import Scraping
 from mooring_operator.scaling.series import query
-from tests.cluster import debian
+from tests.cluster import monitoring
 from tests.contract.test_scaling_series import documented_rules
-from tests.support import builders, prometheus_process
+from tests.support import builders
 
 pytestmark = pytest.mark.process
 AT = 'mooring_namespace="models", mooring_service="sentiment"'
@@ -36,9 +36,8 @@ def well() -> dict[str, str]:
 
 def answers(folder: Path, series: dict[str, str], moment: str, asked: list[str], expected: list[Any]) -> None:
     """Fail unless these queries answer so, each a number or None, when the series are sampled each 15 s."""
-    if reason := prometheus_process.skip_reason():
+    if reason := monitoring.unavailable():
         pytest.skip(reason)
-    debian.unpack("prometheus", debian.PROMETHEUS)
     tests = [
         {"expr": expr, "eval_time": moment, "exp_samples": [] if value is None else [value]}
         for expr, value in zip(asked, expected, strict=True)
@@ -47,7 +46,7 @@ def answers(folder: Path, series: dict[str, str], moment: str, asked: list[str],
     group = {"interval": "15s", "input_series": given, "promql_expr_test": tests}
     written = {"rule_files": [], "evaluation_interval": "15s", "tests": [group]}
     (folder / "tests.yml").write_text(json.dumps(written))
-    tool = str(debian.program("promtool", "prometheus"))
+    tool = str(monitoring.program("promtool"))
     done = subprocess.run(
         [tool, "test", "rules", str(folder / "tests.yml")], capture_output=True, text=True, check=False
     )
