@@ -115,7 +115,7 @@ class Replica:
     def wait_ready(self) -> None:
         """Wait until it says that it is ready, then let the API server know of it, as kubelet would."""
         wait_until(lambda: self.process.readyz() == "serves", READY_SECONDS, f"{self.process.name}: {self.process.log}")
-        self.cluster.apply(self._slice())
+        self.cluster.apply(endpoints(self.process.name, chart.NAMESPACE, names.ADAPTER, self.port))
 
     def kill(self) -> None:
         """kill -9; its endpoint goes, as that of a pod that is no more."""
@@ -160,19 +160,17 @@ class Replica:
         ):
             return
 
-    def _slice(self) -> chart.Manifest:
-        return {
-            "apiVersion": "discovery.k8s.io/v1",
-            "kind": "EndpointSlice",
-            "metadata": {
-                "name": self.process.name,
-                "namespace": chart.NAMESPACE,
-                "labels": {"kubernetes.io/service-name": names.ADAPTER},
-            },
-            "addressType": "IPv4",
-            "endpoints": [{"addresses": [host_address()], "conditions": {"ready": True}}],
-            "ports": [{"name": "https", "port": self.port, "protocol": "TCP"}],
-        }
+
+def endpoints(name: str, namespace: str, service: str, port: int) -> chart.Manifest:
+    """What leads the API server from a Service's port `https` to a process of this machine."""
+    return {
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {"name": name, "namespace": namespace, "labels": {"kubernetes.io/service-name": service}},
+        "addressType": "IPv4",
+        "endpoints": [{"addresses": [host_address()], "conditions": {"ready": True}}],
+        "ports": [{"name": "https", "port": port, "protocol": "TCP"}],
+    }
 
 
 def host_address() -> str:
