@@ -57,7 +57,7 @@ class Judge:
 
     def stepped(self, key: str, step: int) -> None:
         """A step was answered."""
-        # Given up, and handed over all the same: the record went before its holder heard of it. No step is lost by that.
+        # Given up, and handed over all the same: the record went before its holder had heard. No step is lost by that.
         known = self.acknowledged.get(key, step - 1)
         if step != known + 1:
             self.object(f"{key}: step {step} was answered after {known}")
