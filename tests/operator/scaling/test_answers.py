@@ -20,39 +20,10 @@ from mooring_operator.scaling.answers import (
 )
 from mooring_operator.scaling.findings import Findings, Line
 from tests.support import builders
+from tests.support.findings import CALM, NOW, wanted
 
-NOW = 1_800_000_000.0
-CALM = Findings(
-    time=NOW,
-    newest=NOW - 5.0,
-    pods=4,
-    copies=1,
-    ready=4,
-    proven=4,
-    rate=200.0,
-    history=(200.0,) * 241,
-    queued=6.0,
-    in_flight=10.0,
-    latency={95: 0.2},
-    answered=12000.0,
-    curve=Line(0.040, 0.008),
-    batch_limit=32.0,
-    batch_delay=0.0,
-    queue_limit=64.0,
-    run_mean=0.1,
-    run_variation=0.1,
-    workers=1.0,
-    samples_per_request=1.0,
-    loop_seconds=0.0001,
-    load_seconds=90.0,
-)
-"""Four pods of a large model on a GPU under a steady load."""
 UNKNOWN = replace(CALM, curve=None, run_mean=None, batch_limit=None)
 """The same before anything was measured of its runs."""
-
-
-def wanted(**scaling: Any) -> Service:
-    return builders.service(scaling={"maxReplicas": 20, "latency": {"target": "400ms"}, **scaling})
 
 
 def say(findings: Findings, metric: str = names.METRIC_DESIRED_REPLICAS, **scaling: Any) -> Answer:
@@ -169,17 +140,6 @@ def test_over_the_arrivals_of_few_pods_no_fleet_is_made_smaller(ready: int, prov
     assert (answer.value, answer.reason) == ((3.0, "OK") if told else (None, "Learning"))
     more = say(replace(partial, rate=1000.0, history=(1000.0,) * 241))
     assert more.value is not None and more.value > 10
-
-
-@pytest.mark.parametrize(
-    ("pods", "ready", "rate", "count"),
-    [(1, 2, 85.0, 2), (6, 8, 200.0, 4), (8, 8, 200.0, 3), (9, 8, 200.0, 3), (1, 2, 200.0, 3), (1, None, 85.0, 1)],
-)
-def test_a_pod_that_is_never_seen_is_not_taken_away_for_it(
-    pods: int, ready: int | None, rate: float, count: int
-) -> None:
-    found = replace(CALM, pods=pods, ready=pods, proven=pods, rate=rate, history=(rate,) * 241)
-    assert answers(wanted(), found, ready=ready)[names.METRIC_DESIRED_REPLICAS].value == count
 
 
 def test_no_traffic_is_nought() -> None:
@@ -352,55 +312,6 @@ def test_a_curve_that_is_no_number_is_told_and_the_load_may_stand_for_it() -> No
     answer = say(replace(UNKNOWN, garbled={"mooring_batch_curve_seconds": "10.0.0.7:8002"}))
     assert (answer.value, answer.reason) == (None, "NoCurve")
     assert "mooring_batch_curve_seconds of 10.0.0.7:8002" in answer.message
-
-
-_MANY = st.integers(1, 200)
-
-
-@given(
-    _MANY,
-    st.floats(0.0, 1.5),
-    st.floats(0.0, 1.5),
-    st.floats(0.7, 1.2),
-    st.integers(1, 50),
-    st.none() | st.floats(0.5, 50.0),
-)
-def test_sums_count_the_unseen_as_the_others_but_ask_for_no_more_than_is_ready_by_them(
-    ready: int, waits: float, runs: float, share: float, target: int, load_target: float | None
-) -> None:
-    service = wanted(queue={"target": target}, concurrency={"target": 2 * target})
-    queued, in_flight, seen = waits * ready * target, runs * ready * target, max(1, round(share * ready))
-    found = replace(CALM, pods=seen, ready=seen, proven=seen, queued=queued, in_flight=in_flight)
-    said = answers(service, found, load_target=load_target, ready=ready)
-    if ready - seen > max(1, ready / 4):
-        assert {answer.reason for answer in said.values()} == {"MissingSeries"}
-        return
-    sums = (
-        (names.METRIC_QUEUE_DEPTH, queued, float(target)),
-        (names.METRIC_LOAD, queued + in_flight, min(2.0 * target, load_target or math.inf)),
-    )
-    for metric, raw, per_replica in sums:
-        value = said[metric].value
-        assert value is not None and value >= raw
-        if ready <= seen:
-            assert value == raw
-            continue
-        whole = raw * ready / seen
-        # As much as if the others were seen, or else as many replicas as there are.
-        assert value == pytest.approx(whole) if whole <= ready * per_replica else value <= max(whole, raw)
-        assert value / per_replica <= max(raw / per_replica, ready) * (1 + 1e-9)
-        assert math.ceil(value / per_replica - 1e-6) >= min(ready, math.floor(whole / per_replica))
-
-
-def test_a_fleet_at_its_target_of_which_a_quarter_is_unseen_keeps_its_size() -> None:
-    found = replace(CALM, pods=6, ready=6, proven=6, queued=24.0, in_flight=0.0)
-    said = answers(wanted(queue={"target": 4}), found, ready=8)
-    assert said[names.METRIC_QUEUE_DEPTH].value == 32.0  # 8 replicas of 4, not 6
-    # More than there are is asked for only by what is seen: two that have just come show no queue yet.
-    said = answers(wanted(queue={"target": 4}), replace(found, queued=30.0), ready=8)
-    assert said[names.METRIC_QUEUE_DEPTH].value == 32.0
-    said = answers(wanted(queue={"target": 4}), replace(found, queued=50.0), ready=8)
-    assert said[names.METRIC_QUEUE_DEPTH].value == 50.0
 
 
 def test_a_target_that_no_count_meets_is_told() -> None:
