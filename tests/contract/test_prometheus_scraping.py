@@ -18,6 +18,7 @@ from mooring_operator.facts import Key, Step
 from mooring_operator.scaling.answers import answers
 from mooring_operator.scaling.findings import Findings
 from mooring_operator.scaling.scraping import Scraping
+from tests.cluster.processes import wait_until
 from tests.support import builders
 from tests.support.prometheus_pages import Replica, served
 from tests.support.prometheus_process import Server, prometheus
@@ -98,6 +99,7 @@ def test_a_pod_cannot_claim_to_be_of_another_namespace(labels: dict[str, Any], t
             assert look(server, Key("good", "demo"), lambda found: True).pods == 0
             [series] = server.query("mooring_queue_depth")
             # A page of too many samples counts for nothing, and the others go on.
+            wait_until(lambda: len(server.query("up")) == 2, 30, "both to be scraped")
             up = {each["metric"]["instance"]: each["value"][1] for each in server.query("up")}
             assert up == dict(zip(addresses, "10", strict=True))
             assert server.query('{mooring_service=~"fake.*"}') == []
