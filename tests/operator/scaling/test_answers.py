@@ -20,38 +20,10 @@ from mooring_operator.scaling.answers import (
 )
 from mooring_operator.scaling.findings import Findings, Line
 from tests.support import builders
+from tests.support.findings import CALM, NOW, wanted
 
-NOW = 1_800_000_000.0
-CALM = Findings(
-    time=NOW,
-    newest=NOW - 5.0,
-    pods=4,
-    copies=1,
-    ready=4,
-    proven=4,
-    rate=200.0,
-    history=(200.0,) * 241,
-    queued=6.0,
-    in_flight=10.0,
-    latency={95: 0.2},
-    answered=12000.0,
-    curve=Line(0.040, 0.008),
-    batch_limit=32.0,
-    batch_delay=0.0,
-    queue_limit=64.0,
-    run_mean=0.1,
-    run_variation=0.1,
-    workers=1.0,
-    samples_per_request=1.0,
-    load_seconds=90.0,
-)
-"""Four pods of a large model on a GPU under a steady load."""
 UNKNOWN = replace(CALM, curve=None, run_mean=None, batch_limit=None)
 """The same before anything was measured of its runs."""
-
-
-def wanted(**scaling: Any) -> Service:
-    return builders.service(scaling={"maxReplicas": 20, "latency": {"target": "400ms"}, **scaling})
 
 
 def say(findings: Findings, metric: str = names.METRIC_DESIRED_REPLICAS, **scaling: Any) -> Answer:
@@ -93,6 +65,7 @@ _FINDINGS = st.builds(
     run_variation=_MAYBE,
     workers=st.none() | st.floats(0.0, 64.0),
     samples_per_request=st.none() | st.floats(0.0, 1e4),
+    loop_seconds=_MAYBE,
     load_seconds=_MAYBE,
 )
 _SERVICES = st.sampled_from(
@@ -167,17 +140,6 @@ def test_over_the_arrivals_of_few_pods_no_fleet_is_made_smaller(ready: int, prov
     assert (answer.value, answer.reason) == ((3.0, "OK") if told else (None, "Learning"))
     more = say(replace(partial, rate=1000.0, history=(1000.0,) * 241))
     assert more.value is not None and more.value > 10
-
-
-@pytest.mark.parametrize(
-    ("pods", "ready", "rate", "count"),
-    [(1, 2, 85.0, 2), (6, 8, 200.0, 4), (8, 8, 200.0, 3), (9, 8, 200.0, 3), (1, 2, 200.0, 3), (1, None, 85.0, 1)],
-)
-def test_a_pod_that_is_never_seen_is_not_taken_away_for_it(
-    pods: int, ready: int | None, rate: float, count: int
-) -> None:
-    found = replace(CALM, pods=pods, ready=pods, proven=pods, rate=rate, history=(rate,) * 241)
-    assert answers(wanted(), found, ready=ready)[names.METRIC_DESIRED_REPLICAS].value == count
 
 
 def test_no_traffic_is_nought() -> None:
@@ -268,6 +230,7 @@ def test_the_count_is_that_of_the_rule_and_comes_with_its_reasons() -> None:
         ({"queue_limit": 4.0}, {}, True),
         ({"workers": 2.0}, {}, False),
         ({"samples_per_request": 4.0}, {}, True),
+        ({"loop_seconds": 0.03}, {}, True),
         ({}, {"headroom": "200%"}, True),
         ({}, {"latency": {"target": "150ms"}}, True),
     ],
@@ -297,12 +260,58 @@ def test_after_a_restart_of_prometheus_the_count_holds_until_there_is_a_rate_and
     assert learning.reason == "Learning" and "150 s" in learning.message
 
 
+@pytest.mark.parametrize("interval", [5.0, 15.0, 30.0, 60.0])
+def test_three_horizons_of_history_are_told_by_the_scrapes_that_it_is_made_of(interval: float) -> None:
+    # Pods are there 40 s after they are asked for; the rest of a horizon is 2 scrapes and 7.5 s.
+    least = math.ceil(3 * (40.0 + 2 * interval + 7.5) / interval)
+
+    def told(known: int, queued: float = 0.0) -> Answer:
+        found = replace(CALM, history=(200.0,) * known, queued=queued, load_seconds=40.0)
+        return answers(wanted(), found, interval)[names.METRIC_DESIRED_REPLICAS]
+
+    assert (told(least).reason, told(least + 1).reason) == ("Learning", "OK")
+    assert f"{(least - 1) * interval:.0f} s of arrivals" in told(least).message
+    one, more = (told(least + 1, queued).decision for queued in (5000.0, 8000.0))
+    assert one is not None and more is not None
+    assert more.backlog - one.backlog == pytest.approx(3000.0 / max(40.0, 2 * interval))
+
+
 def test_a_rate_that_never_comes_is_told_from_one_that_is_yet_to_come() -> None:
     fresh = replace(CALM, rate=None, history=(None,) * 241)
     assert say(replace(fresh, scrapes=2)).reason == "Learning"
     seldom = say(replace(fresh, scrapes=5))
     assert (seldom.value, seldom.reason) == (None, "ScrapedTooSeldom")
     assert "5 times in 300 s" in seldom.message and "scrape each 15 s" in seldom.message
+
+
+@pytest.mark.parametrize(
+    ("change", "garbled", "metrics"),
+    [
+        ({"rate": None}, "mooring_requests_received_total", [names.METRIC_DESIRED_REPLICAS]),
+        ({"queued": None}, "mooring_queue_depth", [names.METRIC_QUEUE_DEPTH, names.METRIC_LOAD]),
+        ({"in_flight": None}, "mooring_in_flight", [names.METRIC_LOAD]),
+        ({"ready": 0, "proven": 0}, "mooring_model_ready", list(names.EXTERNAL_METRICS)),
+    ],
+)
+def test_a_series_that_is_no_number_is_told_as_such(change: dict[str, Any], garbled: str, metrics: list[str]) -> None:
+    found = replace(CALM, scrapes=20, garbled={garbled: "10.0.0.7:8002"}, **change)
+    for metric, answer in answers(wanted(), found).items():
+        if metric not in metrics:
+            assert answer.reason == "OK"
+            continue
+        assert (answer.value, answer.reason) == (None, "NotANumber")
+        for told in (f"{garbled} of 10.0.0.7:8002", "NaN", "'sentiment'", "port 8002", "delete the pod"):
+            assert told in answer.message
+    past = answers(wanted(), replace(found, garbled={garbled: ""}))[metrics[0]]
+    assert f"{garbled} of one of the pods" in past.message
+    # Of a series that nothing is missing of, nothing is told.
+    assert {each.reason for each in answers(wanted(), replace(CALM, garbled={garbled: "a"})).values()} == {"OK"}
+
+
+def test_a_curve_that_is_no_number_is_told_and_the_load_may_stand_for_it() -> None:
+    answer = say(replace(UNKNOWN, garbled={"mooring_batch_curve_seconds": "10.0.0.7:8002"}))
+    assert (answer.value, answer.reason) == (None, "NoCurve")
+    assert "mooring_batch_curve_seconds of 10.0.0.7:8002" in answer.message
 
 
 def test_a_target_that_no_count_meets_is_told() -> None:
