@@ -2,6 +2,7 @@
 
 import json
 import time
+import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -188,34 +189,51 @@ def found_and_sent(there: Stateful, plain: Stateful) -> None:
     assert run(2) == (1, 0)
 
 
+class _Failing:
+    """A memory whose runs fail after they have written where next states go, as the worst of them do."""
+
+    def __init__(self, memory: Memory, words: str) -> None:
+        self._memory = memory
+        self._words = words
+        self.stage, self.read = memory.stage, memory.read
+
+    def run(
+        self, inputs: Mapping[str, Array], places: Sequence[int], outputs: Sequence[str], start: int
+    ) -> list[Array]:
+        self._memory.run(inputs, places, outputs, start)
+        raise MemoryError(self._words)
+
+
+def fail_there(model: Stateful, words: str) -> None:
+    """From now on no run goes well with states on the device."""
+    assert model.arena is not None
+    inner = vars(model.arena.arena)
+    inner["_memory"] = _Failing(inner["_memory"], words)
+
+
 def given_up(there: Stateful, plain: Stateful, caplog: pytest.LogCaptureFixture) -> None:
-    """Runs that fail only for the arena: after they have written where the next states go, as the worst of them do."""
+    """A run that fails only for the arena, in the midst of others, is the last one there, and nobody is told."""
     assert there.arena is not None
     arena, memory = there.arena.arena, there.memory
-    real, failing = vars(arena)["_memory"].run, [True]
-
-    def run(*args: Any) -> list[Array]:
-        results: list[Array] = real(*args)
-        if failing[0]:
-            raise MemoryError("lost")
-        return results
-
-    vars(arena)["_memory"].run = run
+    places = weakref.ref(vars(arena)["_memory"])
     talks = Talk(there), Talk(plain)
-    for turn in range(1, 9):
-        failing[0] = turn not in (3, 4)
+    for turn in range(1, 7):
+        if turn == 4:
+            fail_there(there, "lost")
         told = [talk.steps({each: {"x": np.full((1, 1), turn, np.float32)} for each in range(turn)}) for talk in talks]
         for each in range(turn):
             one, other = told[0][each], told[1][each]
             assert isinstance(one, list), one
             assert isinstance(other, list)
             assert [array.tobytes() for array in one] == [array.tobytes() for array in other]
-        # Two fail, two go well, and of those that fail then the third is the last.
-        assert (there.arena is None) == (turn >= 7)
+        assert (there.arena is None, there.lost) == ((turn >= 4,) * 2)
     assert there.memory == plain.memory < memory
     assert arena.size == 0
-    assert caplog.text.count("a run with states on its device failed, and went well without: lost") == 4
-    assert caplog.text.count("model 'm' keeps no states on its device from now on: lost") == 1
+    assert places() is None, "the memory of the device is free"
+    [line] = [each for each in caplog.messages if "no states on its device" in each]
+    assert line.startswith("model 'm' keeps no states on its device, and is sent them for each run: ")
+    assert "a run with states there failed, and went well without: MemoryError: lost" in line
+    assert "MOORING_DEVICE_STATE=0" in line
 
 
 def every_bit_stays(there: Stateful) -> None:
@@ -242,13 +260,13 @@ class HostMemory:
     def __init__(self, backend: Backend, pairs: Sequence[StatePair], sizes: Sizes) -> None:
         self._backend = backend
         self._pairs = {pair.output: pair for pair in pairs}
-        self._slots = sizes.slots
-        shape = sizes.slots + sizes.most
+        self._staged = sizes.staged
+        shape = sizes.staged + sizes.most
         self._rings = {pair.input: np.zeros((shape, *pair.shape[1:]), DATATYPES[pair.datatype].dtype) for pair in pairs}
 
     def stage(self, rows: Mapping[str, Array]) -> None:
         for name, array in rows.items():
-            self._rings[name][self._slots : self._slots + len(array)] = array
+            self._rings[name][self._staged : self._staged + len(array)] = array
 
     def read(self, places: Sequence[int]) -> list[Array]:
         return [ring[list(places)] for ring in self._rings.values()]
@@ -287,6 +305,6 @@ class _Forgetful:
 
 
 def forgetful() -> Arena | None:
-    """What is made of a memory that does not keep what it is given."""
+    """What is made of a memory that does not keep what it is given: raises."""
     pairs = [StatePair("h", "h", "h2", "FP32", (1, 2))]
     return make(lambda sizes: _Forgetful(), pairs, 4, 1000, model="m")

@@ -183,3 +183,10 @@ def windowed(file: Path) -> Path:
     inputs = [_tensor("samples", ["n", "time"]), _tensor("state_in", ["n", 1])]
     outputs = [_tensor("total", ["n", 1]), _tensor("state_out", ["n", 1])]
     return save(helper.make_graph(nodes, "windowed", inputs, outputs, weights), file)
+
+
+def passed(file: Path) -> Path:
+    """`x` [n, 1] to `y`, the sum of it and the state `h`; that is the next state, too, and by the same name."""
+    nodes = [helper.make_node("Add", ["x", "h"], ["y"])]
+    inputs = [_tensor("x", ["n", 1]), _tensor("h", ["n", 1])]
+    return save(helper.make_graph(nodes, "passed", inputs, [_tensor("y", ["n", 1]), _tensor("h", ["n", 1])]), file)

@@ -1,6 +1,7 @@
 """States on the device of their model, as the scheduler sees them: with what `Stateful` does around each run."""
 
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -13,9 +14,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_MOST_FAULTS = 3
-"""Runs one after the other that went well only without the arena. One may be the model's: a device that was full for a
-moment, or code that fails at times."""
+_FULL = re.compile("out of memory|failed to allocate memory", re.IGNORECASE)
+"""How torch and CUDA, and how onnxruntime say that a device is full."""
 
 
 class Held:
@@ -25,7 +25,6 @@ class Held:
         self._stateful = stateful
         self._arena = arena
         self._others = {name: pair for name, pair in stateful.given.items() if pair.input not in arena.inputs}
-        self._faults = 0
         self.inputs = arena.inputs
         self.most = arena.most
 
@@ -52,17 +51,28 @@ class Held:
     def learn(self, outputs: Sequence[str], parts: Sequence[Sequence[Array]]) -> None:
         """See `Arena.learn`."""
         self._arena.learn(outputs, parts)
-        self._faults = 0
 
-    def blame(self, error: Exception) -> None:
-        """The last run failed here and went well without; after a few of them the arena is given up."""
-        self._faults += 1
-        name = self._stateful.metadata.name
-        if self._faults < _MOST_FAULTS:
-            log.warning("model '%s': a run with states on its device failed, and went well without: %s", name, error)
-            return
-        log.error("model '%s' keeps no states on its device from now on: %s", name, error)
+    def blame(self, fault: str) -> None:
+        """The last run failed here and went well without: the arena is given up."""
+        self.give_up(f"a run with states there failed, and went well without: {fault}")
+
+    def makes_room(self, error: Exception) -> bool:
+        """Whether a run that failed without it may go well now: the device was full, and the arena is given up."""
+        if not _FULL.search(str(error)):
+            return False
+        self.give_up(f"the device is full: {error}")
+        return True
+
+    def give_up(self, reason: str) -> None:
+        """Send states for each run from now on, and say so loudly; nothing is lost by it but time."""
+        log.error(
+            "model '%s' keeps no states on its device, and is sent them for each run: %s "
+            "(MOORING_DEVICE_STATE=0 leaves them out from the start)",
+            self._stateful.metadata.name,
+            reason,
+        )
         self._stateful.arena = None
+        self._stateful.lost = True
         self.close()
 
     def close(self) -> None:

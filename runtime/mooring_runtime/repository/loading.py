@@ -16,6 +16,7 @@ from mooring_runtime.repository.config import ModelConfig
 from mooring_runtime.repository.digest import check_digest
 from mooring_runtime.repository.files import model_format
 from mooring_runtime.repository.layout import ModelSource
+from mooring_runtime.repository.proof import prove
 from mooring_runtime.repository.state_loading import with_state
 from mooring_runtime.repository.stateful import Stateful
 from mooring_runtime.repository.warmup import warm_up
@@ -77,10 +78,11 @@ def load_backend(
         _check_labels(source.config, backend)
         _check_batching(source.config, backend)
         _allow_preferred(source.config, backend)
-        if isinstance(backend, Stateful):
-            backend.keep_there(options)
         if times is not None:
-            warm_up(backend, times, source.config, source.directory, measure=options.measure)
+            sample = warm_up(backend, times, source.config, source.directory, measure=options.measure)
+            if isinstance(backend, Stateful):
+                backend.keep_there(options)
+                prove(backend, sample)
     except BaseException:
         backend.close()
         raise

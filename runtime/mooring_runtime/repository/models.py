@@ -56,8 +56,7 @@ class Model:
         self.config = ModelConfig()
         self.source: ModelSource | None = None
         """What it was or will be loaded from."""
-        self.memory = 0
-        """Bytes that it holds, or that are kept free for it while it loads."""
+        self._memory = 0
         self.device = ""
         self.stateful: Stateful | None = None
         """What runs it, where it has state, and what it does with states; None without, and before it is loaded."""
@@ -73,6 +72,15 @@ class Model:
         self._batcher: Batcher | None = None
         self._ending: Batcher | None = None
         """Runs what was accepted, and takes no more."""
+
+    @property
+    def memory(self) -> int:
+        """Bytes that it holds, or that are kept free for it while it loads. A loaded one may give some back."""
+        return self._memory if self._backend is None else self._backend.memory
+
+    @memory.setter
+    def memory(self, size: int) -> None:
+        self._memory = size
 
     @property
     def metadata(self) -> ModelMetadata:
@@ -147,8 +155,8 @@ class Model:
         self._metadata = backend.metadata
         self._backend = backend
         self.stateful = backend if isinstance(backend, Stateful) else None
-        if self.stateful is not None and self.stateful.arena is not None:
-            self.stateful.arena.told_to(self.stats)
+        if self.stateful is not None:
+            self.stateful.tell(self.stats)
         batching = Batching(self.config.max_batch, self.config.max_delay, self.config.preferred)
         self._batcher = Batcher(backend, backend.metadata, self.stats, batching=batching, times=self.times)
         self.state = State.READY

@@ -4,6 +4,7 @@ Around the backend, which knows of no session. Before a run it moves that axis t
 windows before what clients sent; after it, it moves it back and takes the next windows.
 """
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 
@@ -12,9 +13,12 @@ import numpy as np
 from mooring_runtime.backends.base import Backend, LoadOptions
 from mooring_runtime.errors import InferenceFailed, ModelRefused
 from mooring_runtime.messages import DATATYPES, Array, ModelMetadata, Parameter, StatePair, StateSchema, Tensor
+from mooring_runtime.metrics import ModelStats
 from mooring_runtime.repository.converter import StateConverter
 from mooring_runtime.repository.held import Held
 from mooring_runtime.scheduling.runs import NotPerSample
+
+log = logging.getLogger(__name__)
 
 EndHook = Callable[[str, Sequence[Tensor], str], None]
 """Told that a session has ended: its id, its last state and the cause. Blocks, and raises nothing."""
@@ -47,6 +51,8 @@ class Stateful(Backend):
         self.memory = backend.memory
         self.arena: Held | None = None
         """Where states stay on the model's device between steps; None: nowhere."""
+        self.lost = False
+        """Whether they were to stay there, and cannot."""
         self.given = {pair.output: pair for pair in self.schema.pairs if not pair.window}
         """The pairs that are the model's own, by output."""
         self._windows = {pair.output: pair for pair in self.schema.pairs if pair.window}
@@ -72,6 +78,8 @@ class Stateful(Backend):
         """Let states stay on the model's device between steps, where `options` and the backend have room for them.
 
         Not those that grow, nor windows: their next value is not what the model gives, or has another size each time.
+        After the warm-up, so that the model itself has the memory that its runs take. Raises nothing: a device that is
+        full, or a framework that cannot do it, is told in the log, and the model runs as it does anywhere else.
         """
         pairs = [
             pair
@@ -80,10 +88,23 @@ class Stateful(Backend):
         ]
         if not pairs or not self.metadata.batched or not options.device_state_bytes:
             return
-        arena = self._backend.hold(pairs, max(self.metadata.max_batch, 1), options)
+        try:
+            arena = self._backend.hold(pairs, max(self.metadata.max_batch, 1), options)
+        except Exception as error:  # Of every kind, as frameworks raise.
+            told = f"{type(error).__name__}: {error}"
+            log.error("model '%s' keeps no states on its device: %s", self.metadata.name, told)
+            self.lost = True
+            return
         if arena is not None:
             self.arena = Held(self, arena)
             self.memory += arena.size
+
+    def tell(self, stats: ModelStats) -> None:
+        """Let the numbers of the model tell of the states on its device, where some are or were to be."""
+        if self.arena is not None:
+            self.arena.told_to(stats)
+        elif self.lost:
+            stats.state_bytes = lambda: 0
 
     def close(self) -> None:
         """Close the backend, and the converter."""

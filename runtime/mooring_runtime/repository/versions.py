@@ -11,13 +11,14 @@ import math
 from collections.abc import Callable
 from functools import partial
 
-from mooring_runtime.backends.base import Load
+from mooring_runtime.backends.base import Backend, Load
 from mooring_runtime.errors import FatalError, ModelInvalid
 from mooring_runtime.metrics import Loaded, MetricsPage
 from mooring_runtime.repository.layout import ModelSource
 from mooring_runtime.repository.loading import file_bytes, load_backend, options_of
 from mooring_runtime.repository.models import Model, Repository, State
 from mooring_runtime.repository.room import NoRoomYet, Room
+from mooring_runtime.repository.stateful import Stateful
 from mooring_runtime.repository.tasks import Tasks, on_thread
 from mooring_runtime.settings import ServeSettings
 
@@ -94,7 +95,7 @@ class Versions:
             await self.room.take(new, await on_thread(partial(file_bytes, source)), evict=evict)
             backend, model_format, seconds = await on_thread(work)
             try:
-                await self.room.take(new, backend.memory)
+                await self._take(new, backend)
             except FatalError:
                 await on_thread(backend.close)
                 raise
@@ -110,6 +111,20 @@ class Versions:
         key = (new.name, new.version)
         self._seconds[key] = seconds
         self._page.loads.loaded(*key, Loaded(backend.device, model_format, seconds))
+
+    async def _take(self, new: Model, backend: Backend) -> None:
+        """Keep for a loaded model what it holds. Raises ModelInvalid when that can never fit.
+
+        States on its device may go back to the host: no model sleeps for them, and none is refused.
+        """
+        if isinstance(backend, Stateful) and (held := backend.arena) is not None:
+            try:
+                await self.room.take(new, backend.memory, evict=False)
+                return
+            except (FatalError, NoRoomYet):
+                bound = "with them the loaded models would hold more than MOORING_MAX_LOADED_BYTES"
+                await on_thread(partial(held.give_up, bound))
+        await self.room.take(new, backend.memory)
 
     def failed(self, model: Model, error: FatalError) -> None:
         """Tell in the log, the index and the metrics that a model could not be loaded."""

@@ -34,7 +34,7 @@ def warm_up(
     *,
     measure: bool = False,
     clock: Callable[[], float] = time.perf_counter,
-) -> None:
+) -> Feeds | None:
     """Run the model as often as `config` says, each of its requests in turn; `times` learns from all but the first.
 
     Without requests: zeros of the smallest shapes, then each of the preferred batch sizes. To `measure` there are runs
@@ -42,10 +42,11 @@ def warm_up(
     memory of its largest run, so they are for who needs them (measured: magika has 193 MiB after them in place of 86).
     Not every model can take zeros, or these sizes: that is said in the log and is no failure. That the model refuses a
     request which its owner wrote for it is one: raises ModelInvalid. State is always that which a session begins with.
+    Returns one sample that the model takes, without its state; None: none is known.
     """
     runs = WARMUP_RUNS if config.warmup is None else config.warmup
     if not runs:
-        return
+        return None
     metadata = backend.metadata
     began = clock()
     if config.requests is not None:
@@ -63,13 +64,14 @@ def warm_up(
             _run(backend, times, [single] * runs, clock)
         except RequestError as error:
             log.warning("model '%s' does not like a warm-up with zeros, so it starts cold: %s", metadata.name, error)
-            return
+            return None
     if measure or (config.preferred and config.requests is None):
         try:
             _grow(backend, times, config, single, max(clock() - began, _ALLOWANCE), clock)
         except RequestError as error:
             log.warning("model '%s' is not warm for larger runs: %s", metadata.name, error)
     times.curve.warmed()
+    return single
 
 
 def _grow(

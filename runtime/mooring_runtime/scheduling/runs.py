@@ -30,8 +30,11 @@ class Arena(Protocol):
     def learn(self, outputs: Sequence[str], parts: Sequence[Sequence[Array]]) -> None:
         """What each job was given of the last run's results: those that are states may be handed over again."""
 
-    def blame(self, error: Exception) -> None:
-        """Of the last run, which went well in the usual way."""
+    def blame(self, fault: str) -> None:
+        """What went wrong with the last run, which went well in the usual way: there will be no other one here."""
+
+    def makes_room(self, error: Exception) -> bool:
+        """A run failed in the usual way: whether it may go well now, because there is no arena any more."""
 
 
 class Runner(Protocol):
@@ -99,14 +102,29 @@ def repeat(runner: Runner, batch: Batch, clock: Callable[[], float]) -> list[Bat
 
 def run(runner: Runner, batch: Batch, clock: Callable[[], float]) -> None:
     """Run a batch once; it then has results or an error."""
-    jobs = batch.jobs
-    first = jobs[0]
+    first = batch.jobs[0]
     arena, fault = runner.arena, None
     if arena is not None and first.keeps_results and batch.padded <= arena.most:
         fault = _run_there(arena, batch, clock)
         if fault is None:
             return
         batch.launched = clock()  # What follows is a run of its own.
+    _run_as_ever(runner, batch, clock)
+    if arena is None:
+        return
+    if batch.error is None:
+        if fault is not None:
+            arena.blame(fault)
+    elif arena.makes_room(batch.error):
+        batch.error = None
+        batch.launched = clock()
+        _run_as_ever(runner, batch, clock)
+
+
+def _run_as_ever(runner: Runner, batch: Batch, clock: Callable[[], float]) -> None:
+    """Run a batch once, with its states among what it is given; it then has results or an error."""
+    jobs = batch.jobs
+    first = jobs[0]
     started = gathered = clock()
     try:
         if len(jobs) == 1 and batch.padded == batch.rows:
@@ -123,15 +141,13 @@ def run(runner: Runner, batch: Batch, clock: Callable[[], float]) -> None:
         batch.error = error
         inferred = ended = clock()
     batch.run = tuple.__new__(Run, (started, gathered - started, inferred - gathered, ended - inferred))
-    if fault is not None and batch.error is None:
-        assert arena is not None
-        arena.blame(fault)
 
 
-def _run_there(arena: Arena, batch: Batch, clock: Callable[[], float]) -> Exception | None:
+def _run_there(arena: Arena, batch: Batch, clock: Callable[[], float]) -> str | None:
     """Run a batch once where its states may be; it then has results, or what is returned has gone wrong.
 
-    Whatever that is, the batch is to be run in the usual way: what a step is told is not the arena's to say.
+    Whatever that is, the batch is to be run in the usual way: what a step is told is not the arena's to say. It is told
+    in words, for an exception keeps alive what raised it, and with that the memory that may be missing.
     """
     first = batch.jobs[0]
     started = clock()
@@ -147,7 +163,7 @@ def _run_there(arena: Arena, batch: Batch, clock: Callable[[], float]) -> Except
             parts = _scatter(batch, results)
         arena.learn(first.outputs, parts)
     except Exception as error:
-        return error
+        return f"{type(error).__name__}: {error}"
     batch.results = parts
     batch.run = Run(started, gathered - started, inferred - gathered, clock() - inferred)
     return None

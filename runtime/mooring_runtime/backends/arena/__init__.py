@@ -12,7 +12,7 @@ The slots are a ring: each run leaves its next states as one block at the head, 
 What a framework has to do for it is `arena.Memory`; `onnx.resident` and `torch.resident` do it.
 """
 
-from mooring_runtime.backends.arena.arena import Arena, Memory
-from mooring_runtime.backends.arena.making import Sizes, make
+from mooring_runtime.backends.arena.arena import Arena, Memory, Sizes
+from mooring_runtime.backends.arena.making import make
 
 __all__ = ["Arena", "Memory", "Sizes", "make"]

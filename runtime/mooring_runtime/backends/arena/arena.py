@@ -1,13 +1,25 @@
 """Runs of a model whose states have images on its device; `Memory` is what a framework does for it."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from mooring_runtime.backends.arena.index import Index, State
 from mooring_runtime.errors import InferenceFailed
 from mooring_runtime.messages import DATATYPES, Array, StatePair
+
+
+class Sizes(NamedTuple):
+    """Of an arena, in places and bytes."""
+
+    slots: int
+    most: int
+    """Samples of the largest run."""
+    staged: int
+    """The first of the places behind the ring; those between are there for its address only."""
+    size: int
+    """Bytes of all places, those beside the ring too."""
 
 
 class Memory(Protocol):
@@ -36,12 +48,12 @@ class Memory(Protocol):
 class Arena:
     """A model's states on its device. Called by one thread at a time: `infer`, and `learn` if it went well."""
 
-    def __init__(self, memory: Memory, pairs: Sequence[StatePair], index: Index, most: int, size: int) -> None:
+    def __init__(self, memory: Memory, pairs: Sequence[StatePair], index: Index, sizes: Sizes) -> None:
         self.inputs = tuple(pair.input for pair in pairs)
         """Of the model's inputs, those whose states it takes one by one."""
-        self.most = most
+        self.most = sizes.most
         """Samples of the largest run that it can do."""
-        self.size = size
+        self.size = sizes.size
         """Bytes of the device's memory; 0 when it is closed."""
         self.count: Callable[[int, int], object] = lambda found, sent: None
         """Told of each run how many states were found on the device, and how many had to be sent there."""
@@ -49,6 +61,7 @@ class Arena:
         self._rows = {pair.input: ((1, *pair.shape[1:]), DATATYPES[pair.datatype].dtype) for pair in pairs}
         self._given = tuple(pair.output for pair in pairs)
         self._index = index
+        self._staged = sizes.staged
         self._start = 0
         """Where the next states of the last run are."""
 
@@ -63,7 +76,7 @@ class Arena:
         """
         assert self._memory is not None
         kept: list[State] = list(zip(*[states[name] for name in self.inputs], strict=True))
-        slots, places = self._index.slots, []
+        staged, places = self._staged, []
         fresh: dict[tuple[int, ...], int] = {}
         sent: list[State] = []
         for state in kept:
@@ -73,10 +86,10 @@ class Arena:
                 key = tuple(map(id, state))
                 place = fresh.get(key)
                 if place is None:
-                    place = fresh[key] = slots + len(sent)
+                    place = fresh[key] = staged + len(sent)
                     sent.append(state)
             places.append(place)
-        found = sum([place < slots for place in places])
+        found = sum([place < staged for place in places])
         if sent:
             self._memory.stage(self._joined(sent))
         # What is forgotten here is still there: the run reads all states before it writes the next ones.
@@ -98,11 +111,25 @@ class Arena:
                 array.flags.writeable = False
         self._index.learn(self._start, states)
 
+    def shown(self, outputs: Sequence[str], parts: Sequence[Sequence[Array]]) -> bool:
+        """Whether the device has what was just told to `learn`: for who wants to be sure, for it is fetched."""
+        assert self._memory is not None
+        found = self._memory.read(range(self._start, self._start + len(parts)))
+        columns = [outputs.index(name) for name in self._given]
+        return all(
+            images.tobytes() == b"".join([part[column].tobytes() for part in parts])
+            for images, column in zip(found, columns, strict=True)
+        )
+
+    def forget(self) -> None:
+        """Find no state that was learned so far."""
+        self._index = self._index.empty()
+
     def close(self) -> None:
         """Give back the memory; called once, after its last run."""
         self._memory = None
         self.size = 0
-        self._index = Index(0)
+        self.forget()
 
     def _joined(self, states: Sequence[State]) -> dict[str, Array]:
         """States one behind the other. Raises InferenceFailed for one that would not fit into a place."""

@@ -28,6 +28,10 @@ class Index:
         """Images that are known, also of states that nobody has any more."""
         return len(self._found)
 
+    def empty(self) -> "Index":
+        """Another one of the same size, which knows none."""
+        return Index(self.slots, self._step)
+
     def find(self, state: State) -> int | None:
         """The slot of a state; None: it has none."""
         entry = self._found.get(id(state[0]))

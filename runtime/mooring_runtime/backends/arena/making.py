@@ -2,11 +2,10 @@
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 import numpy as np
 
-from mooring_runtime.backends.arena.arena import Arena, Memory
+from mooring_runtime.backends.arena.arena import Arena, Memory, Sizes
 from mooring_runtime.backends.arena.index import Index
 from mooring_runtime.messages import DATATYPES, Array, StatePair
 
@@ -22,30 +21,28 @@ _WIDEST = SPARE + 2
 """The least places for each sample of the largest run: in a ring shorter than two runs nothing would be found."""
 
 
-class Sizes(NamedTuple):
-    """Of an arena, in places and bytes."""
-
-    slots: int
-    most: int
-    """Samples of the largest run."""
-    size: int
-    """Bytes of all places, those beside the ring too."""
-
-
 def row_bytes(pairs: Sequence[StatePair]) -> int:
     """Bytes of the state of one session."""
     return sum(int(np.prod(pair.shape)) * DATATYPES[pair.datatype].dtype.itemsize for pair in pairs)
 
 
-def sizes(pairs: Sequence[StatePair], most: int, limit: int) -> Sizes | None:
-    """What fits into `limit` bytes with runs of `most` samples, or of fewer; None: not even runs of one."""
+def sizes(pairs: Sequence[StatePair], most: int, limit: int, step: int = 1) -> Sizes | None:
+    """What fits into `limit` bytes with runs of `most` samples, or of fewer; None: not even runs of one.
+
+    The places behind the ring begin at a multiple of `step`, as the blocks in it do: a kernel that writes several
+    elements at once fails at another address, and no run goes well on a device where one has. Where the ring is shorter
+    than a step, that takes a part of a step more than `limit`.
+    """
     row = row_bytes(pairs)
     places = limit // row if row else 0
     most = min(most, places // _WIDEST, MOST_SLOTS // 2)
     if not most:
         return None
     slots = min(places - SPARE * most, MOST_SLOTS)
-    return Sizes(slots, most, (slots + SPARE * most) * row)
+    if slots > step:
+        slots -= slots % step
+    staged = -(-slots // step) * step
+    return Sizes(slots, most, staged, (staged + SPARE * most) * row)
 
 
 def make(
@@ -57,12 +54,12 @@ def make(
     model: str,
     step: int = 1,
 ) -> Arena | None:
-    """An arena for runs of `most` samples on the memory that `reserve` gives; None, told in the log, without.
+    """An arena for runs of `most` samples on the memory that `reserve` gives; None where `limit` is too little for one.
 
     It has at most `limit` bytes. Blocks of next states begin at multiples of `step`. The memory first has to show
-    that it gives back what it was given: a device that is full, or a framework that cannot do it, is found out here.
+    that it gives back what it was given. Raises whatever the framework does, as it may on a device that is full.
     """
-    found = sizes(pairs, most, limit)
+    found = sizes(pairs, most, limit, step)
     if found is None:
         log.info(
             "model '%s' keeps no states on its device: a session has %d bytes, and for runs of one sample "
@@ -72,16 +69,10 @@ def make(
             _WIDEST,
         )
         return None
-    try:
-        memory = reserve(found)
-        _prove(memory, pairs, found)
-    except (
-        Exception
-    ) as error:  # Of every kind, as frameworks raise. Without it the model runs as it does anywhere else.
-        log.warning("model '%s' keeps no states on its device: %s: %s", model, type(error).__name__, error)
-        return None
+    memory = reserve(found)
+    _prove(memory, pairs, found)
     log.info("model '%s' keeps states on its device: the last %d, in %d bytes", model, found.slots, found.size)
-    return Arena(memory, pairs, Index(found.slots, step), found.most, found.size)
+    return Arena(memory, pairs, Index(found.slots, step), found)
 
 
 def _prove(memory: Memory, pairs: Sequence[StatePair], found: Sizes) -> None:
@@ -89,7 +80,7 @@ def _prove(memory: Memory, pairs: Sequence[StatePair], found: Sizes) -> None:
     count = min(found.most, 2)
     rows = {pair.input: _differing(pair, count) for pair in pairs}
     memory.stage(rows)
-    places = range(found.slots, found.slots + count)
+    places = range(found.staged, found.staged + count)
     for pair, back in zip(pairs, memory.read(places[::-1]), strict=True):
         if back.tobytes() != rows[pair.input][::-1].tobytes():
             raise ValueError(f"the state '{pair.input}' came back as another")

@@ -25,8 +25,10 @@ ELEMENTS = {
 
 PLACES = "places"
 """The input that says which rows to take."""
+COUNT, ROOM = "count", "room"
+"""Of the model of `room`: the input and the output."""
 _IR_VERSION, _OPSET = 8, 17
-_INT, _INTS = 2, 7
+_INT, _TENSOR, _INTS = 2, 4, 7
 """AttributeProto.AttributeType."""
 
 
@@ -71,6 +73,19 @@ def put(pairs: Sequence[StatePair]) -> bytes:
         inputs.append(_value(rows(number), element, _within(sizes, axis)))
         outputs.append(_value(kept(number), element, ["n", *sizes]))
     return _model("put", nodes, inputs, outputs)
+
+
+def room() -> bytes:
+    """As many zeros of 8 bytes as `COUNT` says: memory of the session that runs it, which goes with what it gave.
+
+    The tensors that onnxruntime's Python makes on a GPU come from an allocator of the process instead, which takes up
+    to twice what it is asked for and never gives it back.
+    """
+    # Of 8 bytes, for the kernel counts them with 32 bits.
+    zero = _field(1, 1) + _field(2, ELEMENTS["INT64"]) + _field(9, bytes(8))
+    value = _field(1, "value") + _field(5, zero) + _field(20, _TENSOR)
+    node = _Node("ConstantOfShape", (COUNT,), ROOM, value)
+    return _model("room", [node], [_value(COUNT, ELEMENTS["INT64"], [1])], [_value(ROOM, ELEMENTS["INT64"], ["n"])])
 
 
 class _Node(NamedTuple):

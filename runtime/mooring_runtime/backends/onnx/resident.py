@@ -29,22 +29,24 @@ def _row_bytes(pair: StatePair) -> int:
     return int(np.prod(pair.shape)) * DATATYPES[pair.datatype].dtype.itemsize
 
 
-class _Tensor:
-    """One pair's places, and buffers that the model reads from and writes to."""
+def _aligned(size: int) -> int:
+    return -(-size // _ALIGNMENT) * _ALIGNMENT
 
-    def __init__(self, pair: StatePair, number: int, sizes: Sizes, device: str, *, moved: bool) -> None:
+
+class _Tensor:
+    """One pair's places, and buffers that the model reads from and writes to, one behind the other from `address` on."""
+
+    def __init__(self, pair: StatePair, number: int, sizes: Sizes, device: str, address: int) -> None:
         self.pair = pair
         self.number = number
         self.dtype = DATATYPES[pair.datatype].dtype
         self.device = device
         self._row = _row_bytes(pair)
-        self._all = [sizes.slots + sizes.most, *pair.shape[1:]]
-        self._ring = self._buffer(self._all)
-        self._given = self._buffer([sizes.most, *pair.shape[1:]])
-        self._made = self._buffer([sizes.most, *pair.shape[1:]]) if moved else None
-
-    def _buffer(self, shape: Sequence[int]) -> Any:
-        return ort.OrtValue.ortvalue_from_shape_and_type(list(shape), self.dtype, self.device, 0)
+        self._all = [sizes.staged + sizes.most, *pair.shape[1:]]
+        self._ring = address
+        self._given = self._ring + _aligned(self._all[0] * self._row)
+        self._made = self._given + _aligned(sizes.most * self._row)
+        self.end = self._made + _aligned(sizes.most * self._row)
 
     def within(self, rows: int) -> list[int]:
         """The shape in which the model has so many rows."""
@@ -53,20 +55,19 @@ class _Tensor:
 
     def ring(self, binding: Any) -> None:
         """All rows are an input."""
-        binding.bind_input(graphs.ring(self.number), self.device, 0, self.dtype, self._all, self._ring.data_ptr())
+        binding.bind_input(graphs.ring(self.number), self.device, 0, self.dtype, self._all, self._ring)
 
     def given(self, bind: Any, name: str, rows: int) -> None:
         """The rows that the model is given are an input or an output, as `bind` says, of that name."""
-        bind(name, self.device, 0, self.dtype, self.within(rows), self._given.data_ptr())
+        bind(name, self.device, 0, self.dtype, self.within(rows), self._given)
 
     def made(self, bind: Any, name: str, rows: int) -> None:
         """So are those that the model has made."""
-        assert self._made is not None
-        bind(name, self.device, 0, self.dtype, self.within(rows), self._made.data_ptr())
+        bind(name, self.device, 0, self.dtype, self.within(rows), self._made)
 
     def place(self, binding: Any, name: str, start: int, rows: int) -> None:
         """An output of that name, with the sessions first, goes to places from `start` on."""
-        address = self._ring.data_ptr() + start * self._row
+        address = self._ring + start * self._row
         binding.bind_output(name, self.device, 0, self.dtype, [rows, *self.pair.shape[1:]], address)
 
 
@@ -77,15 +78,34 @@ class OnnxMemory:
     """
 
     def __init__(self, session: Any, pairs: Sequence[StatePair], sizes: Sizes, device: str) -> None:
+        taken = {argument.name for argument in session.get_inputs()}
+        for pair in pairs:
+            if pair.output in taken:
+                # It would hand over what it was given, and never write to the place that the output is bound to.
+                raise ValueError(f"onnxruntime does not write the state '{pair.output}', an input that the model gives")
         self._session = session
-        self._sizes = sizes
+        self._device = device
+        self._staged = sizes.staged
         self._options = ort.RunOptions()
         self._take = _small(graphs.take(pairs), device)
         self._put = _small(graphs.put(pairs), device)
         # Where sessions stand along another axis, what the model gives is not yet what is kept.
         self._moved = any(pair.axis for pair in pairs)
-        tensors = [_Tensor(pair, number, sizes, device, moved=self._moved) for number, pair in enumerate(pairs)]
-        self._tensors = {tensor.pair.output: tensor for tensor in tensors}
+        self._tensors = {}
+        self._room = _small(graphs.room(), device)
+        self._places = self._reserved(sum(_Tensor(pair, 0, sizes, device, 0).end for pair in pairs))
+        address = self._places.data_ptr()
+        for number, pair in enumerate(pairs):
+            tensor = self._tensors[pair.output] = _Tensor(pair, number, sizes, device, address)
+            address = tensor.end
+
+    def _reserved(self, size: int) -> Any:
+        """Bytes of the device, in one piece."""
+        binding = self._room.io_binding()
+        binding.bind_cpu_input(graphs.COUNT, np.array([size // 8]))
+        binding.bind_output(graphs.ROOM, self._device)
+        self._room.run_with_iobinding(binding, self._options)
+        return binding.get_outputs()[0]
 
     def stage(self, rows: Mapping[str, Array]) -> None:
         """See `arena.Memory`."""
@@ -95,7 +115,7 @@ class OnnxMemory:
             if tensor.pair.axis:
                 sent = np.ascontiguousarray(np.moveaxis(sent, 0, tensor.pair.axis))
             binding.bind_cpu_input(graphs.rows(tensor.number), sent)
-            tensor.place(binding, graphs.kept(tensor.number), self._sizes.slots, len(rows[tensor.pair.input]))
+            tensor.place(binding, graphs.kept(tensor.number), self._staged, len(rows[tensor.pair.input]))
         self._put.run_with_iobinding(binding, self._options)
 
     def read(self, places: Sequence[int]) -> list[Array]:

@@ -23,14 +23,14 @@ class TorchMemory:
 
     def __init__(self, backend: "TorchBackend", pairs: Sequence[StatePair], sizes: Sizes) -> None:
         self._backend = backend
-        self._slots = sizes.slots
+        self._staged = sizes.staged
         self._pairs = {pair.output: pair for pair in pairs}
         with backend.running():
             self._rings = {pair.input: self._ring(pair, sizes) for pair in pairs}
 
     def _ring(self, pair: StatePair, sizes: Sizes) -> torch.Tensor:
         kind = _PLAIN[DTYPES[pair.datatype].itemsize]
-        return torch.empty((sizes.slots + sizes.most, *pair.shape[1:]), dtype=kind, device=self._backend.on)
+        return torch.empty((sizes.staged + sizes.most, *pair.shape[1:]), dtype=kind, device=self._backend.on)
 
     def stage(self, rows: Mapping[str, Array]) -> None:
         """See `arena.Memory`."""
@@ -38,7 +38,7 @@ class TorchMemory:
             for name, array in rows.items():
                 ring = self._rings[name]
                 sent = to_tensor(array, "").view(ring.dtype)
-                ring[self._slots : self._slots + len(array)].copy_(sent)
+                ring[self._staged : self._staged + len(array)].copy_(sent)
 
     def read(self, places: Sequence[int]) -> list[Array]:
         """See `arena.Memory`."""
