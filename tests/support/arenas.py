@@ -14,6 +14,7 @@ from mooring_runtime.backends.arena import Arena, Memory, Sizes, make
 from mooring_runtime.backends.base import Backend, LoadOptions, loader
 from mooring_runtime.messages import DATATYPES, Array, StatePair
 from mooring_runtime.repository import config
+from mooring_runtime.repository.proof import prove
 from mooring_runtime.repository.state_loading import with_state
 from mooring_runtime.repository.stateful import Stateful
 from mooring_runtime.scheduling import Job, Run
@@ -234,6 +235,13 @@ def given_up(there: Stateful, plain: Stateful, caplog: pytest.LogCaptureFixture)
     assert line.startswith("model 'm' keeps no states on its device, and is sent them for each run: ")
     assert "a run with states there failed, and went well without: MemoryError: lost" in line
     assert "MOORING_DEVICE_STATE=0" in line
+
+
+def shown(there: Stateful) -> None:
+    """What each model has to show at its load, on the device where the test runs."""
+    prove(there, {spec.name: np.zeros((1, *spec.shape[1:]), np.float32) for spec in there.metadata.inputs.values()})
+    assert there.arena is not None
+    assert not there.lost
 
 
 def every_bit_stays(there: Stateful) -> None:

@@ -190,3 +190,14 @@ def passed(file: Path) -> Path:
     nodes = [helper.make_node("Add", ["x", "h"], ["y"])]
     inputs = [_tensor("x", ["n", 1]), _tensor("h", ["n", 1])]
     return save(helper.make_graph(nodes, "passed", inputs, [_tensor("y", ["n", 1]), _tensor("h", ["n", 1])]), file)
+
+
+def drawing(file: Path) -> Path:
+    """An accumulator of `x` [n, 1] whose answer `noise` [n, 1] is drawn at random."""
+    nodes = [
+        helper.make_node("Add", ["x", "state_in"], ["state_out"]),
+        helper.make_node("RandomNormalLike", ["x"], ["noise"]),
+    ]
+    inputs = [_tensor("x", ["n", 1]), _tensor("state_in", ["n", 1])]
+    outputs = [_tensor("noise", ["n", 1]), _tensor("state_out", ["n", 1])]
+    return save(helper.make_graph(nodes, "drawing", inputs, outputs), file)

@@ -2,7 +2,8 @@
 
 Kernels, copies and the order of both are the device's, so it is shown on the very one that will serve: no test on
 another machine can. Equal is what has the same bits. A model that draws numbers at random, or whose kernels do not
-repeat themselves, cannot show it; it loses nothing but the time that states on the device would save.
+repeat themselves, cannot show it; it loses nothing but the time that states on the device would save. One that takes no
+states but those that sessions begin with shows less: where all are zeros, a mix-up of two of them changes nothing.
 """
 
 from collections.abc import Mapping, Sequence
@@ -54,7 +55,7 @@ class _Proof:
 
     def fault(self) -> str | None:
         """What is wrong with runs there; None: nothing. Raises what a run raises."""
-        states = self._begun()
+        states, further = self._begun()
         for _ in range(2):
             made = self._there(states)
             if isinstance(made, str):
@@ -63,29 +64,33 @@ class _Proof:
             usual = self._usual(states)
             if (output := self._differing(results, usual)) is not None:
                 return self._why(output, states, usual)
-            # Once more with what is there now: in another order, and beside a state that is sent. So it is in service.
-            states = [after[-1], *[{name: array.copy() for name, array in each.items()} for each in after[:-1]]]
+            # So it is in service: one that is there, in another place than before, beside one that is sent.
+            states = [after[-1], *further]
         return None
 
-    def _begun(self) -> list[_State]:
-        """A state for each session, no two alike if the model takes that: zeros would not show who got whose."""
+    def _begun(self) -> tuple[list[_State], list[_State]]:
+        """A state for each session, and for all but one once more.
+
+        No two are alike if the model takes that: zeros would not show who got whose, nor what is left of a run before.
+        """
         random = np.random.default_rng(0)
         pairs = self._stateful.schema.pairs
         first = {pair.name: pair.first(DATATYPES[pair.datatype].dtype) for pair in pairs}
 
         def draw(pair: StatePair) -> Array:
             array = first[pair.name]
+            sizes: list[int] = list(array.shape)
             if pair.datatype == "BF16":  # The bits of what is less than 1.
-                return random.integers(0, 0x3F80, array.shape, array.dtype)
+                return random.integers(0, 0x3F80, sizes, np.uint16)
             # What is no fraction may be an index, which has a bound that is not known.
-            return random.random(array.shape).astype(array.dtype) if array.dtype.kind == "f" else array
+            return random.random(sizes).astype(array.dtype) if array.dtype.kind == "f" else array
 
-        drawn: list[_State] = [{pair.name: draw(pair) for pair in pairs} for _ in range(self._count)]
+        drawn: list[_State] = [{pair.name: draw(pair) for pair in pairs} for _ in range(2 * self._count - 1)]
         try:
-            self._usual(drawn)
+            self._usual(drawn[: self._count])
         except Exception:  # Whatever a model raises at states that no session has.
-            return [first] * self._count
-        return drawn
+            drawn = [first] * len(drawn)
+        return drawn[: self._count], drawn[self._count :]
 
     def _usual(self, states: Sequence[_State]) -> list[Array]:
         return self._stateful.infer({**self._inputs, **_joined(states)}, self._outputs)

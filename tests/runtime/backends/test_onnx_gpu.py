@@ -153,3 +153,8 @@ def test_every_bit_stays_on_the_device(tmp_path: Path) -> None:
 def test_recorded_runs_have_no_states_there(tmp_path: Path) -> None:
     file = state_models.accumulator(tmp_path / "model.onnx")
     assert arenas.loaded(file, accelerator=True, hold_anywhere=False, cuda_graph=True).arena is None
+
+
+@pytest.mark.parametrize("name", ["accumulator", "layered", "crossed"])
+def test_runs_with_states_there_are_shown_to_be_runs_without(tmp_path: Path, name: str) -> None:
+    arenas.shown(both(stateful(tmp_path, name))[0])

@@ -107,3 +107,12 @@ def test_what_it_takes_is_counted_and_given_back(tmp_path: Path) -> None:
 def test_there_is_none_on_a_cpu(tmp_path: Path) -> None:
     there, _ = both(tmp_path, "torchscript", hold_anywhere=False)
     assert there.arena is None
+
+
+@pytest.mark.parametrize("model_format", FORMATS)
+def test_runs_with_states_there_are_shown_to_be_runs_without(tmp_path: Path, model_format: str) -> None:
+    arenas.shown(both(tmp_path, model_format)[0])
+
+
+def test_a_model_of_bfloat16_shows_it_too(tmp_path: Path) -> None:
+    arenas.shown(torch_arenas.carried(tmp_path, "BF16"))

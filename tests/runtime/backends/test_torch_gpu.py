@@ -103,3 +103,7 @@ def test_runs_that_fail_for_the_states_alone_go_on_without(tmp_path: Path, caplo
 @pytest.mark.parametrize("datatype", list(DTYPES))
 def test_every_bit_stays_on_the_device(tmp_path: Path, datatype: str) -> None:
     arenas.every_bit_stays(torch_arenas.carried(tmp_path, datatype, **ON_GPU))
+
+
+def test_runs_with_states_there_are_shown_to_be_runs_without(tmp_path: Path) -> None:
+    arenas.shown(torch_arenas.both(tmp_path, "torchscript", **ON_GPU)[0])

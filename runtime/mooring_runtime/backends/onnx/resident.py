@@ -34,7 +34,7 @@ def _aligned(size: int) -> int:
 
 
 class _Tensor:
-    """One pair's places, and buffers that the model reads from and writes to, one behind the other from `address` on."""
+    """One pair's places, and buffers that the model reads from and writes to, from `address` on."""
 
     def __init__(self, pair: StatePair, number: int, sizes: Sizes, device: str, address: int) -> None:
         self.pair = pair
