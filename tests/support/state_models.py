@@ -201,3 +201,20 @@ def drawing(file: Path) -> Path:
     inputs = [_tensor("x", ["n", 1]), _tensor("state_in", ["n", 1])]
     outputs = [_tensor("noise", ["n", 1]), _tensor("state_out", ["n", 1])]
     return save(helper.make_graph(nodes, "drawing", inputs, outputs), file)
+
+
+def scaled(file: Path) -> Path:
+    """An accumulator `y` [n, 1] of `x` [n, 1] times the scalar `rate`, which it needs to have no axis."""
+    weights = [numpy_helper.from_array(np.array([each], np.int64), name) for name, each in (("first", 0), ("one", 1))]
+    nodes = [
+        helper.make_node("Unsqueeze", ["rate", "first"], ["listed"]),
+        helper.make_node("Concat", ["listed", "one"], ["both"], axis=0),
+        helper.make_node("ReduceProd", ["both"], ["product"]),
+        helper.make_node("Cast", ["product"], ["factor"], to=FLOAT),
+        helper.make_node("Mul", ["x", "factor"], ["part"]),
+        helper.make_node("Add", ["part", "state_in"], ["state_out"]),
+        helper.make_node("Identity", ["state_out"], ["y"]),
+    ]
+    inputs = [_tensor("x", ["n", 1]), _tensor("rate", [], INT64), _tensor("state_in", ["n", 1])]
+    outputs = [_tensor("y", ["n", 1]), _tensor("state_out", ["n", 1])]
+    return save(helper.make_graph(nodes, "scaled", inputs, outputs, weights), file)

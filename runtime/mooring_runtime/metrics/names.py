@@ -121,7 +121,11 @@ STATE_ROWS = Metric(
     (*MODEL, "place"),
 )
 STATE_DEVICE_BYTES = Metric(
-    "mooring_state_device_bytes", _G, "Bytes of the GPU's memory that a model keeps for states between steps.", MODEL
+    "mooring_state_device_bytes",
+    _G,
+    "Bytes of the GPU's memory that a model keeps for states between steps. 0: it was to keep some, and cannot; its "
+    "log says why.",
+    MODEL,
 )
 MODEL_READY = Metric("mooring_model_ready", _G, "1 when the model answers requests.", MODEL, Merge.MIN)
 MODEL_INFO = Metric(

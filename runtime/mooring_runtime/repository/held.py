@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_FULL = re.compile("out of memory|failed to allocate memory", re.IGNORECASE)
-"""How torch and CUDA, and how onnxruntime say that a device is full."""
+_FULL = re.compile("out of memory|failed to allocate memory|_ALLOC_FAILED", re.IGNORECASE)
+"""How torch and CUDA, onnxruntime, and the libraries of CUDA say that a device is full."""
 
 
 class Held:
@@ -69,7 +69,7 @@ class Held:
             "model '%s' keeps no states on its device, and is sent them for each run: %s "
             "(MOORING_DEVICE_STATE=0 leaves them out from the start)",
             self._stateful.metadata.name,
-            reason,
+            " ".join(reason.split()),  # onnxruntime's words are of several lines.
         )
         self._stateful.arena = None
         self._stateful.lost = True

@@ -38,7 +38,8 @@ def options_of(name: str, source: ModelSource, settings: ServeSettings, *, accel
         accelerator=accelerator,
         allow_unsafe=settings.allow_unsafe_formats,
         device_memory=settings.device_memory,
-        device_state=settings.device_state,
+        # A part of `device_memory` is kept free for states before it is known whether the model has any.
+        device_state=settings.device_state if config.state is not None else 0,
         cuda_graph=settings.cuda_graph,
         compile=settings.compile,
         sessions=settings.session_path is not None,

@@ -152,6 +152,30 @@ def test_a_state_that_the_file_has_a_value_for(tmp_path: Path) -> None:
         ]
 
 
+def test_an_input_without_axes_stays_one(tmp_path: Path) -> None:
+    """As the rate of samples is, of models of speech."""
+    model = loaded(state_models.scaled(tmp_path / "model.onnx"), {"constants": {"rate": 2}})
+    talk, counted = Talk(model), Counted(model)
+    for total in (2, 4):
+        told = talk.steps({each: {"x": np.ones((1, 1), np.float32)} for each in range(2)})
+        assert [answer[0].tolist() for answer in told.values() if isinstance(answer, list)] == [[[total]]] * 2
+    assert counted.told() == (2, 2)
+
+
+@pytest.mark.parametrize("kind", ["read-only", "empty", "in steps"])
+def test_what_clients_send_in_other_forms(tmp_path: Path, kind: str) -> None:
+    """No client can end what keeps states there: what goes well without goes well with them."""
+    model = loaded(state_models.windowed(tmp_path / "model.onnx"))
+    sent = np.ones((1, 0 if kind == "empty" else 8), np.float32)[:, :: 2 if kind == "in steps" else 1]
+    sent.flags.writeable = kind != "read-only"
+    talk = Talk(model)
+    for turn in (1, 2):
+        [answer] = talk.steps({0: {"samples": sent}}).values()
+        assert isinstance(answer, list)
+        assert answer[0].tolist() == [[turn * sent.size]]
+    assert model.arena is not None
+
+
 def test_a_state_of_another_shape_fails_as_without(tmp_path: Path) -> None:
     there, plain = both(state_models.accumulator(tmp_path / "model.onnx", 2))
     told = []

@@ -63,6 +63,16 @@ def test_of_a_bound_of_memory_it_takes_a_quarter(tmp_path: Path) -> None:
     assert arena.arena.size == 2**21
 
 
+def test_a_model_that_says_it_has_no_state_is_to_have_all_of_the_memory(tmp_path: Path) -> None:
+    given = {"MOORING_MODEL_NAME": "m", "MOORING_MODEL_PATH": str(tmp_path), "MOORING_DEVICE_MEMORY": "8Mi"}
+    chosen = load(ServeSettings, {**given, "MOORING_SESSION_PATH": "/s", "MOORING_STAND_ALONE": "1"})
+
+    def kept_free(said: str) -> int:
+        return options_of("m", ModelSource(tmp_path, config=model_config.parse(said, "")), chosen).device_state_bytes
+
+    assert (kept_free("{}"), kept_free('{"state": false}')) == (2**21, 0)
+
+
 def test_runs_of_preferred_sizes_fit(tmp_path: Path) -> None:
     arena = loaded(tmp_path, BATCH_PREFERRED="8,48", DEVICE_STATE="4Mi").arena
     assert arena is not None

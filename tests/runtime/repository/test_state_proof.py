@@ -1,5 +1,6 @@
 """What a model with states on its device has to show before it is served, and what becomes of one that cannot."""
 
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -281,6 +282,8 @@ def test_a_device_that_is_full_in_service_is_left_to_the_model(
     sent = {each: {"x": np.ones((1, 1), np.float32)} for each in range(3)}
     talk.steps(sent)
     assert counted.told() == (0, 3)
+    assert model.arena is not None
+    places = weakref.ref(vars(model.arena.arena)["_memory"])
     arenas.fail_there(model, "no memory for the gather")
     backend = vars(model)["_backend"]
     real = backend.infer
@@ -288,6 +291,7 @@ def test_a_device_that_is_full_in_service_is_left_to_the_model(
     def infer(inputs: Mapping[str, Array], outputs: Sequence[str]) -> list[Array]:
         if model.arena is not None:
             raise InferenceFailed("the model failed: Failed to allocate memory for requested buffer of size 4096")
+        assert places() is None, "the memory of the device is free by now"
         found: list[Array] = real(inputs, outputs)
         return found
 

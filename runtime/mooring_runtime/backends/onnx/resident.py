@@ -131,7 +131,8 @@ class OnnxMemory:
         count = len(places)
         binding = self._session.io_binding()
         for name, array in inputs.items():
-            binding.bind_cpu_input(name, np.ascontiguousarray(array))
+            # Not by `ascontiguousarray`, which gives a scalar an axis.
+            binding.bind_cpu_input(name, np.asarray(array, order="C"))
         for tensor in self._tensors.values():
             tensor.given(binding.bind_input, tensor.pair.input, count)
         for name in outputs:
