@@ -1,4 +1,4 @@
-"""Which states have their images where, against a plain table of what was written where."""
+"""Which states have their images where, against a plain table of what was written where; and how many have room."""
 
 import itertools
 
@@ -7,6 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mooring_runtime.backends.arena.index import Index, State
+from mooring_runtime.backends.arena.making import SPARE, sizes
+from mooring_runtime.messages import StatePair
 
 
 def state() -> State:
@@ -127,3 +129,16 @@ def test_blocks_begin_where_memory_is_aligned() -> None:
         starts.append(index.reserve(count))
         index.learn(starts[-1], [state() for _ in range(count)])
     assert starts == [0, 16, 32, 0, 16]
+
+
+@given(st.integers(1, 5000), st.integers(1, 70), st.integers(0, 10**7), st.sampled_from([1, 2, 64, 256]))
+def test_what_fits_into_its_bytes(row: int, most: int, limit: int, step: int) -> None:
+    found = sizes([StatePair("h", "h", "g", "UINT8", (1, row))], most, limit, step)
+    if found is None:
+        assert limit < 5 * row
+        return
+    assert 1 <= found.most <= most
+    assert found.most <= found.slots <= found.staged, "each run has room in the ring"
+    assert found.staged % step == 0
+    assert found.size == (found.staged + SPARE * found.most) * row
+    assert found.size <= limit or found.slots < step

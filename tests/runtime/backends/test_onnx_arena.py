@@ -279,10 +279,10 @@ def test_blocks_are_aligned_in_every_tensor() -> None:
     assert step([pair("UINT8", 3)]) == 256
 
 
-@pytest.mark.parametrize("most", [1, 3, 8])
-def test_all_that_is_bound_to_an_address_is_aligned(tmp_path: Path, most: int) -> None:
+@pytest.mark.parametrize(("slots", "most"), [(100, 1), (100, 3), (100, 8), (5, 1)])
+def test_all_that_is_bound_to_an_address_is_aligned(tmp_path: Path, slots: int, most: int) -> None:
     file = state_models.crossed(tmp_path / "model.onnx", CROSSED)
-    model = loaded(file, room=room_for(loaded(file, room=0), 100, most), max_batch=most)
+    model = loaded(file, room=room_for(loaded(file, room=0), slots, most), max_batch=most)
     assert model.arena is not None
     memory = vars(model.arena.arena)["_memory"]
     base, seen = memory._places.data_ptr(), []
