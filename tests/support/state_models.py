@@ -218,3 +218,15 @@ def scaled(file: Path) -> Path:
     inputs = [_tensor("x", ["n", 1]), _tensor("rate", [], INT64), _tensor("state_in", ["n", 1])]
     outputs = [_tensor("y", ["n", 1]), _tensor("state_out", ["n", 1])]
     return save(helper.make_graph(nodes, "scaled", inputs, outputs, weights), file)
+
+
+def mixed(file: Path) -> Path:
+    """An accumulator `y` of `x` [n, 1], and beside its sum a state that grows: all that was sent."""
+    nodes = [
+        helper.make_node("Concat", ["past.sent", "x"], ["present.sent"], axis=1),
+        helper.make_node("Add", ["x", "state_in"], ["state_out"]),
+        helper.make_node("Identity", ["state_out"], ["y"]),
+    ]
+    inputs = [_tensor("x", ["n", 1]), _tensor("past.sent", ["n", "before"]), _tensor("state_in", ["n", 1])]
+    outputs = [_tensor("y", ["n", 1]), _tensor("present.sent", ["n", "after"]), _tensor("state_out", ["n", 1])]
+    return save(helper.make_graph(nodes, "mixed", inputs, outputs), file)

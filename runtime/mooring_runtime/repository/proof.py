@@ -65,7 +65,7 @@ class _Proof:
             if (output := self._differing(results, usual)) is not None:
                 return self._why(output, states, usual)
             # So it is in service: one that is there, in another place than before, beside one that is sent.
-            states = [after[-1], *further]
+            states = [after[-1], *[self._sent(new, left) for new, left in zip(further, after[:-1], strict=True)]]
         return None
 
     def _begun(self) -> tuple[list[_State], list[_State]]:
@@ -91,6 +91,10 @@ class _Proof:
         except Exception:  # Whatever a model raises at states that no session has.
             drawn = [first] * len(drawn)
         return drawn[: self._count], drawn[self._count :]
+
+    def _sent(self, new: _State, left: _State) -> _State:
+        """A new state but for what is not held there: that may have grown, and is of one size in a run."""
+        return {name: new[name] if name in self._held.inputs else array for name, array in left.items()}
 
     def _usual(self, states: Sequence[_State]) -> list[Array]:
         return self._stateful.infer({**self._inputs, **_joined(states)}, self._outputs)

@@ -163,18 +163,18 @@ def serves(model: Stateful) -> bool:
     ] == [[2], [4]]
 
 
-@pytest.mark.parametrize("name", ["accumulator", "layered", "crossed"])
+@pytest.mark.parametrize("name", ["accumulator", "layered", "crossed", "mixed", "windowed"])
 def test_a_model_that_is_right_there_is_served_there_and_nothing_of_the_proof_stays(
     tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    file = tmp_path / "model.onnx"
-    if name == "accumulator":
-        state_models.accumulator(file)
-    elif name == "layered":
-        state_models.layered(file)
-    else:
+    file, state = tmp_path / "model.onnx", "{}"
+    if name == "crossed":
         state_models.crossed(file, {"h_in": "h_out", "past.10": "present.10", "past.9": "present.9"})
-    model = loaded(file)
+    else:
+        getattr(state_models, name)(file)
+    if name == "windowed":
+        state = '{"windows": [{"input": "samples", "keep": 2}]}'
+    model = loaded(file, state=state)
     assert model.arena is not None
     assert not model.lost
     assert not list(told(caplog))
