@@ -10,11 +10,13 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from mooring_runtime.backends.arena import Arena
 from mooring_runtime.errors import InferenceFailed, ModelInvalid, UnsafeFormat
 from mooring_runtime.messages import Array, ModelMetadata, Parameter, StatePair, Tensor, TensorSpec
+
+if TYPE_CHECKING:  # A server that keeps no sessions has no use for it.
+    from mooring_runtime.backends.arena import Arena
 
 MODULES: Mapping[str, str] = {
     "onnx": "mooring_runtime.backends.onnx",
@@ -118,7 +120,7 @@ class Backend(Protocol):
         """The value of one of `defaults`. Raises ModelInvalid where it cannot be read."""
         raise ModelInvalid(f"model '{self.metadata.name}' has no value of its own for '{name}'")
 
-    def hold(self, pairs: Sequence[StatePair], most: int, options: LoadOptions) -> Arena | None:
+    def hold(self, pairs: Sequence[StatePair], most: int, options: LoadOptions) -> "Arena | None":
         """Memory of the device where states stay between runs; None where there is none, or the CPU is the device.
 
         `pairs` have an axis of their sessions, fixed sizes and no BYTES; a run has `most` samples at most. Called once,

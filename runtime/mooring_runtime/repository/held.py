@@ -5,11 +5,11 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from mooring_runtime.backends.arena import Arena
 from mooring_runtime.messages import Array
 from mooring_runtime.metrics import ModelStats
 
 if TYPE_CHECKING:
+    from mooring_runtime.backends.arena import Arena
     from mooring_runtime.repository.stateful import Stateful
 
 log = logging.getLogger(__name__)
@@ -21,7 +21,7 @@ _FULL = re.compile("out of memory|failed to allocate memory|_ALLOC_FAILED", re.I
 class Held:
     """See `scheduling.runs.Arena`. The arena has some of the model's pairs; the others come as ever."""
 
-    def __init__(self, stateful: "Stateful", arena: Arena) -> None:
+    def __init__(self, stateful: "Stateful", arena: "Arena") -> None:
         self._stateful = stateful
         self._arena = arena
         self._others = {name: pair for name, pair in stateful.given.items() if pair.input not in arena.inputs}
@@ -29,7 +29,7 @@ class Held:
         self.most = arena.most
 
     @property
-    def arena(self) -> Arena:
+    def arena(self) -> "Arena":
         """What has them."""
         return self._arena
 
