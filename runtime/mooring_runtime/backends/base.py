@@ -124,7 +124,7 @@ class Backend(Protocol):
         """Memory of the device where states stay between runs; None where there is none, or the CPU is the device.
 
         `pairs` have an axis of their sessions, fixed sizes and no BYTES; a run has `most` samples at most. Called once,
-        before any run; whoever has it closes it before the model.
+        between runs; whoever has it closes it before the model. Raises whatever the framework does when it cannot.
         """
         return None
 

@@ -157,7 +157,7 @@ def _run_there(arena: Arena, batch: Batch, clock: Callable[[], float]) -> str | 
         gathered = clock()
         results = arena.infer(feeds, states, first.outputs, batch.padded)
         inferred = clock()
-        if batch.padded == 1:  # As in `run`: nobody asks how many samples the outputs have.
+        if batch.padded == 1:  # As in `_run_as_ever`: nobody asks how many samples the outputs have.
             parts: Sequence[list[Array]] = ([each if each.base is None else each.copy() for each in results],)
         else:
             parts = _scatter(batch, results)

@@ -76,7 +76,7 @@ def make(
 
 
 def _prove(memory: Memory, pairs: Sequence[StatePair], found: Sizes) -> None:
-    """Raise ValueError unless states come back as they were put there."""
+    """Raise ValueError unless states come back as they were put there: of any datatype, as no model could show it."""
     count = min(found.most, 2)
     rows = {pair.input: _differing(pair, count) for pair in pairs}
     memory.stage(rows)
