@@ -18,9 +18,10 @@ from mooring_operator.api.membership import Record
 from mooring_operator.desired import envoy
 from tests.cluster.processes import wait_until
 from tests.support import state_models
+from tests.support.ports import free_ports
 from tests.support.rendered import children, containers, environment
 from tests.support.router_names import Names
-from tests.support.router_process import free_ports, running
+from tests.support.router_process import running
 from tests.support.router_world import Answer, World
 from tests.support.runtime_process import Runtime
 

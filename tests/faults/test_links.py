@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.faults import fleet
 from tests.faults.links import REFUSED, SILENT, Links, host
+from tests.support.ports import free_port
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ async def links() -> AsyncIterator[Links]:
         writer.close()
 
     servers = [await asyncio.start_server(echo, "127.0.0.1", 0) for _ in range(2)]
-    [port] = fleet.free_ports(1)
+    port = free_port()
     made = await Links.of(port, [server.sockets[0].getsockname()[1] for server in servers])
     yield made
     await made.close()

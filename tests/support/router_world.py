@@ -12,8 +12,9 @@ from pathlib import Path
 import grpc
 
 from mooring_operator.desired import envoy
+from tests.support.ports import free_ports
 from tests.support.router_names import Names
-from tests.support.router_process import Running, free_ports, running
+from tests.support.router_process import Running, running
 from tests.support.router_replicas import ECHO, Replica, breaking, replica, silent
 
 LIVE, LOADING, GONE, REFUSING, SILENT, BREAKING = "live", "loading", "gone", "refusing", "silent", "breaking"
