@@ -19,6 +19,8 @@ GPU_STAMP := $(GPU)/.installed
 PYTEST := $(BIN)/python -m pytest
 # By files: what a module sets up serves all its tests.
 PARALLEL := -n 2 --dist loadfile
+# In the order of tests/support/order.py. A cluster that is lent by its owner is one for all tests: these go one by one.
+CLUSTERS := $(if $(MOORING_TEST_CONTEXT),,$(PARALLEL) --no-loadscope-reorder)
 SOURCES := operator/mooring_operator runtime/mooring_runtime tests examples
 
 .PHONY: help
@@ -73,7 +75,7 @@ contract: $(STAMP) ## What the operator renders, the runtime and the chart reall
 	$(PYTEST) tests/contract
 
 controlplane: $(STAMP) ## The operator on a real API server
-	$(PYTEST) tests/controlplane tests/cluster_tests -m "not e2e"
+	$(PYTEST) $(CLUSTERS) tests/controlplane tests/cluster_tests -m "not e2e"
 
 e2e: $(STAMP) ## Real kubelets, images and clients on two nodes
 	$(PYTEST) tests/e2e tests/cluster_tests tests/demo -m e2e
