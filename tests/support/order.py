@@ -5,6 +5,7 @@ import pytest
 # The longest first: whichever came last would leave one of the workers idle. All others take less than half a minute,
 # and come in their own order.
 LONGEST = (
+    *("tests/faults/test_sessions_faults_process.py", "tests/operator/router/test_life_process.py"),
     *("tests/e2e/test_autoscaling.py", "tests/demo/test_demo.py", "tests/e2e/test_stateful_sizes.py"),
     *("tests/e2e/test_swap.py", "tests/e2e/test_rollout.py", "tests/cluster_tests/test_nodes.py"),
     *("tests/e2e/test_stateful_rollout.py", "tests/e2e/test_stateful_faults.py", "tests/e2e/test_delivery.py"),
