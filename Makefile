@@ -87,7 +87,7 @@ e2e: $(STAMP) ## Real kubelets, images and clients on two nodes
 	$(PYTEST) $(CLUSTERS) tests/e2e tests/cluster_tests tests/demo -m e2e
 
 .PHONY: e2e-long soak bench bench-operator bench-runtime bench-sessions bench-autoscaling
-e2e-long: $(STAMP) ## The end-to-end, fault and simulation checks in their long form (an hour and a half)
+e2e-long: $(STAMP) ## The end-to-end, fault and simulation checks in their long form (an hour and a half; KEDA is built for it)
 	$(PYTEST) tests/e2e tests/controlplane --long
 	$(PYTEST) tests/runtime/sessions tests/runtime/dataplane tests/faults/protocol_model --long
 

@@ -54,6 +54,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         capture.suspend_global_capture(in_=True)
     try:
         clusters.prepare(nodes=0 if "controlplane" in needed else 2)
+        if session.config.option.long and any("keda" in getattr(item, "fixturenames", ()) for item in session.items):
+            clusters.prepare_keda()
     finally:
         if capture is not None:
             capture.resume_global_capture()

@@ -78,6 +78,17 @@ class MetricsApi:
 
 
 @dataclass(frozen=True)
+class KedaAccess:
+    """What KEDA shows to Prometheus: an object that the user has made. Only KEDA reads the secrets that it names."""
+
+    name: str
+    kind: str = "ClusterTriggerAuthentication"
+    """Or TriggerAuthentication, which each namespace with such a service needs."""
+    modes: str = "bearer"
+    """KEDA's `authModes`, such as `tls,basic`; empty: none, as with the identity of a pod."""
+
+
+@dataclass(frozen=True)
 class Cluster:
     """What stands for every service: settings of the installation and what the API server knows."""
 
@@ -107,6 +118,12 @@ class Cluster:
     """Between two scrapes of a pod: the windows of the scaling rule count on it."""
     prometheus_url: str = ""
     """Where Prometheus answers queries; empty: nobody has told."""
+    prometheus_labels: Mapping[str, str] = field(default_factory=dict)
+    """Labels that the series of this cluster have there, where it has those of several clusters."""
+    prometheus_token: bool = False
+    """The operator shows it a token."""
+    keda_access: KedaAccess | None = None
+    """None: KEDA asks it as anybody may."""
 
 
 @dataclass(frozen=True)
@@ -272,8 +289,6 @@ class Moves:
     """Claims to expand, and to what size."""
     recreate: bool = False
     """Delete the StatefulSet and leave its pods, then apply it: its claim template cannot be changed otherwise."""
-    abandon_done: bool = False
-    """The annotation that gave a store up has been acted upon."""
 
 
 @dataclass(frozen=True)

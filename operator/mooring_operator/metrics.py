@@ -88,6 +88,7 @@ LOAD: Final = Gauge(
     "Requests in flight and queued; where no batch curve is known, times the latency by its target (1 to 2)",
     _SERVICE,
 )
+SERVICE_QUEUE_DEPTH: Final = Gauge("mooring_service_queue_depth", "Queued requests of all pods of a service", _SERVICE)
 LATENCY_RATIO: Final = Gauge("mooring_latency_ratio", "Percentile of the latency target by the target", _SERVICE)
 PLANNED_RATE: Final = Gauge("mooring_scaling_planned_rate", "Requests a second that replicas are wanted for", _SERVICE)
 REPLICA_RATE: Final = Gauge(

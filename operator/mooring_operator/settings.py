@@ -3,10 +3,24 @@
 import os
 import socket
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Final, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+LabelName = Annotated[str, Field(pattern="^[a-zA-Z_][a-zA-Z0-9_]*$")]
+LabelValue = Annotated[str, Field(min_length=1, max_length=1024)]
+
+
+def _not_ours(labels: dict[str, str]) -> dict[str, str]:
+    """Refuse labels that tell services, pods and buckets apart: each query would find the one that is named at most."""
+    found = sorted(labels.keys() & _OURS | {name for name in labels if name.startswith("__")})
+    if found:
+        raise ValueError(f"found {found[0]!r}: name labels that all series of this cluster have, such as cluster")
+    return labels
+
+
+_OURS: Final = {"mooring_namespace", "mooring_service", "instance", "le", "term", "model", "version", "cause"}
 
 
 class Settings(BaseSettings):
@@ -64,8 +78,20 @@ class Settings(BaseSettings):
     """File with a bearer token for it."""
     prometheus_ca_file: Path | None = None
     """Certificates (PEM) of the authority that signed its own; left out: the public ones."""
+    keda_authentication: str = Field(default="", pattern="^([a-z0-9]([-.a-z0-9]*[a-z0-9])?)?$", max_length=253)
+    """Object of KEDA that holds what KEDA shows to Prometheus; empty: nothing. Only KEDA reads its secrets."""
+    keda_authentication_kind: Literal["ClusterTriggerAuthentication", "TriggerAuthentication"] = (
+        "ClusterTriggerAuthentication"
+    )
+    """Of that object. A TriggerAuthentication has to stand in the namespace of each service."""
+    keda_auth_modes: str = Field(
+        default="bearer", pattern="^((bearer|basic|tls|custom|oauth)(,(bearer|basic|tls|custom|oauth))*)?$"
+    )
+    """How KEDA uses it, in its own words, such as `tls,basic`; empty for the identity of a pod."""
     prometheus_timeout_seconds: float = Field(default=10, gt=0, le=60)
     """Time for all queries of one look."""
+    prometheus_labels: Annotated[dict[LabelName, LabelValue], AfterValidator(_not_ours)] = {}
+    """Labels (JSON) that the series of this cluster have, where that Prometheus has those of several clusters."""
     scrape_seconds: float = Field(default=15, ge=1, le=120)
     """Time between two scrapes of a model's pods."""
 

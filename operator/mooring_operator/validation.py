@@ -8,7 +8,7 @@ here repeats a value that may be a secret.
 import difflib
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final, NamedTuple
 
 from pydantic import ValidationError
@@ -17,7 +17,7 @@ from .api import accelerators, crd, names, variants
 from .api.quantities import quantity
 from .api.rules import BROKEN, Broken
 from .api.v1alpha1 import InferenceServiceSpec, Scaling, parse
-from .facts import Cluster, Manifest, ObjectKey, Observed, Problem, Service
+from .facts import Cluster, Key, Manifest, ObjectKey, Observed, Problem, Service
 from .scaling.rule import obstacle
 
 Path = tuple[str | int, ...]
@@ -84,6 +84,43 @@ def parse_service(obj: Mapping[str, Any]) -> Service | list[Problem]:
         generation=metadata.get("generation", 1),
         spec=spec,
     )
+
+
+class Seen(NamedTuple):
+    """One InferenceService as last seen."""
+
+    uid: str
+    generation: int
+    service: Service | None
+    """None: its spec cannot be read."""
+    problem: str
+    """Why not."""
+
+
+class Parsed:
+    """Services as they were last seen. A spec is read only when it has changed, for the status does so all the time."""
+
+    def __init__(self) -> None:
+        self._seen: dict[Key, Seen] = {}
+
+    def look(self, live: Manifest) -> Seen:
+        """Return a live InferenceService as parsed."""
+        meta = live["metadata"]
+        key = Key(meta["namespace"], meta["name"])
+        known = self._seen.get(key)
+        if known is None or (known.uid, known.generation) != (meta["uid"], meta["generation"]):
+            parsed = parse_service(live)
+            known = Seen(meta["uid"], meta["generation"], None, "")
+            if isinstance(parsed, Service):
+                known = known._replace(service=parsed)
+            else:
+                known = known._replace(problem="; ".join(f"{each.field}: {each.message}" for each in parsed))
+            self._seen[key] = known
+        return known
+
+    def keep(self, keys: Collection[Key]) -> None:
+        """Forget every other service."""
+        self._seen = {key: seen for key, seen in self._seen.items() if key in keys}
 
 
 def check(service: Service, observed: Observed, cluster: Cluster) -> list[Problem]:

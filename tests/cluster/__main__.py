@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from . import assets, debian, host, images, lifecycle
+from . import assets, host, images, keda, lifecycle, monitoring
 from .cluster import find
 from .places import ClusterError, state_folder
 from .progress import step
@@ -25,12 +25,12 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _prerequisites(options: argparse.Namespace) -> None:
     host.install()
-    if debian.unfetchable("prometheus", debian.PROMETHEUS) is None:
-        debian.unpack("prometheus", debian.PROMETHEUS)
+    if reason := monitoring.unavailable():
+        print(f"tests that need Prometheus will be skipped: {reason}", file=sys.stderr)
 
 
 def _build(options: argparse.Namespace) -> None:
-    print(assets.build())
+    print(keda.build() if options.keda else assets.build())
 
 
 def _up(options: argparse.Namespace) -> None:
@@ -95,7 +95,8 @@ def _parser() -> argparse.ArgumentParser:
         return command
 
     add("prerequisites", _prerequisites, "install what the host lacks (Debian, root)")
-    add("build", _build, "build the binaries into the cache, once; print their folder")
+    build = add("build", _build, "build the binaries into the cache, once; print their folder")
+    build.add_argument("--keda", action="store_true", help="KEDA, for the long tests that are about it")
     up = add_named("up", _up, "start a cluster, in place of the one that stands")
     up.add_argument("--nodes", type=int, default=0, help="how many nodes (default: 0, a control plane alone)")
     add_named("down", _down, "take a cluster down, also one that a killed run left")

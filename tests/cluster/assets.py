@@ -121,7 +121,7 @@ def build() -> Path:
         log.unlink(missing_ok=True)
         for module in MODULES:
             with step(f"build {module.title}"):
-                _go_build(module, half, log)
+                go_build(module, half, log)
         (half / "kubectl").symlink_to("cluster")
         _pause(half, log)
         shutil.rmtree(place, ignore_errors=True)
@@ -142,7 +142,8 @@ def locked(path: Path) -> Iterator[None]:
         yield
 
 
-def _go_build(module: Module, target: Path, log: Path) -> None:
+def go_build(module: Module, target: Path, log: Path) -> None:
+    """Builds what a module is for into a folder that exists. Raises `ClusterError`."""
     flags = [_STRIP, *(f"-X {variable}={_version(module, source)}" for source, variable in module.versions)]
     if module.name == "kubernetes":
         major, minor, _ = _version(module, "k8s.io/kubernetes").removeprefix("v").split(".")

@@ -2,14 +2,13 @@
 
 import os
 import shutil
-import subprocess
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import buildah
+from . import buildah, debian
 from .assets import locked
-from .places import ClusterError, cache_folder, digest_of
+from .places import cache_folder, digest_of
 from .progress import logged, step
 
 _SUITE = "bookworm"
@@ -56,7 +55,7 @@ def _make(names: Base, work: Path, log: Path) -> None:
     root = work / "root"
     # A mount namespace of its own: a killed debootstrap leaves /proc and /sys mounted in the folder.
     own = ["unshare", "--mount"]
-    bootstrap = ["debootstrap", "--variant=minbase", f"--include={_PACKAGES}", _SUITE, str(root), _mirror()]
+    bootstrap = ["debootstrap", "--variant=minbase", f"--include={_PACKAGES}", _SUITE, str(root), debian.mirror()]
     logged([*own, *bootstrap], log)
     _pack(names.build, root, work, log)
     purge = ["dpkg", "--purge", *_BUILD_ONLY]
@@ -74,20 +73,3 @@ def _pack(image: str, root: Path, work: Path, log: Path) -> None:
     logged(["tar", "--numeric-owner", "-C", str(root), *without, "-cf", str(work / "rootfs.tar"), "."], log)
     (work / "Dockerfile").write_text(_DOCKERFILE)
     buildah.run(log, "bud", f"--tag={image}", f"--file={work / 'Dockerfile'}", str(work))
-
-
-def _mirror() -> str:
-    """The archive that this host installs Debian's packages from.
-
-    Raises:
-        ClusterError: the host's sources name none.
-    """
-    if chosen := os.environ.get("MOORING_DEBIAN_MIRROR"):
-        return chosen
-    argv = ["apt-get", "indextargets", "--format", "$(REPO_URI) $(COMPONENT)", "Created-By: Packages"]
-    listed = subprocess.run(argv, capture_output=True, text=True, check=False).stdout if shutil.which("apt-get") else ""
-    for line in listed.splitlines():
-        address, _, component = line.partition(" ")
-        if component == "main" and address.rstrip("/").endswith("/debian"):
-            return address
-    raise ClusterError("the apt sources name no archive of Debian: set MOORING_DEBIAN_MIRROR to its URL")

@@ -1,4 +1,4 @@
-"""Programs of Debian that are taken out of their package and not installed: installed, their service would start."""
+"""Debian's archive: where this host takes it from, and packages of any of its releases, which are not installed."""
 
 import os
 import shutil
@@ -7,69 +7,90 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from .assets import locked
-from .places import ClusterError, cache_folder
-from .progress import step
+from .places import ClusterError
 
-PROMETHEUS = ("prometheus", "promtool")
-
-
-def program(name: str, package: str) -> Path | None:
-    """The program as the host has it, or as `unpack` has left it in the cache; None when neither is there."""
-    if found := shutil.which(name):
-        return Path(found)
-    unpacked = _folder(package) / "usr" / "bin" / name
-    return unpacked if unpacked.exists() else None
+_KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+# What apt-get says of an archive that answers, and has not what it is asked for.
+_LACKING = ("does not have a Release file", "Unable to locate package", "has no installation candidate")
 
 
-def unfetchable(package: str, programs: Sequence[str]) -> str | None:
-    """Why the programs of a package cannot be had here, in one line; None when they are there or can be fetched."""
-    if all(program(name, package) for name in programs):
-        return None
-    absent = [tool for tool in ("apt-get", "dpkg-deb") if shutil.which(tool) is None]
-    return f"{' and '.join(programs)}: not installed, and {' and '.join(absent)} are not here" if absent else None
+class UnavailableError(ClusterError):
+    """A package cannot be had here, and trying again changes nothing; the message is one line."""
 
 
-def unpack(package: str, programs: Sequence[str]) -> None:
-    """Fetches a package and unpacks it into the cache, unless its programs are there: seconds. A second one waits.
+def mirror() -> str:
+    """The archive that this host installs Debian's packages from: MOORING_DEBIAN_MIRROR, or what the apt sources name.
 
     Raises:
-        ClusterError: there is no apt-get, or it has not the package.
+        UnavailableError: neither names one.
     """
-    if all(program(name, package) for name in programs):
-        return
-    if reason := unfetchable(package, programs):
-        raise ClusterError(reason)
-    place = _folder(package)
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with locked(place.parent / f"{package}.lock"):
-        if all(program(name, package) for name in programs):
-            return
-        with step(f"fetch Debian's package {package}"), tempfile.TemporaryDirectory(dir=place.parent) as half:
-            _fetch(package, Path(half))
-            (archive,) = Path(half).glob("*.deb")
-            _run(["dpkg-deb", "--extract", str(archive), f"{half}/root"])
-            shutil.rmtree(place, ignore_errors=True)
-            (Path(half) / "root").rename(place)
+    if chosen := os.environ.get("MOORING_DEBIAN_MIRROR"):
+        return chosen
+    # Without --no-release-info it tells nothing while the lists are empty, as a fresh machine's are.
+    argv = ["apt-get", "indextargets", "--no-release-info", "--format", "$(REPO_URI) $(COMPONENT)"]
+    listed = subprocess.run(argv, capture_output=True, text=True, check=False).stdout if shutil.which("apt-get") else ""
+    for line in listed.splitlines():
+        address, _, component = line.partition(" ")
+        if component == "main" and address.rstrip("/").endswith("/debian"):
+            return address
+    raise UnavailableError("the apt sources name no archive of Debian: set MOORING_DEBIAN_MIRROR to its URL")
 
 
-def _folder(package: str) -> Path:
-    return cache_folder() / f"debian-{package}"
+def unpack(suite: str, packages: Sequence[str], folder: Path) -> None:
+    """Fetches packages of a release and unpacks them below a folder: 10 s. The host's own lists, which may be empty or
+    of another release, are neither read nor written, so no root is needed. Signatures are checked by the host's keys.
+
+    Args:
+        suite: the release's name, such as "trixie".
+        packages: their names; what they depend on is not fetched.
+
+    Raises:
+        UnavailableError: apt-get or dpkg-deb is not here, or the host's archive has not that release or package.
+        ClusterError: the archive does not answer, or is not what it should be.
+    """
+    if absent := [tool for tool in ("apt-get", "dpkg-deb") if shutil.which(tool) is None]:
+        raise UnavailableError(f"{' and '.join(packages)}: not installed, and {' and '.join(absent)} are not here")
+    archive = mirror()
+    with tempfile.TemporaryDirectory() as name:
+        private = Path(name)
+        apt = ["apt-get", "-q", *_options(suite, archive, private)]
+        try:
+            # Else an archive that does not answer is a warning, and then its packages seem to be unknown.
+            _run([*apt, "-o", "APT::Update::Error-Mode=any", "update"], private)
+            _run([*apt, "download", *packages], private)
+        except ClusterError as error:
+            if not any(words in str(error) for words in _LACKING):
+                raise
+            wanted = f"Debian {suite} with {' and '.join(packages)}"
+            raise UnavailableError(f"{archive} has no {wanted}: set MOORING_DEBIAN_MIRROR to one that has") from error
+        for package in sorted(private.glob("*.deb")):
+            _run(["dpkg-deb", "--extract", str(package), str(folder)], private)
 
 
-def _fetch(package: str, folder: Path) -> None:
-    # apt-get would else complain that its own user cannot write here.
-    download = ["apt-get", "-q", "-o", "APT::Sandbox::User=root", "download", package]
-    try:
-        _run(download, folder)
-    except ClusterError:
-        if os.geteuid() != 0:
-            raise
-        _run(["apt-get", "-q", "update"])  # a fresh machine's lists are empty, or name versions that are gone
-        _run(download, folder)
+def _options(suite: str, archive: str, private: Path) -> list[str]:
+    """What keeps apt-get away from the host's lists, sources, preferences and installed versions."""
+    (private / "lists" / "partial").mkdir(parents=True)
+    # The keys that Debian's own sources name; on other systems those that apt trusts anyway.
+    signed = f"signed-by={_KEYRING} " if _KEYRING.exists() else ""
+    (private / "sources.list").write_text(f"deb [{signed}target=Packages] {archive} {suite} main\n")
+    settings = {
+        "APT::Default-Release": suite,
+        # apt-get would else complain that its own user cannot write here.
+        "APT::Sandbox::User": "root",
+        "Dir::Cache": private,
+        "Dir::Etc::Preferences": "-",
+        "Dir::Etc::PreferencesParts": "-",
+        "Dir::Etc::SourceList": private / "sources.list",
+        "Dir::Etc::SourceParts": "-",
+        "Dir::State::Lists": private / "lists",
+        "Dir::State::status": "/dev/null",
+    }
+    return [word for name, value in settings.items() for word in ("-o", f"{name}={value}")]
 
 
-def _run(argv: Sequence[str], folder: Path | None = None) -> None:
-    result = subprocess.run(argv, cwd=folder, capture_output=True, text=True, check=False)
+def _run(argv: Sequence[str], folder: Path) -> None:
+    # Its words are looked at.
+    env = {**os.environ, "LC_ALL": "C"}
+    result = subprocess.run(argv, cwd=folder, env=env, capture_output=True, text=True, check=False)
     if result.returncode:
         raise ClusterError(f"`{' '.join(argv)}` failed:\n{result.stdout[-1000:]}{result.stderr[-2000:]}")

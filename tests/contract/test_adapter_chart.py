@@ -12,6 +12,10 @@ from mooring_operator.adapter.certificates import hosts
 from mooring_operator.adapter.services import FOLLOWED
 from mooring_operator.api import names
 from mooring_operator.cluster import kinds
+from mooring_operator.cluster.prometheus_access import prometheus_of
+from mooring_operator.facts import KedaAccess
+from mooring_operator.handlers.installation import installation
+from mooring_operator.scaling.scraping import Scraping, matchers_of
 from mooring_operator.settings import Settings
 from tests.contract.test_rbac import rights
 from tests.support import chart
@@ -151,6 +155,50 @@ def test_operator_and_adapter_ask_the_same_prometheus(helm: Path, monkeypatch: p
         assert any([port["port"] for port in rule["ports"]] == [9091] for rule in out)
 
 
+def test_of_several_clusters_only_the_series_of_this_one_are_asked_for(
+    helm: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    value = 'ea"st\\, or {a="b"}'
+    labels = json.dumps({"cluster": value, "_site": "7"})
+    manifests = render(helm, "--set", f"prometheus.url={URL}", "--set-json", f"prometheus.labels={labels}")
+    for name in ("mooring-operator", names.ADAPTER):
+        settings = settings_of(one(manifests, "Deployment", name), monkeypatch)
+        assert settings.prometheus_labels == {"cluster": value, "_site": "7"}
+        asked = prometheus_of(settings)
+        assert asked is not None
+        assert asked.access.scraping == Scraping(15.0, matchers_of(settings.prometheus_labels))
+    assert installation(settings).prometheus_labels == settings.prometheus_labels
+
+
+def test_keda_is_told_what_to_show_to_prometheus(helm: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    authentication = "prometheus.keda.authentication"
+    options = (f"{authentication}.name=prometheus", f"{authentication}.modes=tls\\,basic")
+    told = rendered(helm, *options)
+    assert not [variable for variable in environment(one(told, "Deployment", names.ADAPTER)) if "KEDA" in variable]
+    settings = settings_of(one(told, "Deployment", "mooring-operator"), monkeypatch)
+    access = KedaAccess("prometheus", "ClusterTriggerAuthentication", "tls,basic")
+    assert installation(settings).keda_access == access
+    assert not installation(settings).prometheus_token
+    with_token = rendered(helm, f"{authentication}.modes=", *options[:1], "prometheus.tokenSecret.name=a")
+    cluster = installation(settings_of(one(with_token, "Deployment", "mooring-operator"), monkeypatch))
+    assert cluster.prometheus_token
+    assert cluster.keda_access == KedaAccess("prometheus", "ClusterTriggerAuthentication", modes="")
+
+
+@pytest.mark.parametrize(("seconds", "interval"), [("15", "15000ms"), ("2.5", "2500ms")])
+def test_the_operators_own_series_are_scraped_as_often_as_the_pods(helm: Path, seconds: str, interval: str) -> None:
+    manifests = render(
+        helm, "--set", "serviceMonitor.enabled=true", "--set-json", f"prometheus.scrapeSeconds={seconds}"
+    )
+    [endpoint] = one(manifests, "ServiceMonitor")["spec"]["endpoints"]
+    assert endpoint["interval"] == interval
+
+
+def test_by_default_keda_shows_nothing(installed: list[Manifest], monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = installation(settings_of(one(installed, "Deployment", "mooring-operator"), monkeypatch))
+    assert (cluster.keda_access, cluster.prometheus_token) == (None, False)
+
+
 def test_somebody_elses_certificate_needs_no_right_to_secrets(helm: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     manifests = rendered(helm, "adapter.certificate.secretName=adapter-tls")
     deployment = one(manifests, "Deployment", names.ADAPTER)
@@ -166,7 +214,15 @@ def test_somebody_elses_certificate_needs_no_right_to_secrets(helm: Path, monkey
         ("prometheus.url=prometheus:9090", "/prometheus/url"),
         ("prometheus.url=http://prometheus:9090?a=b", "/prometheus/url"),
         ("prometheus.scrapeSeconds=0", "/prometheus/scrapeSeconds"),
+        ("prometheus.labels.0cluster=a", "/prometheus/labels"),
+        ("prometheus.labels.clus-ter=a", "/prometheus/labels"),
+        ("prometheus.labels.__name__=a", "/prometheus/labels"),
+        ("prometheus.labels.mooring_service=a", "/prometheus/labels"),
+        ("prometheus.labels.cluster=", "/prometheus/labels/cluster"),
         ("prometheus.token=x", "token"),
+        ("prometheus.keda.authentication.name=Not_A_Name", "/prometheus/keda/authentication/name"),
+        ("prometheus.keda.authentication.kind=Secret", "/prometheus/keda/authentication/kind"),
+        ("prometheus.keda.authentication.modes=bearer\\,", "/prometheus/keda/authentication/modes"),
         ("adapter.replicas=0", "/adapter/replicas"),
         ("adapter.certificate.secretName=Not_A_Name", "/adapter/certificate/secretName"),
         ("networkPolicy.prometheusPorts={0}", "/networkPolicy/prometheusPorts/0"),

@@ -11,9 +11,9 @@ import yaml
 
 from mooring_operator import metrics
 from mooring_operator.cluster import prometheus_http
-from mooring_operator.scaling import answers
-from tests.cluster import debian
-from tests.support import chart, prometheus_process
+from mooring_operator.scaling import answers, refusals
+from tests.cluster import monitoring
+from tests.support import chart
 
 pytestmark = pytest.mark.process
 CODE = chart.ROOT / "operator" / "mooring_operator"
@@ -44,7 +44,8 @@ def reasons() -> set[str]:
     }
     said |= set(re.findall(r'Problem\(_FIELD, [^,]+, "(\w+)"\)', (CODE / "scaling" / "rule.py").read_text()))
     said |= set(re.findall(r'Verdict\("False", "(\w+)"', (CODE / "status" / "autoscaling.py").read_text()))
-    said |= set(re.findall(r'unanswered\("(\w+)"', (CODE / "handlers" / "scaling.py").read_text()))
+    said |= set(re.findall(r'refusal\(\w+, "(\w+)"', (CODE / "adapter" / "replies.py").read_text()))
+    said.add(refusals.NOT_CONFIGURED)
     return said | {"FailedGetExternalMetric", "FailedGetContainerResourceMetric", "InvalidMetricSourceType"}
 
 
@@ -52,7 +53,14 @@ def test_each_way_of_being_blind_has_one_alert(rules: list[dict[str, Any]]) -> N
     told = [re.search(r'reason=~?"([^"]+)"} == 0', rule["expr"]) for rule in rules]
     patterns = [found.group(1) for found in told if found is not None]
     found = reasons() - HARMLESS
-    assert {"PrometheusUnreachable", "NoSeries", "MetricsAPIConflict", "AdapterDown", "KedaMissing"} <= found
+    assert {
+        "PrometheusUnreachable",
+        "NoSeries",
+        "MetricsAPIConflict",
+        "AdapterDown",
+        "KedaMissing",
+        "InvalidSpec",
+    } <= found
     for reason in found:
         assert sum(bool(re.fullmatch(pattern, reason)) for pattern in patterns) == 1, reason
 
@@ -63,10 +71,9 @@ def test_they_read_what_the_operator_exports(rules: list[dict[str, Any]]) -> Non
 
 
 def test_prometheus_takes_them_and_they_fire(rules: list[dict[str, Any]], tmp_path: Path) -> None:
-    if reason := prometheus_process.skip_reason():
+    if reason := monitoring.unavailable():
         pytest.skip(reason)
-    debian.unpack("prometheus", debian.PROMETHEUS)
-    tool = str(debian.program("promtool", "prometheus"))
+    tool = str(monitoring.program("promtool"))
     (tmp_path / "rules.yml").write_text(json.dumps({"groups": [{"name": "chart", "rules": rules}]}))
     subprocess.run([tool, "check", "rules", str(tmp_path / "rules.yml")], check=True, capture_output=True)
 

@@ -8,23 +8,28 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mooring_operator.api import names
 from mooring_operator.cluster import prometheus as looking
 from mooring_operator.cluster.prometheus import Prometheus
+from mooring_operator.cluster.prometheus_access import prometheus_of
 from mooring_operator.cluster.prometheus_http import Access, SlowError, UnreachableError
 from mooring_operator.facts import Key, Service
 from mooring_operator.scaling import slo
 from mooring_operator.scaling.answers import Answer, answers, capability_of, target_of
 from mooring_operator.scaling.findings import Findings, Line
-from mooring_operator.scaling.queries import Scraping, arrivals, latencies, signals
+from mooring_operator.scaling.queries import arrivals, latencies, signals
 from mooring_operator.scaling.reading import last_step
+from mooring_operator.scaling.scraping import Scraping
+from mooring_operator.settings import Settings
 from mooring_runtime.metrics import Capacity
 from tests.support import builders
 from tests.support.prometheus_pages import CAPACITY, Replica, past, served
 from tests.support.prometheus_process import Server, prometheus
+from tests.support.prometheus_watch import Watch
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(90)]
 
@@ -81,7 +86,7 @@ class History:
 @pytest.fixture(scope="module")
 def remembering(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A Prometheus that knows an hour, and two minutes that are yet to come, so that no sample grows old meanwhile."""
-    history, now = History(), last_step(time.time())
+    history, now = History(), last_step(time.time(), Scraping())
     page = past(history.replicas, METRICS_ASKED_FOR, range(now - 3705, now + 120, STEP), history.happens)
     with prometheus(tmp_path_factory.mktemp("prometheus") / "own", page) as made:
         yield made
@@ -131,7 +136,7 @@ def test_a_history_is_what_prometheus_own_subquery_goes_over(
     lag = 7
     rate = arrivals(Scraping())
     before = rate.replace("ms]", f"ms] offset {lag * STEP}s")
-    rises = f"({rate} - {before})[{3600 - lag * STEP}s:{STEP}s] @ {last_step(findings.time)}"
+    rises = f"({rate} - {before})[{3600 - lag * STEP}s:{STEP}s] @ {last_step(findings.time, Scraping())}"
     (said,) = [
         float(each["value"][1])
         for each in remembering.query(f"{statistic}_over_time({rises})")
@@ -218,37 +223,8 @@ def test_only_what_matches_is_counted(remembering: Server) -> None:
     assert findings.pods == 0 and answers(service(CALM), findings)[DESIRED].reason == "NoSeries"
 
 
-class Watch:
-    """Looks at a live Prometheus again and again, and remembers what was said of one service."""
-
-    def __init__(self, server: Server, key: Key) -> None:
-        self._server = server
-        self._service = service(key)
-        self.said: list[dict[str, Answer]] = []
-
-    def until(self, holds: Callable[[dict[str, Answer]], bool], seconds: float = 30.0) -> dict[str, Answer]:
-        return asyncio.run(self._until(holds, seconds))
-
-    async def _until(self, holds: Callable[[dict[str, Answer]], bool], seconds: float) -> dict[str, Answer]:
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            # Each look is by one who has not seen anything before.
-            async with Prometheus(Access(self._server.url, EACH_SECOND)) as asked:
-                findings = (await asked.find([self._service]))[service_key(self._service)]
-            self.said.append(answers(self._service, findings, interval=1.0))
-            if holds(self.said[-1]):
-                return self.said[-1]
-            await asyncio.sleep(0.05)
-        raise AssertionError(f"not within {seconds:.0f} s; the last that was said: {self.said[-1:]}")
-
-    def phases(self, metric: str) -> list[tuple[str, bool]]:
-        """Reason, and whether there was a value, without repeats."""
-        every = [(each[metric].reason, each[metric].value is not None) for each in self.said]
-        return [each for number, each in enumerate(every) if number == 0 or every[number - 1] != each]
-
-
-def service_key(service: Service) -> Key:
-    return Key(service.namespace, service.name)
+def watch_of(server: Server, key: Key) -> Watch:
+    return Watch(server.url, service(key), EACH_SECOND)
 
 
 def has_value(metric: str) -> Callable[[dict[str, Answer]], bool]:
@@ -274,7 +250,11 @@ SCRAPED = {
     "nan": [busy("nan", capacity=NAN)],
     "mixed": [busy("mixed"), busy("mixed", capacity=FRESH)],
     "anew": [busy("anew")],
+    "odd": [busy("odd"), busy("odd")],
 }
+CLUSTERS = {'ea"st\\ or {': busy("split"), "west": busy("split")}
+"""Of two clusters the one replica of a service, by the label that tells them apart."""
+CLUSTERS["west"].queued = 70
 
 
 @pytest.fixture(scope="module")
@@ -283,31 +263,77 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("prometheus") / "own"
     with (
         served(*(replica for replicas in SCRAPED.values() for replica in replicas)) as addresses,
-        prometheus(folder, targets=addresses, again=addresses[:1]) as made,
+        served(*CLUSTERS.values()) as others,
     ):
-        yield made
+        jobs: list[dict[str, Any]] = [{"targets": addresses}]
+        jobs += [{"targets": [each], "labels": {"site": site}} for each, site in zip(others, CLUSTERS, strict=True)]
+        with prometheus(folder, again=addresses[:1], job={"static_configs": jobs}) as made:
+            yield made
+
+
+def test_of_two_clusters_with_a_service_of_one_name_each_sees_its_own(server: Server) -> None:
+    key = Key("live", "split")
+
+    async def look(**labels: str) -> Findings:
+        end = time.monotonic() + 30.0
+        while True:
+            # As each cluster's own settings say.
+            asked = prometheus_of(Settings(prometheus_url=server.url, scrape_seconds=1.0, prometheus_labels=labels))
+            assert asked is not None
+            async with asked:
+                findings = (await asked.find([service(key)]))[key]
+            if findings.rate is not None or time.monotonic() > end:
+                return findings
+            await asyncio.sleep(0.1)
+
+    for site, replica in CLUSTERS.items():
+        found = asyncio.run(look(site=site))
+        assert (found.pods, found.queued, found.in_flight) == (1, replica.queued, 8.0)
+        assert answers(service(key), found, interval=1.0)[names.METRIC_QUEUE_DEPTH].value == replica.queued
+    # As if they were one.
+    assert asyncio.run(look()).queued == sum(replica.queued for replica in CLUSTERS.values())
+    assert asyncio.run(look(site="no such")).pods == 0
 
 
 def test_two_jobs_that_scrape_one_pod_are_told_and_not_added_up(server: Server) -> None:
-    watch = Watch(server, Key("live", "twice"))
+    watch = watch_of(server, Key("live", "twice"))
     said = watch.until(reason("TooManySeries"))
     assert {each[names.METRIC_LOAD].value for each in watch.said} <= {None, 12.0}
     assert all(answer.value is None and "2 times" in answer.message for answer in said.values())
 
 
 def test_a_page_with_what_is_no_number_is_one_without_it(server: Server) -> None:
-    said = Watch(server, Key("live", "nan")).until(has_value(names.METRIC_LOAD))
+    said = watch_of(server, Key("live", "nan")).until(has_value(names.METRIC_LOAD))
     assert said[DESIRED].reason == "NoCurve" and said[names.METRIC_LOAD].value == 12.0
+    assert "mooring_batch_curve_seconds of 127.0.0.1:" in said[DESIRED].message
+
+
+def test_a_counter_that_is_no_number_is_told_with_its_pod_and_then_without(server: Server) -> None:
+    watch = watch_of(server, Key("live", "odd"))
+    watch.until(has_value(DESIRED))
+    one, _ = SCRAPED["odd"]
+    one.stats.received = math.nan  # type: ignore[assignment]
+    one.queued = math.inf  # type: ignore[assignment]
+    said = watch.until(reason("NotANumber"))
+    assert "mooring_requests_received_total of 127.0.0.1:" in said[DESIRED].message
+    for metric in (names.METRIC_LOAD, names.METRIC_QUEUE_DEPTH):
+        assert said[metric].reason == "NotANumber" and "mooring_queue_depth of 127.0.0.1:" in said[metric].message
+    assert "," not in said[DESIRED].message.split("delete")[0].split(" of service")[0].split(") for ")[1]
+    one.stats.received = 9
+    one.queued = 4
+    # Until the window of the rate has passed.
+    watch.until(lambda said: "of one of the pods" in said[DESIRED].message)
+    watch.until(has_value(DESIRED))
 
 
 def test_a_pod_without_numbers_does_not_hide_those_of_another(server: Server) -> None:
-    watch = Watch(server, Key("live", "mixed"))
+    watch = watch_of(server, Key("live", "mixed"))
     said = watch.until(lambda said: said[DESIRED].series == 2 and said[DESIRED].value is not None)
     assert said[DESIRED].decision is not None
 
 
 def test_a_process_that_starts_anew_is_no_surge(server: Server) -> None:
-    watch = Watch(server, Key("live", "anew"))
+    watch = watch_of(server, Key("live", "anew"))
     watch.until(has_value(DESIRED))
     (replica,) = SCRAPED["anew"]
     replica.stats.received = 3
@@ -321,18 +347,18 @@ def test_pods_that_are_gone_and_a_prometheus_that_forgot_are_no_service_without_
     key = Key("live", "gone")
     learning = [("NoSeries", False), ("Learning", False), ("Learning", True)]
     with served(replica := busy("gone")) as addresses, prometheus(tmp_path / "own", targets=addresses) as server:
-        watch = Watch(server, key)
+        watch = watch_of(server, key)
         watch.until(has_value(DESIRED))
         assert watch.phases(DESIRED) == learning
         server.stop(forget=True)
         server.start()
-        again = Watch(server, key)
+        again = watch_of(server, key)
         again.until(has_value(DESIRED))
         assert again.phases(DESIRED) == learning
         # The load needs no history: one scrape tells it.
         assert {each[names.METRIC_LOAD].value for each in (*watch.said, *again.said)} == {None, 12.0}
         replica.alive = False
-        last = Watch(server, key)
+        last = watch_of(server, key)
         last.until(reason("NoSeries"))
         assert {each[names.METRIC_LOAD].value for each in last.said} <= {None, 12.0}
 

@@ -17,7 +17,7 @@ from mooring_operator.cluster.prometheus_http import Access
 from mooring_operator.facts import Key, Step
 from mooring_operator.scaling.answers import answers
 from mooring_operator.scaling.findings import Findings
-from mooring_operator.scaling.queries import Scraping
+from mooring_operator.scaling.scraping import Scraping
 from tests.support import builders
 from tests.support.prometheus_pages import Replica, served
 from tests.support.prometheus_process import Server, prometheus

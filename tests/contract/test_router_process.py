@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -31,6 +32,8 @@ SIZE = 2
 SPEC = {"model": {"uri": "pvc://models/sum.onnx"}, "state": {"volume": {"size": "1Gi"}}}
 INFER = "/v2/models/sum/infer"
 AGE = 0.6
+SOON = 2.0
+"""Seconds."""
 
 
 class Replicas:
@@ -104,13 +107,16 @@ def world(replicas: Replicas, tmp_path_factory: pytest.TempPathFactory) -> Itera
             ready="sum-ready.test",
             http_port=replicas.http,
             grpc_port=replicas.grpc,
+            live_port=replicas.http,
+            check_seconds=0.5,
+            patience_seconds=1.0,
             listen=envoy.Address("127.0.0.1", listen),
             status=envoy.Address("127.0.0.1", status),
             admin=envoy.Address("127.0.0.1", admin),
             folder=str(tmp_path_factory.mktemp("envoy")),
             resolvers=(envoy.Address(*dns.address),),
         )
-        yield World(stack.enter_context(running(router)), dns, addresses, {}, [])
+        yield World(stack.enter_context(running(router)), dns, addresses, {}, {}, [])
 
 
 def step(world: World, value: float, headers: dict[str, str], **parameters: Any) -> Answer:
@@ -213,3 +219,24 @@ def test_while_its_replica_is_down_a_session_is_told_so_and_goes_on_after_it(wor
         lambda: step(world, 1, {"x-mooring-session": session, "x-mooring-step": "3"}).status == 200, 20, "the session"
     )
     assert total(step(world, 1, {"x-mooring-session": session, "x-mooring-step": "4"})) == 4
+
+
+def test_while_its_replica_hangs_a_session_is_told_so_and_soon(world: World, replicas: Replicas) -> None:
+    session = begun(world, 1)
+    headers = {"x-mooring-session": session, "x-mooring-step": "2"}
+    world.counts(2 * SIZE)
+    replicas.processes[1].stop(signal.SIGSTOP)
+    try:
+        # The router finds that it gives no answer at all, the other replica that it gives no sign of life.
+        world.counts(2 * SIZE - 2)
+        first = step(world, 1, headers)
+        assert (first.status, first.document["cause"], first.document["applied"]) == (504, "outcome-unknown", "unknown")
+        began = time.monotonic()
+        then = step(world, 1, headers)
+        assert time.monotonic() - began < SOON
+        assert (then.status, then.document["cause"], then.document["applied"]) == (503, "owner-down", "no")
+        assert int(then.headers["retry-after"]) >= 1
+    finally:
+        replicas.processes[1].stop(signal.SIGCONT)
+    wait_until(lambda: step(world, 1, headers).status == 200, 20, "the session")
+    assert total(step(world, 1, {**headers, "x-mooring-step": "3"})) == 3, "it was applied once"

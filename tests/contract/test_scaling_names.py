@@ -7,7 +7,8 @@ import pytest
 
 from mooring_operator.api import names
 from mooring_operator.scaling import queries
-from mooring_operator.scaling.queries import POD, Scraping, arrivals, latencies, signals
+from mooring_operator.scaling.queries import POD, arrivals, latencies, signals
+from mooring_operator.scaling.scraping import Scraping
 from mooring_runtime.metrics import METRICS, REJECT_CAUSES, Kind, constant_labels
 from tests.support.prometheus_pages import Replica
 

@@ -185,6 +185,29 @@ async def test_it_dies_after_each_act(world: World, kubelet: Kubelet, connection
     assert sum(kubelet.replica(ordinal).volume.sessions for ordinal in range(2)) == 5
 
 
+async def test_it_dies_while_a_version_that_cannot_read_the_state_is_put_back(
+    world: World, kubelet: Kubelet, connection: Connection
+) -> None:
+    def good(found: Manifest) -> bool:
+        return bool(found["metadata"]["annotations"].get(names.ANNOTATION_GOOD_TEMPLATE) == template_of(found))
+
+    def put_back(found: Manifest) -> bool:
+        return good(found) and names.ANNOTATION_FAILED_TEMPLATE in found["metadata"]["annotations"]
+
+    await world.make(NAME, state=STATE, replicas=2)
+    await drive(connection, world, at(world, kubelet, 2, good), acts=10**6)
+    for replica in kubelet.replicas.values():
+        replica.volume.sessions = 3
+    kubelet.reads_only.add(template_of(await world.appears(kinds.STATEFUL_SET, NAME)))
+    before = await pods_of(world, NAME)
+    await world.change(NAME, resources={"cpu": "3"})
+    assert await drive(connection, world, at(world, kubelet, 2, put_back)) > 3, "marks, two templates, two evictions"
+    after = await pods_of(world, NAME)
+    touched = [o for o in (0, 1) if after[o]["metadata"]["uid"] != before[o]["metadata"]["uid"]]
+    assert touched == [1], "a second replica was touched"
+    assert [kubelet.replica(ordinal).volume.boot for ordinal in (0, 1)] == [1, 3]
+
+
 async def test_two_at_once_give_no_epoch_away_twice(
     world: World, kubelet: Kubelet, connection: Connection, long: bool
 ) -> None:

@@ -10,10 +10,11 @@ import pytest
 from mooring_operator.api import names
 from mooring_operator.api.membership import Record
 from mooring_operator.cluster import kinds
+from mooring_operator.cluster.errors import ConflictError
 from mooring_operator.cluster.kinds import Kind
 from mooring_operator.facts import Manifest
 from tests.support.kubelet import Kubelet
-from tests.support.stateful import STATE, pods_of, ready_of, record_of, serving, settled, template_of
+from tests.support.stateful import STATE, pods_of, ready_of, record_of, said, serving, settled, template_of
 from tests.support.world import World, condition, eventually
 
 CHILDREN: list[tuple[Kind, str]] = [
@@ -117,6 +118,7 @@ async def test_after_the_drains_time_the_stranded_are_named(world: World, kubele
 
     told = condition(await world.becomes(kinds.INFERENCE_SERVICE, "talk", named, "names them"), "SessionsStranded")
     assert "replica 1 (4 sessions)" in told["message"]
+    await eventually("an Event names them", lambda: hears(world, "DrainTimedOut"))
     record = await record_of(world)
     assert record is not None
     assert record.past == (2,)
@@ -146,6 +148,21 @@ async def test_a_rollout_takes_one_at_a_time(world: World, kubelet: Kubelet) -> 
     assert lowest >= 2
     await serving(world)
     assert all(replica.volume.boot == 2 for replica in kubelet.replicas.values())
+
+
+async def test_a_pod_that_has_taken_the_place_of_another_is_not_evicted_for_it(world: World, kubelet: Kubelet) -> None:
+    await world.make("talk", state=STATE, replicas=1)
+    await settled(world, 1)
+    before = (await pods_of(world))[0]["metadata"]["uid"]
+
+    def allows(found: Manifest) -> bool:
+        return bool(found.get("status", {}).get("disruptionsAllowed") == 1)
+
+    await world.becomes(kinds.POD_DISRUPTION_BUDGET, "talk", allows, "lets a pod go")
+    with pytest.raises(ConflictError):
+        await world.kube.evict(world.namespace, "talk-0", "00000000-0000-0000-0000-000000000000")
+    assert (await pods_of(world))[0]["metadata"]["uid"] == before
+    assert kubelet.ordinals == [0]
 
 
 async def test_a_version_that_cannot_read_the_state_is_put_back(world: World, kubelet: Kubelet) -> None:
@@ -243,6 +260,11 @@ async def test_deleted_with_its_volumes_and_applied_at_once_it_begins_anew(world
     assert condition(told, "AtRisk")["status"] == "False"
 
 
+async def hears(world: World, *reasons: str) -> bool:
+    """Whether somebody who looks at the service hears of it."""
+    return {("Warning", reason) for reason in reasons} <= await said(world)
+
+
 async def _true(value: bool) -> bool:
     return value
 
@@ -278,6 +300,7 @@ async def test_a_volume_that_is_lost_waits_for_a_person(world: World, kubelet: K
         return record is not None and record.lost == (before.stores[1],) and record.stores[1] != before.stores[1]
 
     await eventually("the new store is named", gone_on)
+    await eventually("an Event says what was lost", lambda: hears(world, "VolumeReplaced", "SessionsLost"))
     await serving(world)
 
 

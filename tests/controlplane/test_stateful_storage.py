@@ -11,11 +11,12 @@ from mooring_operator.cluster.kube import Call
 from mooring_operator.facts import Manifest
 from tests.cluster.cluster import Cluster
 from tests.support.kubelet import Kubelet
-from tests.support.stateful import STATE, serving, settled
+from tests.support.stateful import STATE, pods_of, serving, settled
 from tests.support.world import MERGE, World, condition
 
 MARK = secrets.token_hex(3)
 DRIVER, CSI, FIXED = f"csi-{MARK}.test", f"csi-{MARK}", f"fixed-{MARK}"
+IN_USE = "mooring.test/in-use"
 pytestmark = [pytest.mark.usefixtures("leading", "growing_class", "classes"), pytest.mark.timeout(120)]
 
 
@@ -104,6 +105,43 @@ async def test_a_class_that_cannot_grow_is_told(world: World, kubelet: Kubelet) 
     # What serves goes on, and the StatefulSet stands as it was.
     assert (await world.appears(kinds.STATEFUL_SET, "talk"))["metadata"]["uid"] == before["metadata"]["uid"]
     assert kubelet.ordinals == [0]
+
+
+async def test_a_claim_that_is_deleted_keeps_its_pod_until_its_sessions_have_moved(
+    world: World, kubelet: Kubelet
+) -> None:
+    await world.make("talk", state=STATE, replicas=2)
+    await settled(world, 2)
+    await serving(world)
+    kubelet.replica(1).volume.sessions = 3
+    before = await pods_of(world)
+    # As Kubernetes protects a claim that a pod on a node uses; here no pod is on one.
+    await world.patch(kinds.PERSISTENT_VOLUME_CLAIM, "sessions-talk-1", {"metadata": {"finalizers": [IN_USE]}})
+    await world.delete(kinds.PERSISTENT_VOLUME_CLAIM, "sessions-talk-1")
+
+    def at_risk(found: Manifest) -> bool:
+        return condition(found, "AtRisk").get("reason") == "VolumeLost"
+
+    told = condition(await world.becomes(kinds.INFERENCE_SERVICE, "talk", at_risk, "tells of it"), "AtRisk")
+    assert "'sessions-talk-1'" in told["message"]
+    # A new version would take the pod, and with it the volume.
+    await world.change("talk", resources={"cpu": "2"})
+
+    def waits(found: Manifest) -> bool:
+        return "claim of replica 1 is being deleted" in condition(found, "Reconciling").get("message", "")
+
+    await world.becomes(kinds.INFERENCE_SERVICE, "talk", waits, "waits with that pod", 40)
+    now = await pods_of(world)
+    same = [o for o in (0, 1) if now[o]["metadata"]["uid"] == before[o]["metadata"]["uid"]]
+    assert same == [1]
+    # What the message says saves the sessions.
+    await world.change("talk", replicas=1)
+    await settled(world, 1)
+    await world.vanishes(kinds.POD, "talk-1")
+    await world.patch(kinds.PERSISTENT_VOLUME_CLAIM, "sessions-talk-1", {"metadata": {"finalizers": None}})
+    await world.vanishes(kinds.PERSISTENT_VOLUME_CLAIM, "sessions-talk-1")
+    assert kubelet.replica(0).volume.sessions == 3
+    assert condition(await serving(world), "AtRisk")["status"] == "False"
 
 
 async def test_a_lost_node_is_told_with_the_remedy(world: World, kubelet: Kubelet, control_plane: Cluster) -> None:

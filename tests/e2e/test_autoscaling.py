@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import pytest
 
+from mooring_operator.api import names
+from tests.cluster.processes import wait_until
 from tests.support import e2e_autoscaling, e2e_site, foreign
 from tests.support.e2e_autoscaling import Prometheus
 from tests.support.e2e_autoscaling_timeline import Row, Timeline, recorded
@@ -23,6 +25,7 @@ DOWN_SECONDS = 4
 FELT_SECONDS = DOWN_SECONDS + 8
 """Until a nought would take replicas away: the adapter looks each 5 s, the autoscaler each 2."""
 PATIENCE = 60.0
+OPERATOR_PORT = 8081
 RESOURCES = {"cpu": "300m", "memory": "256Mi"}
 
 
@@ -126,6 +129,36 @@ def grown(row: Row) -> bool:
     return row.replicas == row.ready == MOST
 
 
+def test_prometheus_finds_each_server_and_each_operator_by_the_documented_jobs(
+    site: Site, pair: Pair, prometheus: Prometheus
+) -> None:
+    ours = {each.namespace for each in (pair.service, pair.namesake)}
+    jobs = {
+        "mooring": (f"{names.LABEL_COMPONENT}={names.COMPONENT_SERVER}", names.METRICS_PORT),
+        "mooring-operator": (f"{names.LABEL_NAME}=mooring-operator", OPERATOR_PORT),
+    }
+
+    def pods() -> list[tuple[str, str, str]]:
+        listed = {job: site.cluster.get("pods", "-A", "-l", labels)["items"] for job, (labels, _) in jobs.items()}
+        return sorted(
+            (job, f"{pod['status'].get('podIP')}:{jobs[job][1]}", "1")
+            for job, found in listed.items()
+            for pod in found
+            if pod["metadata"]["namespace"] in {*ours, e2e_site.OPERATOR_NAMESPACE}
+        )
+
+    def scraped() -> list[tuple[str, str, str]]:
+        found = [(each["metric"], each["value"][1]) for each in prometheus.series('up{job!="stranger"}')]
+        return sorted(
+            (labels["job"], labels["instance"], up)
+            for labels, up in found
+            if labels["job"] != "mooring" or labels.get(names.METRIC_LABEL_NAMESPACE) in ours
+        )
+
+    wait_until(lambda: scraped() == pods(), PATIENCE, "Prometheus to scrape each pod once")
+    assert {job for job, _, _ in scraped()} == set(jobs)
+
+
 def test_replicas_follow_what_clients_feel(
     pair: Pair, prometheus: Prometheus, timelines: list[tuple[str, list[Row]]]
 ) -> None:
@@ -173,7 +206,7 @@ def test_whatever_is_blind_replicas_stay(
         sees(service)
 
         with e2e_autoscaling.without_numbers(site.cluster, prometheus.folder, service.namespace, NAME):
-            blind(timeline, "a replica says NaN", "ScrapedTooSeldom")
+            blind(timeline, "a replica says NaN", "NotANumber")
         sees(service)
 
         site.cluster.kubectl("scale", *adapter, "--replicas=0")

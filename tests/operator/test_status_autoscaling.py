@@ -11,6 +11,7 @@ from mooring_operator.facts import Manifest, Problem, Scaler, Service, Step
 from mooring_operator.scaling.answers import LEARNING, OK, TARGET_UNREACHABLE, Answer, unanswered
 from mooring_operator.scaling.findings import Findings
 from mooring_operator.scaling.look import Look
+from mooring_operator.scaling.refusals import refusal, whose
 from mooring_operator.scaling.slo import Decision
 from mooring_operator.status import Rendered, Verdicts, status_of
 from mooring_operator.status.autoscaling import rounded
@@ -171,13 +172,35 @@ def test_prometheus_that_cannot_be_reached_is_told() -> None:
 
 
 def test_an_autoscaler_that_cannot_see_what_we_see_lacks_its_server() -> None:
-    blind = hpa("False", "FailedGetExternalMetric", "unable to get external metric: the server is unable")
+    words = "unable to get external metric: the server is currently unable to handle the request"
+    blind = hpa("False", "FailedGetExternalMetric", words)
     condition, _ = told(look(), blind)
     assert condition[:2] == ("False", "AdapterDown")
-    assert "the server is unable" in condition[2]
+    assert words in condition[2]
     # Nobody has looked yet: then its own words are all that is known.
     condition, _ = told(None, blind)
-    assert condition == ("False", "FailedGetExternalMetric", "unable to get external metric: the server is unable")
+    assert condition == ("False", "FailedGetExternalMetric", words)
+
+
+@pytest.mark.parametrize(
+    ("reason", "status"),
+    [("PrometheusUnreachable", "False"), ("NoSeries", "False"), ("Learning", "Unknown"), ("NoMetricYet", "Unknown")],
+)
+def test_an_adapter_that_has_answered_is_not_down_and_its_own_reason_is_told(reason: str, status: str) -> None:
+    # As for some seconds after Prometheus has come back: we see it, and the autoscaler has not asked again.
+    said = refusal(names.METRIC_DESIRED_REPLICAS, reason, "it was so", whose(builders.NAMESPACE, builders.NAME))
+    condition, fields = told(look(), hpa("False", "FailedGetExternalMetric", f"unable to get external metric: {said}"))
+    assert condition[:2] == (status, reason)
+    words = "Prometheus has the metrics now, and the server of external metrics last told the autoscaler"
+    assert f"{words}: {reason}: it was so" in condition[2]
+    assert all(each["healthy"] for each in fields["metrics"])
+
+
+def test_a_server_that_answers_in_words_of_its_own_is_not_down() -> None:
+    blind = hpa("False", "FailedGetExternalMetric", "rpc error: no answer from http://prometheus: connection refused")
+    condition, _ = told(look(), blind, scaler=Scaler(keda=True), of_keda=blind)
+    assert condition[:2] == ("False", "FailedGetExternalMetric")
+    assert "KEDA gives the autoscaler none: rpc error" in condition[2]
 
 
 def test_what_stands_in_the_way_comes_first() -> None:

@@ -1,5 +1,6 @@
 """What the user of a stateful service reads besides: the router, the sessions, and what to do about those at risk."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -201,6 +202,9 @@ def test_what_a_person_must_hear_becomes_an_event() -> None:
     lost = told(seen(members(lost_nodes={"node1": "gone"}), pods=(pod(0), pod(1))))
     assert [(each.type, each.reason) for each in status.transitions(calm, lost)] == [("Warning", "NodeLost")]
     assert status.transitions(lost, calm) == []
+    away = members(Record(6, 1, (2,), {0: "s0", 1: "s1"}), resized=builders.NOW - timedelta(hours=1))
+    gone = told(seen(replace(away, reports={}), stateful_set(1), router(), pods=(pod(0),)))
+    assert ("Warning", "DrainTimedOut") in {(each.type, each.reason) for each in status.transitions(calm, gone)}
     # Every healthy start passes through this.
     starting = told(seen(members(), stateful_set()))
     assert "NoRouter" not in {each.reason for each in status.transitions(calm, starting) if each.type == "Warning"}

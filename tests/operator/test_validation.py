@@ -264,3 +264,22 @@ def test_any_value_of_any_field_is_judged(path: tuple[str, ...], value: Any) -> 
     for problem in found if isinstance(found, list) else []:
         assert problem.field.startswith("spec")
         assert "{" not in problem.message, "a placeholder or a repr"
+
+
+def test_a_spec_is_read_again_only_when_it_has_changed() -> None:
+    parsed = validation.Parsed()
+
+    def look(uid: str = "one", generation: int = 1, **spec: Any) -> validation.Seen:
+        meta = {"namespace": "models", "name": "sentiment", "uid": uid, "generation": generation}
+        return parsed.look({"metadata": meta, "spec": {**GOOD, **spec}})
+
+    first = look()
+    assert first.service is not None and first.problem == ""
+    assert look(replicas=2) is first  # a status of the same generation
+    later = look(generation=2, replicas=2)
+    assert later.service is not None and later.service.spec.replicas == 2
+    broken = look(uid="two", replicas="many")
+    assert broken.service is None and broken.problem.startswith("spec.replicas: ")
+    assert look(uid="two") is broken
+    parsed.keep([])
+    assert look(uid="two").service is not None

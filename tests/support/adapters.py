@@ -87,11 +87,12 @@ class Adapters:
     def _registered(self) -> bool:
         return bool(self.cluster.kubectl("get", "apiservice", API_SERVICE, "--ignore-not-found", "-o", "name"))
 
-    def ask(self, namespace: str, metric: str, service: str) -> float:
-        """What the API server answers for a metric of a service, as an autoscaler reads it."""
+    def ask(self, namespace: str, metric: str, service: str) -> float | None:
+        """What the API server answers for a metric of a service, as an autoscaler reads it; None: it says no value."""
         query = f"labelSelector={names.METRIC_LABEL_SERVICE}%3D{service}"
-        answer = json.loads(self.cluster.kubectl("get", "--raw", f"{API}/namespaces/{namespace}/{metric}?{query}"))
-        return sum(amount(item["value"]) for item in answer["items"])
+        path = f"{API}/namespaces/{namespace}/{metric}?{query}"
+        told = self.cluster.run("kubectl", "get", "--raw", path, check=False)
+        return None if told.returncode else sum(amount(item["value"]) for item in json.loads(told.stdout)["items"])
 
     def _remove(self) -> None:
         # A dead APIService would hold up the deletion of every namespace.
@@ -115,7 +116,7 @@ class Replica:
     def wait_ready(self) -> None:
         """Wait until it says that it is ready, then let the API server know of it, as kubelet would."""
         wait_until(lambda: self.process.readyz() == "serves", READY_SECONDS, f"{self.process.name}: {self.process.log}")
-        self.cluster.apply(self._slice())
+        self.cluster.apply(endpoints(self.process.name, chart.NAMESPACE, names.ADAPTER, self.port))
 
     def kill(self) -> None:
         """kill -9; its endpoint goes, as that of a pod that is no more."""
@@ -160,19 +161,17 @@ class Replica:
         ):
             return
 
-    def _slice(self) -> chart.Manifest:
-        return {
-            "apiVersion": "discovery.k8s.io/v1",
-            "kind": "EndpointSlice",
-            "metadata": {
-                "name": self.process.name,
-                "namespace": chart.NAMESPACE,
-                "labels": {"kubernetes.io/service-name": names.ADAPTER},
-            },
-            "addressType": "IPv4",
-            "endpoints": [{"addresses": [host_address()], "conditions": {"ready": True}}],
-            "ports": [{"name": "https", "port": self.port, "protocol": "TCP"}],
-        }
+
+def endpoints(name: str, namespace: str, service: str, port: int) -> chart.Manifest:
+    """What leads the API server from a Service's port `https` to a process of this machine."""
+    return {
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {"name": name, "namespace": namespace, "labels": {"kubernetes.io/service-name": service}},
+        "addressType": "IPv4",
+        "endpoints": [{"addresses": [host_address()], "conditions": {"ready": True}}],
+        "ports": [{"name": "https", "port": port, "protocol": "TCP"}],
+    }
 
 
 def host_address() -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster import assets, host, lifecycle, processes
+from tests.cluster import assets, host, keda, lifecycle, processes
 from tests.cluster.cluster import Cluster, borrow, find
 from tests.cluster.places import ROOT, ClusterError
 
@@ -30,6 +30,12 @@ def prepare(nodes: int) -> None:
     """Builds the binaries if they are missing: before the first test, since it takes longer than any may."""
     if skip_reason(nodes) is None and not borrowed_context():
         assets.build()
+
+
+def prepare_keda() -> None:
+    """Builds KEDA if it is missing, and can be."""
+    if keda.unusable() is None:
+        keda.build()
 
 
 @contextmanager

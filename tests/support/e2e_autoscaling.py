@@ -6,7 +6,6 @@ It is a process in the cluster's network, at the address that the chart's `prome
 import json
 import shutil
 import subprocess
-import textwrap
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
@@ -16,36 +15,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
-from tests.cluster import debian, network
+from tests.cluster import monitoring, network
 from tests.cluster.cluster import Cluster
 from tests.cluster.processes import wait_until
-from tests.support import e2e_site
-from tests.support.e2e_autoscaling_discovery import discovering
-from tests.support.e2e_service import ROOT
-from tests.support.prometheus_process import START_SECONDS, skip_reason
+from tests.support import documented_scraping, e2e_site
+from tests.support.prometheus_process import START_SECONDS
 
 STRANGER_PORT = 9091
 """Where it scrapes something that is no pod of ours, and is seldom there."""
 NAMESPACE = "monitoring"
-DOCUMENT = ROOT / "docs" / "autoscaling.md"
-_ACCOUNT = "prometheus"
-_SECONDS_TO_END = 10
-
-
-def told_jobs(document: str) -> list[dict[str, Any]]:
-    """The scrape jobs that a document tells its readers to write: the block of YAML that begins with one.
-
-    Raises:
-        ValueError: it has no such block, or more than one.
-    """
-    fenced = document.split("```yaml\n")[1:]
-    blocks = [block.partition("```")[0] for block in fenced if block.lstrip().startswith("- job_name:")]
-    if len(blocks) != 1:
-        raise ValueError(f"found {len(blocks)} blocks of YAML that begin with `- job_name:`; write one")
-    jobs: list[dict[str, Any]] = yaml.safe_load(textwrap.dedent(blocks[0]))
-    return jobs
 
 
 @dataclass
@@ -56,19 +35,16 @@ class Prometheus:
     folder: Path
     door: str
     """ADDRESS:PORT on the host that leads to it."""
+    kubeconfig: Path
+    """By which it finds pods."""
     process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def pods(self) -> Path:
-        """The file in which it finds the cluster's pods."""
-        return self.folder / "pods.json"
 
     def start(self, scrape: bool = True) -> None:
         """Starts it with what it remembers and waits until it answers; without `scrape` it looks for no pod."""
         configuration = {"scrape_configs": self._jobs() if scrape else []}
         # YAML takes JSON.
         (self.folder / "prometheus.yml").write_text(json.dumps(configuration))
-        program = debian.program("prometheus", "prometheus")
+        program = monitoring.program("prometheus")
         argv = [str(program), f"--config.file={self.folder / 'prometheus.yml'}", "--log.level=warn"]
         argv += [f"--storage.tsdb.path={self.folder / 'data'}", f"--web.listen-address={e2e_site.PROMETHEUS}"]
         with (self.folder / "log").open("ab") as log:
@@ -95,18 +71,19 @@ class Prometheus:
     def query(self, query: str) -> float | None:
         """The value of an instant query's first series; None where it has none, or nobody answers."""
         try:
-            with self._ask(f"api/v1/query?{urllib.parse.urlencode({'query': query})}") as answer:
-                found = json.load(answer)["data"]["result"]
+            found = self.series(query)
         except (OSError, ValueError):
             return None
         return float(found[0]["value"][1]) if found else None
 
+    def series(self, query: str) -> list[dict[str, Any]]:
+        """Each series of an instant query: its labels as `metric`, and its `value`."""
+        with self._ask(f"api/v1/query?{urllib.parse.urlencode({'query': query})}") as answer:
+            found: list[dict[str, Any]] = json.load(answer)["data"]["result"]
+        return found
+
     def _jobs(self) -> list[dict[str, Any]]:
-        jobs = told_jobs(DOCUMENT.read_text())
-        for job in jobs:
-            job["scrape_interval"] = job["scrape_timeout"] = f"{e2e_site.SCRAPE_SECONDS}s"
-            assert job.pop("kubernetes_sd_configs") == [{"role": "pod"}]
-            job["file_sd_configs"] = [{"files": [str(self.pods)]}]
+        jobs = documented_scraping.jobs(self.kubeconfig, e2e_site.SCRAPE_SECONDS)
         stranger = {"targets": [f"{network.node_address(0)}:{STRANGER_PORT}"]}
         return [*jobs, {"job_name": "stranger", "scrape_interval": "2s", "static_configs": [stranger]}]
 
@@ -126,20 +103,18 @@ class Prometheus:
 @contextmanager
 def running(cluster: Cluster, folder: Path) -> Iterator[Prometheus]:
     """A Prometheus that scrapes, with an account that may see pods; skips the test where there is none to have."""
-    if reason := skip_reason():
+    if reason := monitoring.unavailable():
         pytest.skip(reason)
-    debian.unpack("prometheus", debian.PROMETHEUS)
     e2e_site.make_namespace(cluster, NAMESPACE)
-    cluster.apply(*_account())
+    kubeconfig = documented_scraping.account(cluster, NAMESPACE)
     address, _, port = e2e_site.PROMETHEUS.partition(":")
     with cluster.door_to("prometheus", address, int(port)) as door:
-        made = Prometheus(cluster, folder, door)
-        with discovering(cluster, cluster.token_kubeconfig(NAMESPACE, _ACCOUNT), made.pods):
-            try:
-                made.start()
-                yield made
-            finally:
-                made.stop()
+        made = Prometheus(cluster, folder, door, kubeconfig)
+        try:
+            made.start()
+            yield made
+        finally:
+            made.stop()
 
 
 @contextmanager
@@ -156,22 +131,3 @@ def without_numbers(cluster: Cluster, folder: Path, namespace: str, service: str
             yield
         finally:
             server.terminate()
-
-
-def _account() -> list[dict[str, Any]]:
-    """What lets Prometheus find pods."""
-    name, group = {"name": _ACCOUNT}, "rbac.authorization.k8s.io"
-    rule = {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch"]}
-    role = {"apiGroup": group, "kind": "ClusterRole", "name": _ACCOUNT}
-    subject = {"kind": "ServiceAccount", "name": _ACCOUNT, "namespace": NAMESPACE}
-    return [
-        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {**name, "namespace": NAMESPACE}},
-        {"apiVersion": f"{group}/v1", "kind": "ClusterRole", "metadata": name, "rules": [rule]},
-        {
-            "apiVersion": f"{group}/v1",
-            "kind": "ClusterRoleBinding",
-            "metadata": name,
-            "roleRef": role,
-            "subjects": [subject],
-        },
-    ]

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from mooring_operator import desired
-from mooring_operator.facts import Cluster, Manifest, Scaler, Service, Step
+from mooring_operator.facts import Cluster, KedaAccess, Manifest, Scaler, Service, Step
 from tests.support import builders
 
 GOLDEN = Path(__file__).parents[1] / "operator" / "golden"
@@ -52,7 +52,10 @@ def case(name: str, namespace: str = builders.NAMESPACE) -> Case:
         told["replicas"] = service.spec.replicas
     if "scaler" in told:
         told["scaler"] = Scaler(**told["scaler"])
-    return Case(name, service, builders.cluster(**_written(name, "cluster.yaml")), Step(**told))
+    known = _written(name, "cluster.yaml")
+    if "keda_access" in known:
+        known["keda_access"] = KedaAccess(**known["keda_access"])
+    return Case(name, service, builders.cluster(**known), Step(**told))
 
 
 def _written(name: str, file: str) -> dict[str, Any]:

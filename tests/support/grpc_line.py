@@ -89,6 +89,9 @@ class Talk:
     def ended(self) -> None:
         self.call.finish()
 
+    def taken(self) -> None:
+        """Nothing is held back here."""
+
     def stopping(self) -> None:
         self.call.finish()
 

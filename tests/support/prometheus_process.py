@@ -12,42 +12,42 @@ from typing import Any
 
 import pytest
 
-from tests.cluster import debian
+from tests.cluster import monitoring
 from tests.cluster.processes import wait_until
 from tests.support.ports import free_port
 
 START_SECONDS = 30
 
 
-def skip_reason() -> str | None:
-    """Why Prometheus cannot run here, in one line; None when it can."""
-    return debian.unfetchable("prometheus", debian.PROMETHEUS)
-
-
 class Server:
     """A Prometheus that scrapes some addresses each second, and `again` once more as another job would.
 
-    `job` is what the job of `targets` says besides.
+    `job` is what the job of `targets` says besides; `jobs` are others, whole.
     """
 
     def __init__(
-        self, folder: Path, targets: Sequence[str] = (), again: Sequence[str] = (), job: dict[str, Any] | None = None
+        self,
+        folder: Path,
+        targets: Sequence[str] = (),
+        again: Sequence[str] = (),
+        job: dict[str, Any] | None = None,
+        jobs: Sequence[dict[str, Any]] = (),
     ) -> None:
-        if reason := skip_reason():
+        if reason := monitoring.unavailable():
             pytest.skip(reason)
-        debian.unpack("prometheus", debian.PROMETHEUS)
         self._folder = folder
         self._data = folder / "data"
         self._log = folder / "log"
         self._process: subprocess.Popen[bytes] | None = None
         self.url = f"http://127.0.0.1:{free_port()}"
         folder.mkdir(parents=True, exist_ok=True)
-        jobs: list[dict[str, Any]] = [
-            {"job_name": "models", "static_configs": [{"targets": list(targets)}], **(job or {})}
+        every: list[dict[str, Any]] = [
+            {"job_name": "models", "static_configs": [{"targets": list(targets)}], **(job or {})},
+            *jobs,
         ]
         if again:
-            jobs.append({"job_name": "another", "static_configs": [{"targets": list(again)}]})
-        configuration = {"global": {"scrape_interval": "1s", "scrape_timeout": "1s"}, "scrape_configs": jobs}
+            every.append({"job_name": "another", "static_configs": [{"targets": list(again)}]})
+        configuration = {"global": {"scrape_interval": "1s", "scrape_timeout": "1s"}, "scrape_configs": every}
         # YAML takes JSON.
         (folder / "prometheus.yml").write_text(json.dumps(configuration))
 
@@ -55,14 +55,14 @@ class Server:
         """Put a past into it that is written as OpenMetrics with times. Before `start`."""
         source = self._folder / "past.txt"
         source.write_text(page)
-        tool = debian.program("promtool", "prometheus")
+        tool = monitoring.program("promtool")
         argv = [str(tool), "tsdb", "create-blocks-from", "openmetrics", str(source), str(self._data)]
         done = subprocess.run(argv, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
 
     def start(self) -> "Server":
         """Start it and wait until it answers."""
-        program = debian.program("prometheus", "prometheus")
+        program = monitoring.program("prometheus")
         address = self.url.removeprefix("http://")
         argv = [str(program), f"--config.file={self._folder / 'prometheus.yml'}", f"--storage.tsdb.path={self._data}"]
         argv += [f"--web.listen-address={address}", "--storage.tsdb.retention.time=30d", "--log.level=warn"]
@@ -87,9 +87,17 @@ class Server:
 
     def query(self, query: str) -> list[dict[str, Any]]:
         """What an instant query answers."""
-        with urllib.request.urlopen(f"{self.url}/api/v1/query?{urllib.parse.urlencode({'query': query})}") as answer:
-            found: list[dict[str, Any]] = json.load(answer)["data"]["result"]
+        found: list[dict[str, Any]] = self._ask(f"query?{urllib.parse.urlencode({'query': query})}")["result"]
         return found
+
+    def targets(self, state: str) -> list[dict[str, Any]]:
+        """What its jobs have found: those that they scrape ("active"), or those that they do not ("dropped")."""
+        found: list[dict[str, Any]] = self._ask(f"targets?state={state}")[f"{state}Targets"]
+        return found
+
+    def _ask(self, what: str) -> Any:
+        with urllib.request.urlopen(f"{self.url}/api/v1/{what}") as answer:
+            return json.load(answer)["data"]
 
     def _answers(self) -> bool:
         assert self._process is not None
@@ -108,9 +116,10 @@ def prometheus(
     targets: Sequence[str] = (),
     again: Sequence[str] = (),
     job: dict[str, Any] | None = None,
+    jobs: Sequence[dict[str, Any]] = (),
 ) -> Iterator[Server]:
     """A running Prometheus, which remembers `past`. It needs five seconds before it scrapes for the first time."""
-    server = Server(folder, targets, again, job)
+    server = Server(folder, targets, again, job, jobs)
     if past:
         server.backfill(past)
     try:

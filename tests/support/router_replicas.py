@@ -5,7 +5,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -86,6 +86,33 @@ def silent(address: str, *ports: int) -> Iterator[None]:
     finally:
         for each in held:
             each.close()
+
+
+@contextmanager
+def frozen(address: str, *ports: int) -> Iterator[None]:
+    """A replica whose process hangs: its kernel takes connections and all that is sent on them, and nobody reads it."""
+    with ExitStack() as stack:
+        for port in ports:
+            stack.enter_context(socket.create_server((address, port), backlog=512))
+        yield
+
+
+@contextmanager
+def pulse(address: str, port: int, *, alive: bool) -> Iterator[threading.Event]:
+    """Where a replica is asked whether it answers at all; it does while the event is set."""
+    beats = threading.Event()
+    if alive:
+        beats.set()
+    served = _Server((address, port), _probed(beats))
+    thread = threading.Thread(target=served.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    try:
+        yield beats
+    finally:
+        beats.set()
+        served.shutdown()
+        thread.join()
+        served.server_close()
 
 
 @contextmanager
@@ -200,6 +227,23 @@ def _handler(made: Replica) -> type[BaseHTTPRequestHandler]:
                 self.rfile.readline()
             self.rfile.readline()
             return found
+
+    return Handler
+
+
+def _probed(beats: threading.Event) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            beats.wait(_WAIT_SECONDS)
+            # Not well, and there: only silence counts.
+            self.send_response(503)
+            self.send_header("content-length", "0")
+            self.end_headers()
+
+        def log_message(self, format: str, *args: Any) -> None:
+            """Quiet."""
 
     return Handler
 

@@ -4,6 +4,8 @@ import http.client
 import itertools
 import json
 import os
+import threading
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -15,11 +17,15 @@ from mooring_operator.desired import envoy
 from tests.support.ports import free_ports
 from tests.support.router_names import Names
 from tests.support.router_process import Running, running
-from tests.support.router_replicas import ECHO, Replica, breaking, replica, silent
+from tests.support.router_replicas import ECHO, Replica, breaking, frozen, pulse, replica, silent
 
-LIVE, LOADING, GONE, REFUSING, SILENT, BREAKING = "live", "loading", "gone", "refusing", "silent", "breaking"
-"""One that loads answers, and is not ready; one that refuses, is silent or breaks was ready a moment ago."""
+LIVE, LOADING, GONE, REFUSING, SILENT = "live", "loading", "gone", "refusing", "silent"
+BREAKING, FROZEN = "breaking", "frozen"
+"""One that loads answers, and is not ready; one that refuses, is silent, breaks or is frozen was ready a moment ago."""
 SETTLE_SECONDS = 1
+CHECK_SECONDS = 0.5
+TOLD_SECONDS = 0.3
+"""From when Envoy counts a replica as one that answers until each of its threads surely goes by it."""
 _networks = itertools.count(os.getpid() * 7)
 
 
@@ -62,6 +68,8 @@ class World:
     """By ordinal, also of those that are not there."""
     replicas: dict[int, Replica]
     """Those that live."""
+    alive: dict[int, threading.Event]
+    """Those that are there; one whose event is clear leaves it open whether it lives."""
     broken: list[str]
     """What the replica that dies of its requests has read."""
 
@@ -91,6 +99,12 @@ class World:
                 call = error
             return Called(call.code(), call.details(), dict((*call.initial_metadata(), *call.trailing_metadata())))
 
+    def counts(self, healthy: int) -> None:
+        """Waits until the router has so many addresses that answer, and goes by them."""
+        stats = [f"cluster.{cluster}.membership_healthy" for cluster in ("http", "grpc")]
+        self.envoy.wait(lambda: all(self.envoy.stat(stat) == healthy for stat in stats), f"{healthy} that answer")
+        time.sleep(TOLD_SECONDS)
+
     def reached(self) -> list[str]:
         """The paths of all requests that reached a replica that lives."""
         return [seen.path for each in self.replicas.values() for seen in each.seen]
@@ -114,18 +128,24 @@ def world_of(folder: Path, states: Sequence[str]) -> Iterator[World]:
     addresses = tuple(f"{network}.{ordinal + 1}" for ordinal in range(len(states)))
     there = {ordinal: addresses[ordinal] for ordinal, state in enumerate(states) if state != GONE}
     zone = {host(ordinal): [address] for ordinal, address in there.items()}
-    http_port, grpc_port, listen, status, admin = free_ports(5)
+    http_port, grpc_port, live_port, listen, status, admin = free_ports(6)
     with ExitStack() as stack:
         ready = [address for ordinal, address in there.items() if states[ordinal] != LOADING]
         names = stack.enter_context(Names({**zone, READY: ready} if ready else zone))
         replicas: dict[int, Replica] = {}
         broken: list[str] = []
+        alive = {
+            ordinal: stack.enter_context(pulse(address, live_port, alive=states[ordinal] != FROZEN))
+            for ordinal, address in there.items()
+        }
         for ordinal, state in enumerate(states):
             ports = (addresses[ordinal], http_port, grpc_port)
             if state in {LIVE, LOADING}:
                 replicas[ordinal] = stack.enter_context(replica(*ports))
             elif state == SILENT:
                 stack.enter_context(silent(*ports))
+            elif state == FROZEN:
+                stack.enter_context(frozen(*ports))
             elif state == BREAKING:
                 broken = stack.enter_context(breaking(*ports))
         router = envoy.Router(
@@ -134,6 +154,9 @@ def world_of(folder: Path, states: Sequence[str]) -> Iterator[World]:
             ready=READY,
             http_port=http_port,
             grpc_port=grpc_port,
+            live_port=live_port,
+            check_seconds=CHECK_SECONDS,
+            patience_seconds=CHECK_SECONDS,
             listen=envoy.Address("127.0.0.1", listen),
             status=envoy.Address("127.0.0.1", status),
             admin=envoy.Address("127.0.0.1", admin),
@@ -141,7 +164,12 @@ def world_of(folder: Path, states: Sequence[str]) -> Iterator[World]:
             settle_seconds=SETTLE_SECONDS,
             resolvers=(envoy.Address(*names.address),),
         )
-        yield World(stack.enter_context(running(router)), names, addresses, replicas, broken)
+        envoy_of = stack.enter_context(running(router))
+        # By its own name, and as one that is ready. It is ready before it has heard of all of them.
+        well = sum(1 + (address in ready) for ordinal, address in there.items() if states[ordinal] != FROZEN)
+        made = World(envoy_of, names, addresses, replicas, alive, broken)
+        made.counts(well)
+        yield made
 
 
 READY = "demo-ready.test"

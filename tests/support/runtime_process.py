@@ -48,6 +48,12 @@ class Runtime:
             time.sleep(0.01)
         raise AssertionError(f"did not say {message!r} within {seconds} s:\n{self.log()}")
 
+    def memory(self) -> int:
+        """Bytes of its resident memory."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        [kibibytes] = [line.split()[1] for line in status.splitlines() if line.startswith("VmRSS:")]
+        return int(kibibytes) * 1024
+
     def stop(self, number: int = signal.SIGTERM) -> None:
         """Send a signal."""
         self.process.send_signal(number)

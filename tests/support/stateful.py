@@ -66,3 +66,10 @@ def template_of(workload: Manifest) -> str:
     """The hash of the pod template that a workload has."""
     annotations = workload["spec"]["template"]["metadata"]["annotations"]
     return str(annotations[names.ANNOTATION_TEMPLATE_HASH])
+
+
+async def said(world: World, name: str = "talk") -> set[tuple[str, str]]:
+    """The Events of a service: type and reason."""
+    pages = world.kube.pages(kinds.EVENT, namespace=world.namespace)
+    found = [event async for page in pages for event in page]
+    return {(event["type"], event["reason"]) for event in found if event["involvedObject"]["name"] == name}

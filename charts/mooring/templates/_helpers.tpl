@@ -60,6 +60,10 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
   value: {{ .timeoutSeconds | quote }}
 - name: MOORING_SCRAPE_SECONDS
   value: {{ .scrapeSeconds | quote }}
+{{- with .labels }}
+- name: MOORING_PROMETHEUS_LABELS
+  value: {{ toJson . | quote }}
+{{- end }}
 {{- if .tokenSecret.name }}
 - name: MOORING_PROMETHEUS_TOKEN_FILE
   value: /var/run/secrets/mooring.dev/prometheus-token/{{ .tokenSecret.key }}

@@ -15,14 +15,13 @@ from typing import Final
 
 from ..cluster.prometheus import Prometheus
 from ..cluster.prometheus_http import PrometheusError
-from ..facts import Key, Manifest, Scaler, Service
-from ..scaling.answers import Answer, answers, unanswered
-from ..scaling.fallback import load_target
-from ..scaling.findings import Findings
+from ..facts import Key
+from ..scaling.answers import Answer
 from ..scaling.look import stepped
-from ..scaling.rule import concurrency_of
+from ..scaling.refusals import NOT_CONFIGURED, NOT_YET
+from ..scaling.teller import Teller
 from . import metrics
-from .services import Pods, Services
+from .services import Services
 
 logger = logging.getLogger(__name__)
 
@@ -41,8 +40,8 @@ class Board:
     taken: float = -math.inf
     """Monotonic seconds of that look."""
     answers: Mapping[Key, Mapping[str, Answer]] = field(default_factory=dict)
-    problem: str = "Prometheus has not answered yet"
-    """Why there is no newer look; empty: the last one succeeded."""
+    problem: tuple[str, str] | None = (NOT_YET, "Prometheus has not answered yet")
+    """Reason and message: why there is no newer look; None: the last one succeeded."""
 
     def fresh(self, now: float) -> bool:
         """Tell whether it may still be answered from."""
@@ -60,11 +59,11 @@ class Refresher:
         interval: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.board = Board() if prometheus is not None else Board(problem=NO_PROMETHEUS)
+        self.board = Board() if prometheus is not None else Board(problem=(NOT_CONFIGURED, NO_PROMETHEUS))
         self._services = services
         self._prometheus = prometheus
         self._tolerance = tolerance
-        self._interval = interval
+        self._teller = Teller(interval)
         self._clock = clock
 
     async def run(self, every: float) -> None:
@@ -82,32 +81,21 @@ class Refresher:
             found = await prometheus.find(services)
         except (PrometheusError, OSError) as error:
             reason = error.reason if isinstance(error, PrometheusError) else PrometheusError.reason
-            problem = f"{reason}: {error}"
+            problem = (reason, str(error))
             if problem != self.board.problem:
-                logger.warning("cannot look at Prometheus: %s", problem)
+                logger.warning("cannot look at Prometheus: %s: %s", *problem)
             self.board = replace(self.board, problem=problem)
             return
-        if self.board.problem:
+        if self.board.problem is not None:
             logger.info("Prometheus answers")
         told: dict[Key, Mapping[str, Answer]] = {}
         for service in services:
             key = Key(service.namespace, service.name)
-            pods, autoscaler = self._services.pods(service), self._services.autoscaler(service)
-            said = answered(service, found[key], self._interval, pods, autoscaler)
+            pods = self._services.pods(service)
+            said = self._teller.tell(service, found[key], self._services.standing(service), pods.ready)
             told[key] = said if self._tolerance else stepped(said, pods.live)
+        self._teller.keep(told)
         # As old as its beginning: the queries of a look may take seconds.
-        self.board = Board(began, told, "")
+        self.board = Board(began, told, None)
         metrics.DATA_TIMESTAMP.set_to_current_time()
         metrics.SERVICES.set(len(told))
-
-
-def answered(
-    service: Service, findings: Findings, interval: float, pods: Pods, autoscaler: Manifest | None
-) -> dict[str, Answer]:
-    """Return what each metric of a service says. One whose numbers nobody has thought of blinds no other service."""
-    target = load_target(service, Scaler(concurrency=concurrency_of(autoscaler)))
-    try:
-        return answers(service, findings, interval, target, pods.ready)
-    except Exception:
-        logger.exception("cannot tell the metrics of %s/%s", service.namespace, service.name)
-        return unanswered("InternalError", "the adapter cannot make anything of its numbers; its log says why")

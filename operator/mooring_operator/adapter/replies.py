@@ -8,11 +8,13 @@ from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from ..api import names
+from ..cluster.prometheus_http import SlowError
 from ..facts import Key
 from ..scaling.answers import NO_LATENCY_TARGET, Answer
+from ..scaling.refusals import NOT_YET, refusal, whose
+from ..validation import Seen
 from . import labels
 from .board import Board
-from .services import Seen
 from .wire import ApiError, Document, Item, value_list
 
 _ADDITIVE: Final = frozenset({names.METRIC_LOAD, names.METRIC_QUEUE_DEPTH})
@@ -37,9 +39,8 @@ def reply(question: Question, services: Iterable[tuple[Key, Seen]], board: Board
         raise ApiError(404, f"there is no external metric {question.metric!r} here: the metrics are {known}")
     chosen = _select(question, services)
     if not board.fresh(now):
-        raise ApiError(
-            503, f"no value of {question.metric}: {board.problem or 'the last look at Prometheus is too old'}"
-        )
+        reason, message = board.problem or (SlowError.reason, "the last look at Prometheus is too old")
+        raise ApiError(503, refusal(question.metric, reason, message))
     try:
         return value_list(question.metric, [_item(question.metric, key, seen, board) for key, seen in chosen])
     except ValueError as error:
@@ -78,14 +79,15 @@ def _select(question: Question, services: Iterable[tuple[Key, Seen]]) -> list[tu
 
 
 def _item(metric: str, key: Key, seen: Seen, board: Board) -> Item:
-    service = f"service {key.name!r} in namespace {key.namespace!r}"
+    service = whose(key.namespace, key.name)
     if seen.service is None:
-        raise ApiError(503, f"no value of {metric}: the spec of {service} cannot be read: {seen.problem}")
+        raise ApiError(503, refusal(metric, "InvalidSpec", f"its spec cannot be read: {seen.problem}", service))
     answer = board.answers.get(key, {}).get(metric)
     if answer is None:
-        raise ApiError(503, f"no value of {metric}: {service} is newer than the last look at Prometheus; ask again")
+        message = "it is newer than the last look at Prometheus; ask again"
+        raise ApiError(503, refusal(metric, NOT_YET, message, service))
     if answer.value is None:
-        raise ApiError(_code(answer), f"no value of {metric} for {service}: {answer.reason}: {answer.message}")
+        raise ApiError(_code(answer), refusal(metric, answer.reason, answer.message, service))
     return Item(labels_of(key), answer.time, answer.value)
 
 

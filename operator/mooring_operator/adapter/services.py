@@ -9,8 +9,9 @@ from ..cluster.cache import Cache, selector_of
 from ..cluster.errors import KubeError
 from ..cluster.kinds import DEPLOYMENT, HORIZONTAL_POD_AUTOSCALER, INFERENCE_SERVICE, Kind
 from ..cluster.kube import Kube
-from ..facts import Key, Manifest, Service
-from ..validation import parse_service
+from ..facts import Key, Service
+from ..scaling.rule import Standing
+from ..validation import Parsed, Seen
 
 logger = logging.getLogger(__name__)
 
@@ -20,17 +21,6 @@ FORGOTTEN: Final = 410
 FOLLOWED: Final = (INFERENCE_SERVICE, DEPLOYMENT, HORIZONTAL_POD_AUTOSCALER)
 """Deployments, since the operator's own word on how many pods there are is old while the operator is away, and
 autoscaling goes on then. Autoscalers, for what the operator wrote on them."""
-
-
-class Seen(NamedTuple):
-    """One InferenceService as last seen."""
-
-    uid: str
-    generation: int
-    service: Service | None
-    """None: its spec cannot be read."""
-    problem: str
-    """Why not."""
 
 
 class Pods(NamedTuple):
@@ -50,7 +40,7 @@ class Services:
         self._cache = Cache()
         self._cache.begin(FOLLOWED)
         self._listed: set[Kind] = set()
-        self._seen: dict[Key, Seen] = {}
+        self._parsed = Parsed()
 
     @property
     def ready(self) -> bool:
@@ -58,8 +48,9 @@ class Services:
         return len(self._listed) == len(FOLLOWED)
 
     def __iter__(self) -> Iterator[tuple[Key, Seen]]:
-        self._seen = {key: self._look(key) for key in self._cache.services()}
-        return iter(tuple(self._seen.items()))
+        live = {key: self._cache.service(key) for key in self._cache.services()}
+        self._parsed.keep(live)
+        return iter([(key, self._parsed.look(each)) for key, each in live.items() if each is not None])
 
     def readable(self) -> list[Service]:
         """Return the services whose spec can be read."""
@@ -75,9 +66,9 @@ class Services:
         # A Deployment leaves out what is 0.
         return Pods(int(status["replicas"]), int(status.get("readyReplicas") or 0))
 
-    def autoscaler(self, service: Service) -> Manifest | None:
+    def standing(self, service: Service) -> Standing:
         """Return the HorizontalPodAutoscaler of a service, as far as the cache keeps it."""
-        return self._cache.get(HORIZONTAL_POD_AUTOSCALER, service.namespace, service.name)
+        return Standing(self._cache.get(HORIZONTAL_POD_AUTOSCALER, service.namespace, service.name))
 
     async def run(self, listed: Callable[[], None]) -> None:
         """List and watch, until cancelled, and call `listed` after each list.
@@ -112,18 +103,3 @@ class Services:
                 version = obj["metadata"]["resourceVersion"]
                 if change != "BOOKMARK":
                     self._cache.feed(kind, change == "DELETED", obj)
-
-    def _look(self, key: Key) -> Seen:
-        """Read a service; its spec only when it has changed, for the status does so all the time."""
-        live = self._cache.service(key)
-        assert live is not None, "the cache names only what it has"
-        meta = live["metadata"]
-        known = self._seen.get(key)
-        if known is None or (known.uid, known.generation) != (meta["uid"], meta["generation"]):
-            parsed = parse_service(live)
-            known = Seen(meta["uid"], meta["generation"], None, "")
-            if isinstance(parsed, Service):
-                known = known._replace(service=parsed)
-            else:
-                known = known._replace(problem="; ".join(f"{each.field}: {each.message}" for each in parsed))
-        return known

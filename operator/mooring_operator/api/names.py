@@ -117,6 +117,14 @@ METRIC_LATENCY_RATIO: Final = "mooring_latency_ratio"
 METRIC_DESIRED_REPLICAS: Final = "mooring_desired_replicas"
 """External metric: replicas that meet the latency target under the load that is coming."""
 EXTERNAL_METRICS: Final = (METRIC_LOAD, METRIC_QUEUE_DEPTH, METRIC_LATENCY_RATIO, METRIC_DESIRED_REPLICAS)
+SERIES: Final = {
+    METRIC_LOAD: METRIC_LOAD,
+    METRIC_QUEUE_DEPTH: "mooring_service_queue_depth",
+    METRIC_LATENCY_RATIO: METRIC_LATENCY_RATIO,
+    METRIC_DESIRED_REPLICAS: METRIC_DESIRED_REPLICAS,
+}
+"""Series of the operator by external metric: the same values, for KEDA and prometheus-adapter. That of the queue has a
+name of its own, for the runtime's series of each pod would be taken together with it."""
 METRIC_SERVICE_LOAD_SECONDS: Final = "mooring_service_load_seconds"
 """Series of the operator: p90 of the time from a pod's creation until it was ready, by service."""
 METRIC_LABEL_SERVICE: Final = "mooring_service"

@@ -12,7 +12,7 @@ from typing import Final, Self, TypeVar
 from .. import metrics
 from ..facts import Key, Service
 from ..scaling.findings import Findings
-from ..scaling.queries import HISTORY, STEP, arrivals, latencies, signals
+from ..scaling.queries import arrivals, latencies, signals
 from ..scaling.reading import Results, last_step, read
 from .prometheus_http import Access, Client, GarbageError, PrometheusError, SlowError
 
@@ -117,10 +117,12 @@ class Prometheus:
     async def _results(self, percentiles: frozenset[int], deadline: float) -> Results:
         scraping, client = self.access.scraping, self._client
         now = await self._in_thread(partial(client.now, deadline))
-        end = last_step(now)
+        end = last_step(now, scraping)
         asked, slow = signals(scraping), latencies(scraping, percentiles)
         history, *vectors = await asyncio.gather(
-            self._in_thread(partial(client.range, arrivals(scraping), (end - HISTORY, end), STEP, deadline)),
+            self._in_thread(
+                partial(client.range, arrivals(scraping), (end - scraping.history, end), scraping.step, deadline)
+            ),
             *(
                 self._in_thread(partial(client.instant, query, now, deadline))
                 for query in (*slow.values(), *asked.values())
@@ -131,6 +133,7 @@ class Prometheus:
             dict(zip(asked, vectors[len(slow) :], strict=True)),
             dict(zip(slow, vectors[: len(slow)], strict=True)),
             history,
+            scraping,
         )
 
     async def _in_thread(self, work: Callable[[], _T]) -> _T:

@@ -1,6 +1,6 @@
 """The Prometheus that the settings name."""
 
-from ..scaling.queries import Scraping
+from ..scaling.scraping import Scraping, matchers_of
 from ..settings import Settings
 from .prometheus import Prometheus
 from .prometheus_http import Access
@@ -13,7 +13,7 @@ def prometheus_of(settings: Settings) -> Prometheus | None:
     return Prometheus(
         Access(
             url=settings.prometheus_url,
-            scraping=Scraping(interval=settings.scrape_seconds),
+            scraping=Scraping(settings.scrape_seconds, matchers_of(settings.prometheus_labels)),
             timeout=settings.prometheus_timeout_seconds,
             token_file=settings.prometheus_token_file,
             ca_file=settings.prometheus_ca_file,

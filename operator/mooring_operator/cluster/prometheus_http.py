@@ -22,8 +22,8 @@ import urllib3
 from prometheus_api_client import PrometheusConnect
 from urllib3.util.retry import Retry
 
-from ..scaling.queries import Scraping
 from ..scaling.reading import Vector
+from ..scaling.scraping import Scraping
 
 LARGEST: Final = 64 * 2**20
 """Bytes of an answer that are read: a day of 1000 services takes less."""

@@ -2,7 +2,8 @@
 
 from ..api import names
 from ..facts import Cluster, Manifest, Service, Step
-from ..scaling.series import decided, measured
+from ..scaling.scraping import Scraping, matchers_of
+from ..scaling.series import query
 from ..scaling.wishes import External, externals
 from .autoscaler import behavior, marks, target
 from .metadata import metadata
@@ -42,15 +43,17 @@ def scaled_object(service: Service, cluster: Cluster, step: Step) -> Manifest | 
 
 
 def _trigger(service: Service, cluster: Cluster, external: External) -> Manifest:
-    query = decided if external.decided else measured
-    return {
-        "type": "prometheus",
-        "metricType": "AverageValue",
-        "metadata": {
-            "serverAddress": cluster.prometheus_url,
-            "query": query(external.metric, service),
-            "threshold": f"{external.per_replica:g}",
-            # KEDA would take no answer for 0, and the fleet would be taken away while nobody can see it.
-            "ignoreNullValues": "false",
-        },
+    scraping = Scraping(cluster.scrape_seconds, matchers_of(cluster.prometheus_labels))
+    told = {
+        "serverAddress": cluster.prometheus_url,
+        "query": query(external.metric, service, scraping),
+        "threshold": f"{external.per_replica:g}",
+        # KEDA would take no answer for 0, and the fleet would be taken away while nobody can see it.
+        "ignoreNullValues": "false",
     }
+    trigger: Manifest = {"type": "prometheus", "metricType": "AverageValue", "metadata": told}
+    if (access := cluster.keda_access) is not None:
+        trigger["authenticationRef"] = {"kind": access.kind, "name": access.name}
+        # KEDA uses nothing of a TriggerAuthentication, its authority included, without a mode.
+        told |= {"authModes": access.modes} if access.modes else {}
+    return trigger

@@ -9,7 +9,7 @@ from ..api.v1alpha1 import Variant
 from ..cluster import metrics_api
 from ..cluster.errors import NotFoundError
 from ..cluster.kube import Kube
-from ..facts import Cluster, Images
+from ..facts import Cluster, Images, KedaAccess
 from ..settings import Settings
 
 TOLERANCE_SINCE = (1, 37)
@@ -35,7 +35,16 @@ def installation(settings: Settings, hpa_tolerance: bool = True, dra: bool = Tru
         monitor_labels=settings.monitor_labels,
         scrape_seconds=settings.scrape_seconds,
         prometheus_url=settings.prometheus_url,
+        prometheus_labels=settings.prometheus_labels,
+        prometheus_token=settings.prometheus_token_file is not None,
+        keda_access=_keda_access(settings),
     )
+
+
+def _keda_access(settings: Settings) -> KedaAccess | None:
+    if not settings.keda_authentication:
+        return None
+    return KedaAccess(settings.keda_authentication, settings.keda_authentication_kind, settings.keda_auth_modes)
 
 
 async def discover(settings: Settings, kube: Kube) -> Cluster:

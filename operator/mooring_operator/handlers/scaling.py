@@ -19,14 +19,15 @@ from ..cluster.prometheus import Prometheus
 from ..cluster.prometheus_http import PrometheusError
 from ..cluster.scaling import keda_autoscaler, measured_cpu
 from ..cluster.starts import Starts
-from ..facts import Key, Manifest, Scaler, Service
-from ..scaling.answers import Answer, answers, unanswered
-from ..scaling.fallback import load_target
+from ..facts import Key, Manifest, Service
+from ..scaling.answers import Answer, unanswered
 from ..scaling.findings import Findings
 from ..scaling.look import Curveless, Look, stepped
-from ..scaling.rule import concurrency_of
+from ..scaling.refusals import NOT_CONFIGURED
+from ..scaling.rule import Standing
+from ..scaling.teller import Teller
 from ..scaling.telling import worth_telling
-from ..validation import parse_service
+from ..validation import Parsed
 from ..work import Queue
 from . import series
 
@@ -34,7 +35,10 @@ logger = logging.getLogger(__name__)
 
 SOON: Final = 1.0
 """Seconds from a service without a look to the next look, which is for all."""
-NOT_CONFIGURED: Final = (
+LONGEST: Final = 90.0
+"""Seconds that one look may take. Its questions have limits of their own, but they may wait for others: meanwhile the
+series of the look before are scraped, and seem to be new to whoever scales by them."""
+NO_PROMETHEUS: Final = (
     "the operator is told of no Prometheus: set prometheus.url in the chart's values to the one that scrapes the models"
 )
 
@@ -52,12 +56,6 @@ class Looking(NamedTuple):
     """Autoscalers have `tolerance`."""
 
 
-class _Parsed(NamedTuple):
-    uid: str
-    generation: int
-    service: Service | None
-
-
 class ScalingWatcher:
     """Keeps `Looks` and the exported series up to date."""
 
@@ -71,7 +69,8 @@ class ScalingWatcher:
         self._prometheus = prometheus
         self._how = how
         self._starts = Starts()
-        self._parsed: dict[Key, _Parsed] = {}
+        self._parsed = Parsed()
+        self._teller = Teller(how.scrape)
         self._curveless = Curveless()
         self._told: dict[Key, float] = {}
 
@@ -97,7 +96,8 @@ class ScalingWatcher:
 
     async def _try(self) -> None:
         try:
-            await self.look()
+            async with asyncio.timeout(LONGEST):
+                await self.look()
         except Exception:
             logger.exception("cannot look at the metrics of services, next try in %.0f s", self._how.period)
             series.clear()  # the last values would be taken for new ones
@@ -134,7 +134,7 @@ class ScalingWatcher:
     async def _find(self, services: Collection[Service]) -> tuple[dict[Key, Findings], dict[str, Answer]]:
         """Return the findings of each service; or none, and the answers that then stand for all of them."""
         if self._prometheus is None:
-            return {}, unanswered("PrometheusNotConfigured", NOT_CONFIGURED)
+            return {}, unanswered(NOT_CONFIGURED, NO_PROMETHEUS)
         try:
             return (await self._prometheus.find(services) if services else {}), {}
         except PrometheusError as error:
@@ -145,9 +145,7 @@ class ScalingWatcher:
         cpu = self._cpu(service)
         if findings is None:
             return Look(blind, None, 0.0, cpu)
-        standing = self._autoscaler(service)
-        target = load_target(service, Scaler(concurrency=concurrency_of(standing)))
-        found = answers(service, findings, self._how.scrape, target, self._status(key).get("readyReplicas"))
+        found = self._teller.tell(service, findings, self._standing(service), self._status(key).get("readyReplicas"))
         return Look(found, findings, self._curveless.seconds(key, found, findings), cpu)
 
     def _tell(self, key: Key, look: Look) -> None:
@@ -161,22 +159,15 @@ class ScalingWatcher:
         live = self._cache.service(key)
         if live is None or "deletionTimestamp" in live["metadata"]:
             return None
-        known, (uid, generation) = self._parsed.get(key), (live["metadata"]["uid"], live["metadata"]["generation"])
-        if known is None or (known.uid, known.generation) != (uid, generation):
-            parsed = parse_service(live)
-            known = _Parsed(uid, generation, parsed if isinstance(parsed, Service) else None)
-            self._parsed[key] = known
-        return known.service
+        return self._parsed.look(live).service
 
     def _status(self, key: Key) -> Manifest:
         return (self._cache.service(key) or {}).get("status") or {}
 
-    def _autoscaler(self, service: Service) -> Manifest | None:
-        """Return the object of ours that scales a service."""
-        for kind in (kinds.HORIZONTAL_POD_AUTOSCALER, kinds.SCALED_OBJECT):
-            if (found := self._cache.get(kind, service.namespace, service.name)) is not None:
-                return found
-        return None
+    def _standing(self, service: Service) -> Standing:
+        """Return the objects of ours that scale a service."""
+        both = (kinds.HORIZONTAL_POD_AUTOSCALER, kinds.SCALED_OBJECT)
+        return Standing(*(self._cache.get(kind, service.namespace, service.name) for kind in both))
 
     def _cpu(self, service: Service) -> int | None:
         if service.spec.scaling is None or service.spec.scaling.cpu is None:
@@ -187,12 +178,13 @@ class ScalingWatcher:
     def _forget(self, services: Collection[Key]) -> None:
         self._starts.keep(services)
         self._curveless.keep(services)
-        known: tuple[dict[Key, Any], ...] = (self._parsed, self._told, self._looks.by_service)
+        self._teller.keep(services)
+        # Also of those that cannot be read at the moment: they are parsed again when their spec has changed.
+        self._parsed.keep(self._cache.services())
+        known: tuple[dict[Key, Any], ...] = (self._told, self._looks.by_service)
         for table in known:
             for key in table.keys() - set(services):
-                # A service that cannot be read at the moment is parsed again when its spec has changed.
-                if table is not self._parsed or not self._cache.known(key):
-                    del table[key]
+                del table[key]
 
 
 def _is_scaled(service: Service) -> bool:

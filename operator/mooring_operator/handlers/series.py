@@ -15,9 +15,10 @@ from ..scaling.look import Look
 _ANSWERS: Final = {
     names.METRIC_DESIRED_REPLICAS: metrics.DESIRED_REPLICAS,
     names.METRIC_LOAD: metrics.LOAD,
+    names.METRIC_QUEUE_DEPTH: metrics.SERVICE_QUEUE_DEPTH,
     names.METRIC_LATENCY_RATIO: metrics.LATENCY_RATIO,
 }
-"""Not the queue depth: the servers' own series has that name, and the two would be added up."""
+"""By external metric; their own names are those of `names.SERIES`."""
 _OF_SERVICES: Final[tuple[Gauge, ...]] = (
     *_ANSWERS.values(),
     metrics.SERVICE_LOAD_SECONDS,

@@ -46,7 +46,6 @@ def plan(service: Service, observed: Observed, wanted: str) -> Step:
         evict=None if old or grown.recreate else turn.evict,
         grow=grown.claims,
         recreate=grown.recreate,
-        abandon_done=members.record is not None and members.abandon in members.record.lost,
     )
     stalled, reason, message = _said(service, observed, turn, size)
     return Step(

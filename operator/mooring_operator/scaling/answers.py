@@ -4,16 +4,15 @@ An `Answer` without a value is an error to the autoscaler, which then holds the 
 traffic is 0, but whoever cannot see must not say 0, for the fleet would be taken away under full load.
 """
 
-import math
 from dataclasses import dataclass
 from typing import Final
 
 from ..api import names
 from ..api.quantities import seconds
 from ..facts import Service
-from . import slo
+from . import queries, slo, unseen
 from .findings import Findings
-from .queries import FLOOR, SCRAPES, Scraping
+from .scraping import Scraping
 
 STALE: Final = 4
 """Scrapes after which a newest sample is too old to go by."""
@@ -31,10 +30,8 @@ LOAD_SECONDS_MOST: Final = 600.0
 
 REPLICAS_MOST: Final = 1e6
 """The most that `mooring_desired_replicas` says: whatever is measured, no cluster has more."""
-UNSEEN_MOST: Final = 0.25
-"""Share of the ready pods that may lack series; one may in any case. A new pod is ready up to a scrape before it is
-seen, but over few of many pods no sum may be taken: the rest of the fleet would be taken away."""
-
+UNPROVEN_MOST: Final = 0.25
+"""Share of the ready pods whose arrivals may not be known in full where a fleet is made smaller; of few, one may."""
 SELDOM: Final = 3
 """Scrapes of a pod that must have given a rate, unless they are too far apart for one."""
 
@@ -44,12 +41,14 @@ MISSING_SERIES: Final = "MissingSeries"
 TOO_MANY_SERIES: Final = "TooManySeries"
 STALE_SERIES: Final = "StaleSeries"
 SCRAPED_TOO_SELDOM: Final = "ScrapedTooSeldom"
+NOT_A_NUMBER: Final = "NotANumber"
 LEARNING: Final = "Learning"
 NOT_READY: Final = "NotReady"
 NO_LATENCY_TARGET: Final = "NoLatencyTarget"
 NO_CURVE: Final = "NoCurve"
 TARGET_UNREACHABLE: Final = "TargetUnreachable"
 FEW_REQUESTS: Final = "FewRequests"
+INTERNAL_ERROR: Final = "InternalError"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,14 +103,15 @@ def answers(
         load_target: the `AverageValue` that `mooring_load` is held to, where one is known.
         ready: pods that are ready by the cluster's word, where that is known.
     """
-    if (blind := _blind(service, findings, interval, ready)) is not None:
+    scraping = Scraping(interval)
+    if (blind := _blind(service, findings, scraping, ready)) is not None:
         said = dict.fromkeys(names.EXTERNAL_METRICS, blind)
     else:
         said = {
-            names.METRIC_LOAD: _load(service, findings, load_target),
-            names.METRIC_QUEUE_DEPTH: _gauge(service, findings.queued, "mooring_queue_depth"),
+            names.METRIC_LOAD: _load(service, findings, load_target, ready),
+            names.METRIC_QUEUE_DEPTH: _queue(service, findings, ready),
             names.METRIC_LATENCY_RATIO: _ratio(service, findings),
-            names.METRIC_DESIRED_REPLICAS: _desired(service, findings, interval, ready),
+            names.METRIC_DESIRED_REPLICAS: _desired(service, findings, scraping, ready),
         }
     return {
         metric: Answer(
@@ -155,7 +155,7 @@ def capability_of(findings: Findings) -> slo.Capability | None:
     )
 
 
-def _blind(service: Service, findings: Findings, interval: float, ready: int | None) -> _Said | None:
+def _blind(service: Service, findings: Findings, scraping: Scraping, ready: int | None) -> _Said | None:
     labels = f'{names.METRIC_LABEL_NAMESPACE}="{service.namespace}" and {names.METRIC_LABEL_SERVICE}="{service.name}"'
     if findings.pods == 0 or findings.newest is None:
         return _Said(
@@ -171,13 +171,13 @@ def _blind(service: Service, findings: Findings, interval: float, ready: int | N
             "times too high: see that one job alone scrapes it, and that only one copy of each Prometheus is asked",
         )
     age = findings.time - findings.newest
-    if age > STALE * interval:
+    if age > STALE * scraping.interval:
         return _Said(
             None,
             STALE_SERIES,
             f"the newest sample with {labels} is {age:.0f} s old: see that Prometheus still scrapes the service's pods",
         )
-    if ready is not None and ready - findings.pods > max(1.0, UNSEEN_MOST * ready):
+    if unseen.too_many(findings.pods, ready):
         return _Said(
             None,
             MISSING_SERIES,
@@ -186,27 +186,62 @@ def _blind(service: Service, findings: Findings, interval: float, ready: int | N
         )
     # Arrivals are counted where they arrive: while no pod is ready, none of them shows how much there is.
     if findings.ready == 0:
+        if queries.MODEL_READY in findings.garbled:
+            return _Said(None, NOT_A_NUMBER, _garbled(service, findings, queries.MODEL_READY))
         return _Said(None, NOT_READY, f"no pod of {service.name!r} is ready, so its load cannot be seen")
     return None
 
 
-def _gauge(service: Service, value: float | None, series: str) -> _Said:
-    if value is None:
-        return _Said(None, NO_SERIES, f"the pods of {service.name!r} have no series {series}: is their runtime older?")
-    return _Said(max(0.0, value))
+def _queue(service: Service, findings: Findings, ready: int | None) -> _Said:
+    if findings.queued is None:
+        return _without(service, findings, queries.QUEUE_DEPTH)
+    queue = None if service.spec.scaling is None else service.spec.scaling.queue
+    target = None if queue is None else float(queue.target)
+    return _Said(unseen.total(max(0.0, findings.queued), findings.pods, ready, target))
 
 
-def _load(service: Service, findings: Findings, load_target: float | None) -> _Said:
+def _load(service: Service, findings: Findings, load_target: float | None, ready: int | None) -> _Said:
     if findings.queued is None or findings.in_flight is None:
-        return _gauge(service, None, "mooring_queue_depth or mooring_in_flight")
+        return _without(service, findings, queries.QUEUE_DEPTH, queries.IN_FLIGHT)
     load = max(0.0, findings.queued) + max(0.0, findings.in_flight)
+    concurrency = None if service.spec.scaling is None else service.spec.scaling.concurrency
+    # Of two targets the stricter one: by neither may the unseen alone ask for more than is ready.
+    targets = [each for each in (load_target, None if concurrency is None else float(concurrency.target)) if each]
+    pushed = load * _push(service, findings, load, load_target)
+    return _Said(unseen.total(pushed, findings.pods, ready, min(targets, default=None)))
+
+
+def _push(service: Service, findings: Findings, load: float, load_target: float | None) -> float:
+    """Return by how much a latency above its target multiplies the load, at least 1."""
     target = target_of(service)
     if target is None or capability_of(findings) is not None:
-        return _Said(load)
+        return 1.0
     if load_target is not None and load <= PUSH_FROM * load_target * max(1, findings.ready):
-        return _Said(load)
+        return 1.0
     ratio = _latency_ratio(findings, target)
-    return _Said(load if ratio is None else load * min(max(ratio, 1.0), PUSH_MOST))
+    return 1.0 if ratio is None else min(max(ratio, 1.0), PUSH_MOST)
+
+
+def _without(service: Service, findings: Findings, *series: str) -> _Said:
+    """What is said where a sum is not there: what is wrong with its series, or that there are none."""
+    if not findings.garbled.keys().isdisjoint(series):
+        return _Said(None, NOT_A_NUMBER, _garbled(service, findings, *series))
+    named = " or ".join(series)
+    return _Said(None, NO_SERIES, f"the pods of {service.name!r} have no series {named}: is their runtime older?")
+
+
+def _garbled(service: Service, findings: Findings, *series: str) -> str:
+    """Which of some series are no numbers, where, and what to do."""
+    told = "; ".join(
+        f"{name} of {findings.garbled[name] or 'one of the pods, in the last scrapes,'}"
+        for name in series
+        if name in findings.garbled
+    )
+    return (
+        f"Prometheus has no number (NaN, infinite, negative or a histogram) for {told} of service {service.name!r}, "
+        f"and there is no sum with it: look at port {names.METRICS_PORT} ({names.PATH_METRICS}) of that pod, and "
+        "delete the pod if it goes on"
+    )
 
 
 def _ratio(service: Service, findings: Findings) -> _Said:
@@ -218,7 +253,7 @@ def _ratio(service: Service, findings: Findings) -> _Said:
         return _Said(
             0.0,
             FEW_REQUESTS,
-            f"{findings.answered:.0f} requests were answered in the last minute; a percentile needs {FLOOR}",
+            f"{findings.answered:.0f} requests were answered in the last minute; a percentile needs {queries.FLOOR}",
         )
     return _Said(ratio)
 
@@ -228,25 +263,25 @@ def _latency_ratio(findings: Findings, target: slo.Target) -> float | None:
     # A refused request misses its target as well. Without this a fleet that refuses nearly all of its load, and is
     # quick with the rest, would look healthy.
     seen = findings.answered + findings.refused
-    if seen >= FLOOR and findings.refused > (1.0 - target.percentile / 100.0) * seen:
+    if seen >= queries.FLOOR and findings.refused > (1.0 - target.percentile / 100.0) * seen:
         return RATIO_MOST
     latency = findings.latency.get(target.percentile)
     return None if latency is None else min(max(latency / target.seconds, 0.0), RATIO_MOST)
 
 
-def _desired(service: Service, findings: Findings, interval: float, ready: int | None) -> _Said:
+def _desired(service: Service, findings: Findings, scraping: Scraping, ready: int | None) -> _Said:
     target = target_of(service)
     if target is None:
         return _no_target(service)
     capability = capability_of(findings)
     if capability is None:
-        return _Said(
-            None, NO_CURVE, f"the pods of {service.name!r} have not measured yet how long their model's runs take"
-        )
+        return _without_curve(service, findings)
+    if findings.rate is None and queries.RECEIVED in findings.garbled:
+        return _Said(None, NOT_A_NUMBER, _garbled(service, findings, queries.RECEIVED))
     if findings.rate is None:
-        return _without_rate(findings, interval)
+        return _without_rate(findings, scraping)
     load = load_seconds(service, findings)
-    learned = slo.learn(findings.history, load)
+    learned = slo.learn(findings.history, load, scraping)
     decision = slo.decide(
         slo.Signals(
             rate=max(0.0, findings.rate),
@@ -257,9 +292,10 @@ def _desired(service: Service, findings: Findings, interval: float, ready: int |
             load_seconds=load,
             history_seconds=learned.seconds,
         ),
-        slo.capacity(capability, target),
+        slo.capacity(capability, target, findings.loop_seconds or 0.0),
         headroom_of(service),
         target,
+        scraping,
     )
     if decision.replicas < findings.pods and _short(findings):
         return _Said(
@@ -273,17 +309,17 @@ def _desired(service: Service, findings: Findings, interval: float, ready: int |
     elif decision.learning:
         reason = LEARNING
         message = f"{learned.seconds:.0f} s of arrivals are known: the count follows the present rate alone"
-    return _Said(min(float(_with_unseen(decision.replicas, findings, ready)), REPLICAS_MOST), reason, message, decision)
+    return _Said(
+        min(float(unseen.count(decision.replicas, findings.pods, ready)), REPLICAS_MOST), reason, message, decision
+    )
 
 
-def _with_unseen(replicas: int, findings: Findings, ready: int | None) -> int:
-    """Return the count where ready pods that nobody scrapes have as many arrivals as the others, as far as that keeps
-    what stands. Of two pods, the one that is never seen would otherwise be taken away under load. Nothing is added to
-    what is ready by this: a new pod is ready before it is seen, and each would bring another.
-    """
-    if ready is None or ready <= findings.pods:
-        return replicas
-    return max(replicas, min(ready, math.ceil(replicas * ready / findings.pods)))
+def _without_curve(service: Service, findings: Findings) -> _Said:
+    message = f"the pods of {service.name!r} have not measured yet how long their model's runs take"
+    if not findings.garbled.keys().isdisjoint(queries.OF_RUNS):
+        # The same reason: the load stands for the rule then, whatever the curve lacks.
+        message = _garbled(service, findings, *queries.OF_RUNS)
+    return _Said(None, NO_CURVE, message)
 
 
 def _short(findings: Findings) -> bool:
@@ -293,18 +329,18 @@ def _short(findings: Findings) -> bool:
     told. Made from one pod of ten, it would take nine of them away at once. A value that asks for more is told.
     """
     unknown = findings.ready - findings.proven
-    return findings.proven == 0 or unknown > max(1.0, UNSEEN_MOST * findings.ready)
+    return findings.proven == 0 or unknown > max(1.0, UNPROVEN_MOST * findings.ready)
 
 
-def _without_rate(findings: Findings, interval: float) -> _Said:
+def _without_rate(findings: Findings, scraping: Scraping) -> _Said:
     if findings.scrapes < SELDOM:
         return _Said(None, LEARNING, "the arrival rate is not known before Prometheus has scraped a pod twice")
-    window = Scraping(interval).window
     return _Said(
         None,
         SCRAPED_TOO_SELDOM,
-        f"Prometheus scraped a pod {findings.scrapes} times in {SCRAPES} s, and a rate needs two in {window:g} s: "
-        f"scrape each {interval:g} s, or set the interval that you have in the settings of Mooring",
+        f"Prometheus scraped a pod {findings.scrapes} times in {scraping.counted} s, and a rate needs two in "
+        f"{scraping.window:g} s: scrape each {scraping.interval:g} s, or set prometheus.scrapeSeconds of the chart to "
+        "the interval that you have",
     )
 
 

@@ -101,9 +101,33 @@ def unreachable(capability: Capability, target: Target) -> str:
     )
 
 
+def capacity(capability: Capability, target: Target, loop_seconds: float = 0.0) -> float:
+    """Return the req/s that one pod holds at a target: what its runs allow, and the loops that feed them.
+
+    A worker has one thread that reads requests, writes answers and makes short runs, and that has no more than one
+    second a second. Where runs take microseconds, or inputs are long texts, that is the end before the runs are. Its
+    queue is that of M/G/1, as of single runs. What `_OVERHEAD` assumes of it is in the runs' own share.
+
+    Args:
+        capability: what the pod is.
+        target: its latency.
+        loop_seconds: that the loop of a worker spends on a request; 0 where nobody has measured it.
+
+    Raises:
+        ValueError: `loop_seconds` is negative or no number.
+    """
+    finite("capacity", loop_seconds=loop_seconds)
+    # Not in what is remembered: the times of a loop are new with each scrape, and the runs' part takes a millisecond.
+    held = _by_runs(capability, target)
+    if loop_seconds <= 0.0:
+        return held
+    waits = max(target.seconds - loop_seconds, loop_seconds)
+    return min(held, capability.workers * _waiting(loop_seconds, 2.0, waits, _ALONE[target.percentile]))
+
+
 @lru_cache(maxsize=1024)
-def capacity(capability: Capability, target: Target) -> float:
-    """Return the req/s that one pod holds at a target: the highest that one of three ways to look at it allows.
+def _by_runs(capability: Capability, target: Target) -> float:
+    """Return the req/s that the runs of one pod allow: the highest that one of three ways to look at it allows.
 
     - *Growing batches.* Those who come while a run takes `a + b n` are the next batch. Its size is taken as normal: of
       mean `r (a + b m)` at a rate r, where m is the mean of the batch before, and of variance

@@ -29,7 +29,7 @@ class Findings:
     copies: int = 0
     """How often the series of one pod are there; more than once, everything would be counted double."""
     scrapes: int = 0
-    """How often the pod that was scraped most often was, in the last `queries.SCRAPES` seconds."""
+    """How often the pod that was scraped most often was, in the last `Scraping.counted` seconds."""
     ready: int = 0
     """Pods whose model answers requests."""
     proven: int = 0
@@ -37,7 +37,7 @@ class Findings:
     rate: float | None = None
     """Requests received a second, the refused ones included. None until two scrapes of a pod exist."""
     history: tuple[float | None, ...] = ()
-    """That rate over the last hour, each `queries.STEP` seconds, the newest last; None where nothing was measured."""
+    """That rate over the last hour, each `Scraping.step` seconds, the newest last; None where nothing was measured."""
     queued: float | None = None
     """Requests that wait."""
     in_flight: float | None = None
@@ -64,5 +64,11 @@ class Findings:
     """Processes of a pod."""
     samples_per_request: float | None = None
     """Mean samples of a request; None without requests."""
+    loop_seconds: float | None = None
+    """CPU seconds that the loop of a worker spends on a request; None where it has too little to do to tell, or where
+    the runtime is older."""
     load_seconds: float | None = None
     """p90 of the time from a pod's creation until it was ready, as the operator says."""
+    garbled: Mapping[str, str] = field(default_factory=dict)
+    """Series that no answer can do without and that are no numbers (NaN, infinite, negative, or histograms), by name,
+    and at which pods; empty where that is not known."""

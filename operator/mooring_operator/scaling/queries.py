@@ -9,22 +9,13 @@ The names of the runtime's series stand in `runtime/mooring_runtime/metrics/name
 """
 
 from collections.abc import Collection
-from dataclasses import dataclass
 from typing import Final, Literal
 
 from ..api import names
-from . import slo
+from .scraping import Scraping
 
-STEP: Final = int(slo.STEP)
-"""Seconds between two points of a history."""
-HISTORY: Final = int(slo.HISTORY)
-"""Seconds that a history covers."""
-SMOOTHED: Final = 60
-"""Seconds of which the highest latency counts: one quiet scrape must not call off a surge."""
 FLOOR: Final = 30
 """Answered requests below which a percentile is an accident."""
-SCRAPES: Final = 300
-"""Seconds over which the scrapes of a pod are counted: as long as Prometheus takes a sample for new."""
 REFUSED: Final = ("queue_full", "timeout")
 """Causes of refusals that more pods would have prevented."""
 
@@ -43,9 +34,22 @@ RUN_MEAN: Final = "mooring_run_mean_seconds"
 RUN_VARIATION: Final = "mooring_run_cv2"
 SAMPLES: Final = "nv_inference_count"
 SUCCESSES: Final = "nv_inference_request_success"
+LOOP_SECONDS: Final = "mooring_loop_seconds_total"
+BUSY: Final = 0.03
+"""Seconds of each that a worker's loop must be busy before its time is that of requests: probes, scrapes and timers
+take 2 to 3 ms. By the requests of a quiet night these would seem to cost a second each, and the peak of the evening
+before be planned with pods that hold one a second."""
+
+OF_RUNS: Final = (BATCH_CURVE, BATCH_LIMIT, RUN_MEAN)
+NEEDED: Final = (MODEL_READY, RECEIVED, QUEUE_DEPTH, IN_FLIGHT, *OF_RUNS)
+"""Series of which one that is no number leaves a service without an answer."""
+MOST: Final = 1e15
+"""What is larger was not measured."""
 
 BY: Final = f"{names.METRIC_LABEL_NAMESPACE}, {names.METRIC_LABEL_SERVICE}"
 POD: Final = "instance"
+SERIES: Final = "series"
+"""Label of the answer of `garbled`: the name of a series."""
 
 Signal = Literal[
     "newest",
@@ -67,41 +71,22 @@ Signal = Literal[
     "run_variation",
     "workers",
     "samples_per_request",
+    "loop_seconds",
     "load_seconds",
+    "garbled",
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class Scraping:
-    """How the series come to be.
-
-    Attributes:
-        interval: seconds between two scrapes of a pod.
-        matchers: label matchers that every query gets besides, such as `cluster="a"`, for a Prometheus that has the
-            series of several clusters.
-    """
-
-    interval: float = 15.0
-    matchers: str = ""
-
-    @property
-    def window(self) -> float:
-        """Seconds over which a rate is taken: three scrapes, so that one that is late leaves two."""
-        return 3 * self.interval
-
-    @property
-    def latency_window(self) -> float:
-        """Seconds over which a percentile is taken: four scrapes at least."""
-        return max(60.0, 4 * self.interval)
-
-
 def signals(scraping: Scraping) -> dict[Signal, str]:
-    """Return the instant query of each signal. All but `curve`, `run_mean` and `run_variation` give one value a
-    service; these give one a pod, for a line must be taken from one pod as a whole.
+    """Return the instant query of each signal. All but `curve`, `run_mean`, `run_variation` and `garbled` give one
+    value a service; these give one a pod, for a line must be taken from one pod as a whole.
     """
 
     def of(metric: str, *matchers: str) -> str:
         return _selector(scraping, metric, *matchers)
+
+    def mean(metric: str) -> str:
+        return f"sum by ({BY}) (rate({of(metric)}[{scraping.mean}s]))"
 
     late = _duration(scraping.latency_window)
     refused = of(REJECTED, 'cause=~"' + "|".join(REFUSED) + '"')
@@ -110,7 +95,7 @@ def signals(scraping: Scraping) -> dict[Signal, str]:
         "newest": f"max by ({BY}) (timestamp({of(WORKERS)}))",
         "pods": f"count by ({BY}) (count by ({BY}, {POD}) ({of(WORKERS)}))",
         "copies": f"max by ({BY}) (count by ({BY}, {POD}) ({of(WORKERS)}))",
-        "scrapes": f"max by ({BY}) (count_over_time({of(WORKERS)}[{SCRAPES}s]))",
+        "scrapes": f"max by ({BY}) (count_over_time({of(WORKERS)}[{scraping.counted}s]))",
         "ready": f"sum by ({BY}) (max by ({BY}, {POD}) ({of(MODEL_READY)}))",
         "proven": _proven(scraping),
         "rate": arrivals(scraping),
@@ -125,12 +110,22 @@ def signals(scraping: Scraping) -> dict[Signal, str]:
         "run_mean": f"max by ({BY}, {POD}) ({of(RUN_MEAN)})",
         "run_variation": f"max by ({BY}, {POD}) ({of(RUN_VARIATION)})",
         "workers": f"avg by ({BY}) ({of(WORKERS)})",
-        # Without requests it is not a number, and is left out when it is read.
-        "samples_per_request": (
-            f"sum by ({BY}) (rate({of(SAMPLES)}[10m])) / sum by ({BY}) (rate({of(SUCCESSES)}[10m]))"
-        ),
+        # Without requests these are no numbers, and are left out when they are read.
+        "samples_per_request": f"{mean(SAMPLES)} / {mean(SUCCESSES)}",
+        "loop_seconds": (f"({mean(LOOP_SECONDS)} > {BUSY} * sum by ({BY}) ({of(WORKERS)})) / {mean(RECEIVED)}"),
         "load_seconds": f"max by ({BY}) ({of(names.METRIC_SERVICE_LOAD_SECONDS)})",
+        "garbled": " or ".join(_garbled(scraping, metric) for metric in NEEDED),
     }
+
+
+def _garbled(scraping: Scraping, metric: str) -> str:
+    """How many series of a metric are no numbers, by pod.
+
+    NaN is neither above 0 nor below, and a histogram is not compared.
+    """
+    every = _selector(scraping, metric)
+    odd = f"count by ({BY}, {POD}) ({every} unless {every} >= 0 <= {MOST:.0f})"
+    return f'label_replace({odd}, "{SERIES}", "{metric}", "", "")'
 
 
 def _proven(scraping: Scraping) -> str:
@@ -157,7 +152,7 @@ def latencies(scraping: Scraping, percentiles: Collection[int]) -> dict[int, str
     count = f"sum by ({BY}) (increase({_selector(scraping, f'{REQUEST_SECONDS}_count')}[{window}]))"
     return {
         percentile: f"max_over_time((histogram_quantile({percentile / 100}, {buckets}) and {count} >= {FLOOR})"
-        f"[{SMOOTHED}s:{step}])"
+        f"[{_duration(scraping.smoothed)}:{step}])"
         for percentile in sorted(percentiles)
     }
 

@@ -11,10 +11,12 @@ from typing import Any, Final
 from ..api import names
 from ..facts import Key
 from .findings import Findings, Line
-from .queries import HISTORY, POD, STEP, Signal
+from .queries import MOST, POD, RECEIVED, SERIES, Signal
+from .scraping import Scraping
 
-MOST: Final = 1e15
-"""What is larger was not measured."""
+_PER_POD: Final = frozenset({"curve", "run_mean", "run_variation", "garbled"})
+_TOLD: Final = 3
+"""Pods that are named; one is enough to look at."""
 Vector = list[dict[str, Any]]
 """What one query answers."""
 Numbers = dict[Key, float]
@@ -32,14 +34,15 @@ class Results:
     latencies: Mapping[int, Vector] = field(default_factory=dict)
     """By percentile."""
     history: Vector = field(default_factory=list)
-    """Of the arrival rate: a range in steps of `STEP` that ends at `last_step(time)`."""
+    """Of the arrival rate: a range in steps of `scraping.step` that ends at `last_step(time, scraping)`."""
+    scraping: Scraping = field(default_factory=Scraping)
 
 
-def last_step(time: float) -> int:
+def last_step(time: float, scraping: Scraping) -> int:
     """Return the newest point of a history in unix seconds. Steps stand still between two looks, as in a subquery: else
     each look would compare other moments, and what was seen once could be seen again.
     """
-    return int(time // STEP) * STEP
+    return int(time // scraping.step) * scraping.step
 
 
 def read(results: Results) -> dict[Key, Findings]:
@@ -57,16 +60,15 @@ class _Look:
     def __init__(self, results: Results) -> None:
         self._time = results.time
         self._numbers: dict[Signal, Numbers] = {
-            signal: _numbers(vector)
-            for signal, vector in results.signals.items()
-            if signal not in {"curve", "run_mean", "run_variation"}
+            signal: _numbers(vector) for signal, vector in results.signals.items() if signal not in _PER_POD
         }
         self._curve_a = _pods(results.signals.get("curve", []), term="a")
         self._curve_b = _pods(results.signals.get("curve", []), term="b")
         self._mean = _pods(results.signals.get("run_mean", []))
         self._variation = _pods(results.signals.get("run_variation", []))
+        self._garbled = _garbled(results)
         self._latencies = {percentile: _numbers(vector) for percentile, vector in results.latencies.items()}
-        self._history = {_key(series): _history(series, last_step(results.time)) for series in results.history}
+        self._history = {_key(series): _history(series, results) for series in results.history}
 
     def services(self) -> set[Key]:
         return {key for numbers in self._numbers.values() for key in numbers} | set(self._history)
@@ -97,7 +99,9 @@ class _Look:
             run_variation=variation,
             workers=self._number("workers", key),
             samples_per_request=self._number("samples_per_request", key),
+            loop_seconds=self._number("loop_seconds", key),
             load_seconds=self._number("load_seconds", key),
+            garbled=self._garbled.get(key, {}),
         )
 
     def _number(self, signal: Signal, key: Key) -> float | None:
@@ -126,6 +130,24 @@ def _numbers(vector: Vector) -> Numbers:
     return {_key(series): value for series in vector for value in _finite(series)}
 
 
+def _garbled(results: Results) -> dict[Key, dict[str, str]]:
+    """Of each service, its series that are no numbers, and at which pods."""
+    pods: dict[Key, dict[str, set[str]]] = {}
+    for series in results.signals.get("garbled", []):
+        name, pod = (_labels(series).get(label, "") for label in (SERIES, POD))
+        pods.setdefault(_key(series), {}).setdefault(name, set()).add(pod)
+    for series in results.signals.get("rate", []):
+        # A number again by now, but for a while its rate goes over what was none.
+        if not any(True for _ in _finite(series)):
+            pods.setdefault(_key(series), {}).setdefault(RECEIVED, set())
+    return {key: {name: _first(sorted(found)) for name, found in by_name.items()} for key, by_name in pods.items()}
+
+
+def _first(pods: list[str]) -> str:
+    more = f" and {len(pods) - _TOLD} more" if len(pods) > _TOLD else ""
+    return ", ".join(pod for pod in pods[:_TOLD] if pod) + more
+
+
 def _pods(vector: Vector, **labels: str) -> Pods:
     pods: Pods = {}
     for series in vector:
@@ -151,14 +173,15 @@ def _finite(series: Mapping[str, Any]) -> Iterator[float]:
         yield value
 
 
-def _history(series: Mapping[str, Any], end: int) -> tuple[float | None, ...]:
+def _history(series: Mapping[str, Any], results: Results) -> tuple[float | None, ...]:
     """The points of a range on its grid; None where there is none."""
+    scraping, end = results.scraping, last_step(results.time, results.scraping)
     match [] if "histograms" in series else series.get("values"):
         case list() as pairs:
             known = dict(_point(pair, series) for pair in pairs)
         case other:
             raise ValueError(f"the values of {_labels(series)} are {str(other)[:100]}, not a list")
-    points = (known.get(time) for time in range(end - HISTORY, end + 1, STEP))
+    points = (known.get(time) for time in range(end - scraping.history, end + 1, scraping.step))
     return tuple(point if point is not None and _plausible(point) else None for point in points)
 
 

@@ -4,6 +4,7 @@ A cluster has one server of external metrics. Whose it is decides who can scale 
 adapter and prometheus-adapter by a HorizontalPodAutoscaler of ours, KEDA by a ScaledObject. It is never taken over.
 """
 
+import math
 from typing import Final, Literal, NamedTuple
 
 from ..api import names
@@ -19,6 +20,21 @@ give a curve, and a change of the metric is worth avoiding."""
 
 _HPA, _SCALED_OBJECT = "HorizontalPodAutoscaler", "ScaledObject"
 _FIELD = "spec.scaling.backend"
+
+
+class Standing(NamedTuple):
+    """The objects that scale a service now; both for a moment, while one takes the place of the other."""
+
+    hpa: Manifest | None = None
+    scaled_object: Manifest | None = None
+
+    def concurrency(self, keda: bool = False) -> float | None:
+        """Return the concurrency that stands in place of the rule; None where the rule holds the target.
+
+        Where both are there it is that of the one that is to stay, or else of the other one.
+        """
+        one, other = (self.scaled_object, self.hpa) if keda else (self.hpa, self.scaled_object)
+        return concurrency_of(one) or concurrency_of(other)
 
 
 class Choice(NamedTuple):
@@ -39,7 +55,7 @@ def scaler(service: Service, cluster: Cluster, observed: Observed, look: Look | 
     if keda is None:
         keda = theirs is not None and ours is None
     other, named = (ours, _HPA) if keda else (theirs, _SCALED_OBJECT)
-    known = concurrency_of(theirs if keda else ours) or concurrency_of(other)
+    known = Standing(ours, theirs).concurrency(keda)
     return Scaler(
         keda=keda,
         concurrency=_stand_in(known, look) if scaling.latency is not None else None,
@@ -88,16 +104,22 @@ def _keda(cluster: Cluster, external: bool) -> Choice:
             "replicas are only kept within their bounds"
         )
         return Choice(False, Problem(_FIELD, message, "KedaMissing"))
-    if external and not cluster.prometheus_url:
+    if not external:
+        return Choice(True)
+    if not cluster.prometheus_url:
         message = (
             "KEDA asks Prometheus itself, and nobody has told where it is: set prometheus.url in the chart's values"
         )
         return Choice(True, Problem(_FIELD, message, "PrometheusNotConfigured"))
-    if not external or api is None:
-        return Choice(True)
-    if api.owner in {"mooring", "other"}:
+    if api is not None and api.owner in {"mooring", "other"}:
         return Choice(True, _conflict(api, "keda", "KEDA"))
-    return Choice(True, _reachable(api, cluster))
+    if cluster.prometheus_token and cluster.keda_access is None:
+        message = (
+            "the operator shows Prometheus a token, and KEDA has none: put one into a ClusterTriggerAuthentication and "
+            "name that in prometheus.keda.authentication.name of the chart's values. Replicas stay as they are"
+        )
+        return Choice(True, Problem(_FIELD, message, "KedaUnauthorized"))
+    return Choice(True, None if api is None else _reachable(api, cluster))
 
 
 def _conflict(api: MetricsApi, backend: str, wanted: str) -> Problem:
@@ -136,9 +158,10 @@ def concurrency_of(autoscaler: Manifest | None) -> float | None:
     """Return the concurrency that stands on an autoscaler; None where the rule holds the target there."""
     annotations = (autoscaler or {"metadata": {}})["metadata"].get("annotations") or {}
     try:
-        return float(annotations[names.ANNOTATION_CONCURRENCY])
+        written = float(annotations[names.ANNOTATION_CONCURRENCY])
     except (KeyError, ValueError):
         return None
+    return written if 0.0 < written < math.inf else None
 
 
 def _stand_in(known: float | None, look: Look | None) -> float | None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from .capacity import Capability, Curve, Target, capacity, finite, unreachable
+from .scraping import Scraping
 
 __all__ = [
     "Capability",
@@ -29,19 +30,10 @@ __all__ = [
     "unreachable",
 ]
 
-HISTORY: Final = 3600.0
-"""Seconds of arrivals that the rule learns from."""
-STEP: Final = 15.0
-"""Seconds between two points of that history."""
 SPARE: Final = 0.03
 """Share above the present arrivals that is always planned: what one scrape does not show yet."""
-_WINDOW: Final = 45.0
-"""Seconds that a rate is taken over: three scrapes."""
-_SYNC: Final = 7.5
-"""Half the period of the HPA, in seconds."""
+_EACH_15_SECONDS: Final = Scraping()
 _HORIZONS_TO_LEARN: Final = 3
-_BACKLOG: Final = 30.0
-"""Fewest seconds in which a backlog may be worked off: less would buy pods that come when it is gone."""
 _ROUNDING: Final = 0.05
 """Share of a pod that is not bought: 3.001 pods are three."""
 
@@ -111,30 +103,32 @@ class Decision:
     reason: str
 
 
-def horizon(load_seconds: float, scrape: float = 15.0, window: float = _WINDOW) -> float:
+def horizon(load_seconds: float, scraping: Scraping = _EACH_15_SECONDS) -> float:
     """Return the seconds from a change of the arrivals until the pods that it asks for answer."""
-    return load_seconds + scrape / 2.0 + window / 2.0 + _SYNC
+    return load_seconds + scraping.detection
 
 
-def learn(history: Sequence[float | None], load_seconds: float) -> Learned:
+def learn(history: Sequence[float | None], load_seconds: float, scraping: Scraping = _EACH_15_SECONDS) -> Learned:
     """Return what the last hour teaches.
 
     Args:
-        history: arrivals in req/s each `STEP` seconds, the newest last; None where nothing was measured. What is older
-            than `HISTORY` is left out.
+        history: arrivals in req/s each `scraping.step` seconds, the newest last; None where nothing was measured. What
+            is older than `scraping.history` is left out.
         load_seconds: from a pod's creation until it answers.
+        scraping: how the history came to be.
     """
-    points = list(history[-int(HISTORY / STEP) - 1 :])
+    step, window = scraping.step, scraping.window
+    points = list(history[-(scraping.history // step) - 1 :])
     known = [point for point in points if point is not None]
     if not known:
         return Learned(None, 0.0, 0.0)
     oldest = next(index for index, point in enumerate(points) if point is not None)
-    seconds = (len(points) - 1 - oldest) * STEP
-    ahead = horizon(load_seconds)
+    seconds = float((len(points) - 1 - oldest) * step)
+    ahead = horizon(load_seconds, scraping)
     # A rate shows a rise in full only when all of its window lies behind it. Without half a window more, rises towards
     # pods that start within seconds would be seen as half of what they are.
-    lag = max(1, round((ahead + _WINDOW / 2.0) / STEP))
-    apart = lag + round(_WINDOW / STEP)
+    lag = max(1, round((ahead + window / 2.0) / step))
+    apart = lag + round(window / step)
     rises = [
         0.0 if earlier is None or later is None else later - earlier
         for earlier, later in zip(points, points[lag:], strict=False)
@@ -145,7 +139,9 @@ def learn(history: Sequence[float | None], load_seconds: float) -> Learned:
     return Learned(_twice(rises, apart), peak, seconds)
 
 
-def decide(signals: Signals, capacity: float, headroom: float, target: Target) -> Decision:
+def decide(
+    signals: Signals, capacity: float, headroom: float, target: Target, scraping: Scraping = _EACH_15_SECONDS
+) -> Decision:
     """Return how many pods a service needs.
 
     Args:
@@ -153,6 +149,7 @@ def decide(signals: Signals, capacity: float, headroom: float, target: Target) -
         capacity: req/s that one pod holds, of `capacity`.
         headroom: share above the arrivals that is always kept, such as 0.5.
         target: its latency.
+        scraping: how the signals came to be.
 
     Raises:
         ValueError: a capacity that is not above 0, or a headroom below 0.
@@ -160,7 +157,8 @@ def decide(signals: Signals, capacity: float, headroom: float, target: Target) -
     finite("decide", capacity=capacity, headroom=headroom)
     if capacity <= 0.0:
         raise ValueError(f"decide: capacity is {capacity} req/s; it must be above 0: take it from capacity()")
-    learning = signals.rise is None or signals.history_seconds < _HORIZONS_TO_LEARN * horizon(signals.load_seconds)
+    enough = _HORIZONS_TO_LEARN * horizon(signals.load_seconds, scraping)
+    learning = signals.rise is None or signals.history_seconds < enough
     parts = {"rate": signals.rate * (1.0 + SPARE), "headroom": signals.rate * (1.0 + headroom)}
     if not learning and signals.rise is not None:
         # A level that the hour has reached once at most is no lesson of it, whatever the slope.
@@ -169,7 +167,7 @@ def decide(signals: Signals, capacity: float, headroom: float, target: Target) -
     planned = parts[reason]
     # A fleet that holds its target has up to half a target of work waiting; only what is more must be worked off.
     surplus = max(0.0, signals.queued - signals.ready * capacity * target.seconds / 2.0)
-    backlog = surplus / max(_BACKLOG, signals.load_seconds)
+    backlog = surplus / max(scraping.backlog, signals.load_seconds)
     replicas = max(1, math.ceil((planned + backlog) / capacity - _ROUNDING))
     return Decision(replicas, capacity, planned, backlog, learning, reason)
 

@@ -21,8 +21,6 @@ class External(NamedTuple):
 
     metric: str
     per_replica: float
-    decided: bool = False
-    """The operator works it out for this service; else it is a sum over the servers' own series."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +51,8 @@ def externals(service: Service, scaler: Scaler) -> list[External]:
         return []
     if scaling.latency is not None:
         target = load_target(service, scaler)
-        by_rule = External(names.METRIC_DESIRED_REPLICAS, 1, decided=True)
-        found.append(by_rule if target is None else External(names.METRIC_LOAD, target, decided=True))
+        by_rule = External(names.METRIC_DESIRED_REPLICAS, 1)
+        found.append(by_rule if target is None else External(names.METRIC_LOAD, target))
     if scaling.queue is not None:
         found.append(External(names.METRIC_QUEUE_DEPTH, scaling.queue.target))
     if scaling.concurrency is not None:

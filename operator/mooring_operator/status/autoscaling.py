@@ -9,8 +9,17 @@ from typing import Any, Final
 
 from ..api import names
 from ..facts import Manifest, ObjectKey
-from ..scaling import rule
-from ..scaling.answers import LEARNING, NO_CURVE, NO_SERIES, NOT_READY, OK, TARGET_UNREACHABLE, Answer
+from ..scaling import refusals, rule
+from ..scaling.answers import (
+    LEARNING,
+    NO_CURVE,
+    NO_LATENCY_TARGET,
+    NO_SERIES,
+    NOT_READY,
+    OK,
+    TARGET_UNREACHABLE,
+    Answer,
+)
 from ..scaling.wishes import Wish, wishes
 from .view import Verdict, View, first
 
@@ -23,7 +32,10 @@ _HELD: Final = {
 _EARLY: Final = frozenset({NO_SERIES, NO_CURVE, NOT_READY})
 """What is the matter with every service that has no replica yet."""
 
-_ON_THE_WAY: Final = frozenset({"NoAutoscaler", "SwitchingBackend", "KedaNotReady", "NoMetricYet"})
+_PASSING: Final = frozenset({refusals.NOT_YET, NO_LATENCY_TARGET})
+"""What the adapter says of a service that it has not looked at since it was made, or changed."""
+
+_ON_THE_WAY: Final = frozenset({"NoAutoscaler", "SwitchingBackend", "KedaNotReady", refusals.NOT_YET})
 
 
 def ready(view: View) -> Verdict:
@@ -41,14 +53,12 @@ def ready(view: View) -> Verdict:
         return standing
     for answer in _answers(view):
         if answer.value is None:
-            # The first replica brings the first series, and it takes two scrapes until they tell a rate.
-            early = answer.reason == LEARNING or (answer.reason in _EARLY and not view.counts.get("readyReplicas"))
             message = f"{answer.metric}: {answer.message}. Replicas stay as they are"
-            return Verdict("Unknown" if early else "False", answer.reason, message)
+            return Verdict("Unknown" if _early(view, answer.reason) else "False", answer.reason, message)
     active = _condition(autoscaler, "ScalingActive")
     if not active:
         message = "the HorizontalPodAutoscaler has not read its metrics yet"
-        return Verdict("Unknown", "NoMetricYet", message)
+        return Verdict("Unknown", refusals.NOT_YET, message)
     if active["status"] != "True":
         return _inactive(view, active)
     return _works(view, active)
@@ -97,7 +107,11 @@ def _metric(wish: Wish, now: float | None) -> Mapping[str, Any]:
     answer = wish.answer
     if answer is None:
         measured = wish.replicas is not None
-        told: dict[str, Any] = {"name": wish.metric, "healthy": measured, "reason": OK if measured else "NoMetricYet"}
+        told: dict[str, Any] = {
+            "name": wish.metric,
+            "healthy": measured,
+            "reason": OK if measured else refusals.NOT_YET,
+        }
         return told | ({"value": f"{wish.value:.0f}%", "replicas": wish.replicas} if measured else {})
     age = None if now is None or not answer.time else f"{max(0.0, now - answer.time):.0f}s"
     return {
@@ -130,13 +144,29 @@ def _works(view: View, active: Mapping[str, str]) -> Verdict:
 
 
 def _inactive(view: View, active: Mapping[str, str]) -> Verdict:
-    """What the autoscaler says, and, where we can see what it cannot, that it is the way between that is broken."""
+    """What the autoscaler says, and, where we can see what it cannot, that it is the way between that is broken.
+
+    It says what it was told up to 15 s ago. After an outage of Prometheus that is still the outage, by the adapter's
+    own word: an adapter that has just said so is not down.
+    """
     reason, message = active.get("reason", "Unknown"), active.get("message", "")
-    if reason == "FailedGetExternalMetric" and any(answer.value is not None for answer in _answers(view)):
-        server = "KEDA" if view.step.scaler.keda else "the server of external metrics"
+    if reason != "FailedGetExternalMetric" or all(answer.value is None for answer in _answers(view)):
+        return Verdict("False", reason, message)
+    server = "KEDA" if view.step.scaler.keda else "the server of external metrics"
+    if (told := refusals.told(message)) is not None:
+        passing = told.reason in _PASSING or _early(view, told.reason)
+        message = f"Prometheus has the metrics now, and {server} last told the autoscaler: {told.message}"
+        return Verdict("Unknown" if passing else "False", told.reason, f"{message}. Replicas stay as they are")
+    if refusals.unreached(message):
         message = f"Prometheus has the metrics, but {server} does not answer the autoscaler: {message}"
         return Verdict("False", "AdapterDown", f"{message}. Replicas stay as they are")
-    return Verdict("False", reason, message)
+    message = f"Prometheus has the metrics, but {server} gives the autoscaler none: {message}"
+    return Verdict("False", reason, f"{message}. Replicas stay as they are")
+
+
+def _early(view: View, reason: str) -> bool:
+    """The first replica brings the first series, and it takes two scrapes until they tell a rate."""
+    return reason == LEARNING or (reason in _EARLY and not view.counts.get("readyReplicas"))
 
 
 def _standing(view: View) -> Verdict | None:

@@ -5,10 +5,12 @@ first byte that is written every failure is `Unanswered`, and nothing is ever se
 """
 
 import asyncio
+import contextlib
 import logging
 import socket
 import ssl
 from collections import defaultdict, deque
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import Final, cast
 from urllib.parse import SplitResult, urlsplit
@@ -40,6 +42,9 @@ _SILENCE, _SIGN = 5.0, 5.0
 """Seconds without the answer to a step after which the replica that has it is asked for a sign of life, and for that.
 The kernel of a process that hangs answers as ever. A step may run for as long as it takes, but not where nothing runs.
 """
+_MUTE, _BETWEEN = 60.0, 1.0
+"""Seconds for which who gave no sign of life is sent no step, unless it gives one; and between two questions for one.
+Its clients hear at once that nothing was done, where each of them would else wait, and know nothing in the end."""
 _NOT_DONE: Final = frozenset({400, 401, 404, 405, 413, 415, 421, 431, 503})
 """Answers that say that nothing was done."""
 
@@ -172,6 +177,8 @@ class PeerClient:
         """Tasks that look after a step whose answer is long in coming."""
         self._signs: dict[int, asyncio.Task[str]] = {}
         """To the ordinals that are being asked for a sign of life."""
+        self._mute: dict[int, str] = {}
+        """Those that gave none, and why."""
 
     # --- Peers
 
@@ -196,6 +203,8 @@ class PeerClient:
 
     async def pass_on(self, ordinal: int, envelope: Envelope, step: Step) -> Reply:
         """See `Peers`."""
+        if ordinal in self._mute:
+            raise Unreachable(f"ordinal {ordinal} gives no sign of life: {self._mute[ordinal]}")
         request = self._request(ordinal, envelope, "POST", messages.STEP_PATH, passing.encode_step(step))
         answered = await self._exchange(ordinal, request, watched=True)
         try:
@@ -255,7 +264,10 @@ class PeerClient:
         raise Refused(told) if answered.status in _NOT_DONE else Unanswered(told)
 
     def _watch(self, ordinal: int, line: _Line) -> None:
-        task = asyncio.get_running_loop().create_task(self._look_after(ordinal, line, line.awaited))
+        self._begin(self._look_after(ordinal, line, line.awaited))
+
+    def _begin(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
         self._looking.add(task)
         task.add_done_callback(self._looking.discard)
 
@@ -270,8 +282,20 @@ class PeerClient:
             if why:
                 if not awaited.done():
                     line.give_up(f"ordinal {ordinal} gives no sign of life: {why}")
+                if ordinal not in self._mute:
+                    self._mute[ordinal] = why
+                    self._begin(self._listen(ordinal))
                 return
             await asyncio.sleep(_SILENCE)
+
+    async def _listen(self, ordinal: int) -> None:
+        """Ask one that gave no sign of life until it does; or for long enough, for it may be there no more."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_MUTE):
+                while why := await self._sign(ordinal):
+                    self._mute[ordinal] = why
+                    await asyncio.sleep(_BETWEEN)
+        del self._mute[ordinal]
 
     async def _sign(self, ordinal: int) -> str:
         """Why there is none; empty: there is one."""

@@ -62,7 +62,8 @@ def refusal(failed: StoreFailed, session: str) -> RequestError:
     """What a client is told whose commit did not happen."""
     if isinstance(failed, StoreFull):
         return SessionRefused(f"session '{session}': {failed}", "volume-full", session=session)
-    return SessionUnavailable(f"session '{session}': {failed}", "quarantined", session=session)
+    # What is on disk is as it was, and whole.
+    return SessionUnavailable(f"session '{session}': {failed}", "owner-down", session=session)
 
 
 def lost(entry: Entry) -> SessionConflict:

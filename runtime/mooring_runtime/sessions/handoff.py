@@ -1,12 +1,5 @@
-"""Handing sessions to the replica that should have them. What happens, point by point, is told in `points`.
-
-H (this side) thaws a session only when N has refused it under H's own epoch. A newer record alone never thaws, not even
-one that gives the session back: N may have it on disk, and be stepping it. One thing stands in for N's word: that its
-store was given up for lost. Then everybody who may have got it from N is asked, as before a creation; and since N may
-have acknowledged steps, the next request hears that the session was rewound. Where several copies were on their way to
-lost stores, the one that got the session last goes on; what was set aside elsewhere may be newer, so it is waited for
-until a person drops it. Where that was dropped at N itself, N no longer knows whether it had the session, and handed it
-on: it says so, the same are asked, and N takes it when it hears that nobody has anything newer.
+"""Handing sessions to the replica that should have them: when each leaves, and how many at a time. What happens, point
+by point, is told in `points`; what becomes of a session that was sent, in `receipt`.
 
 Sessions leave at their own pace: each that is quiet goes with the next message, few enough are frozen at a time that
 one message carries them, and one that runs holds up nobody. Each receiver has a way of its own: one that hangs, or puts
@@ -16,26 +9,26 @@ off what it is sent, keeps nothing from the others, and has no more frozen for i
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from itertools import islice
 
 from mooring_runtime.errors import RequestError
 from mooring_runtime.metrics.sessions import SessionStats
 from mooring_runtime.sessions.copies import Copy, Kept, Phase, Target
-from mooring_runtime.sessions.elsewhere import At
 from mooring_runtime.sessions.encoding import Packed
 from mooring_runtime.sessions.entries import Entry
 from mooring_runtime.sessions.keys import Key
 from mooring_runtime.sessions.membership import Membership
-from mooring_runtime.sessions.messages import Offer, Offered, Take, Verdict, Verdicts, Word
+from mooring_runtime.sessions.messages import Offer, Offered, Take, Verdicts
 from mooring_runtime.sessions.peers import PeerFailed, Talk
 from mooring_runtime.sessions.placement import place
 from mooring_runtime.sessions.points import Point, Reached
+from mooring_runtime.sessions.receipt import Newer, Receipt
 from mooring_runtime.sessions.record import Record
 from mooring_runtime.sessions.table import Table
 from mooring_runtime.sessions.ways import MOST_BYTES, Way, parts
 
-__all__ = ["Clock", "Handoff", "Newer", "Point", "Reached"]
+__all__ = ["Clock", "Handoff", "Point", "Reached"]
 
 log = logging.getLogger(__name__)
 
@@ -58,8 +51,6 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 2.0
 
 Clock = Callable[[], int]
 """Tells milliseconds since 1970."""
-Newer = Callable[[Key, int], Awaitable[At | None]]
-"""`Finding.newer`."""
 
 
 class Handoff:
@@ -69,16 +60,13 @@ class Handoff:
         self._membership = membership
         self._table = table
         self._talk = talk
-        self._newer = newer
         self._stats = stats
         self.clock: Clock = lambda: 0
         self.reached: Reached = lambda point, key: None
         """Called at every point that is this side's."""
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self._proved: dict[Key, int] = {}
-        """Frozen sessions whose receivers have dropped what was set aside of them: the epochs under which all others
-        have said that they have nothing newer. Under one record sessions go to one place, so that stays true."""
+        self._receipt = Receipt(membership, table, newer, stats, self._at)
         self._ways: dict[int, asyncio.Task[None]] = {}
         """To each receiver that is being spoken to."""
         self._pauses: dict[int, float] = {}
@@ -88,6 +76,9 @@ class Handoff:
         self._epoch = 0
         """Of the last look at what is foreign."""
         membership.woken = self._wake.set
+
+    def _at(self, point: Point, key: Key) -> None:
+        self.reached(point, key)
 
     def start(self) -> None:
         """Begin to hand over."""
@@ -146,7 +137,7 @@ class Handoff:
         """Try once to hand over what is to go to one receiver."""
         worthwhile = False
         try:
-            await asyncio.gather(*[self._recover(key, since, record) for key, since in way.lost.items()])
+            await asyncio.gather(*[self._receipt.recover(key, since, record) for key, since in way.lost.items()])
             frozen = 0
             for target, keys in way.frozen.items():
                 frozen += await self._repeat(target, keys)
@@ -306,7 +297,7 @@ class Handoff:
         settled = 0
         for part in parts(batch):
             try:
-                take = Take(tuple(part), tuple(self._proved.get(handed.key, 0) for handed in part))
+                take = Take(tuple(part), tuple(map(self._receipt.proved, part)))
                 answer = await self._talk.tell(target.ordinal, take, _TAKE_WITHIN, target.store)
             except (PeerFailed, RequestError) as error:
                 log.warning("ordinal %d does not take %d sessions, which wait: %s", target.ordinal, len(part), error)
@@ -317,79 +308,6 @@ class Handoff:
                 return None
             verdicts = zip(part, answer.body.verdicts, strict=True)
             settled += sum(
-                await asyncio.gather(*[self._settle(handed, found, answer.epoch) for handed, found in verdicts])
+                await asyncio.gather(*[self._receipt.settle(handed, found, answer.epoch) for handed, found in verdicts])
             )
         return settled
-
-    # --- the receiver's word: point 6, or back
-
-    async def _settle(self, handed: Packed, found: Verdict, epoch: int) -> bool:
-        """Whether it is frozen no longer."""
-        key, sent = handed.key, handed.kept.copy
-        self._stats.handoffs["out", found.word.value] += 1
-        if found.word is Word.LATER or found.word is Word.BROKEN:
-            log.warning(
-                "session '%s' of model '%s' is not taken: %s", key.session, key.model, found.cause or found.word
-            )
-            return False
-        if found.word is Word.STALE:
-            return False  # The newer record has been adopted; it is sent again under that.
-        if found.word is Word.DROPPED:
-            await self._recover(key, sent.since, self._membership.record(), dropped=True)
-            return False
-        try:
-            async with self._table.turn(key) as entry:
-                copy = entry.copy
-                if copy is None or copy.phase is not Phase.MOVING or copy.since != sent.since or copy.to != sent.to:
-                    return True
-                if copy.to is not None and copy.to.store in self._membership.record().lost:
-                    return False  # What it had taken is gone with it: whether somebody got it from there is asked.
-                if found.word is Word.TAKEN:
-                    await self._forget(entry, copy)
-                elif epoch == self._membership.epoch:
-                    await self._thaw(entry, copy, rewound=self._proved.pop(key, 0) == epoch)
-                else:
-                    return False
-        except RequestError as error:
-            log.error("cannot write what became of session '%s' of model '%s': %s", key.session, key.model, error)
-            return False
-        return True
-
-    async def _forget(self, entry: Entry, copy: Copy) -> None:
-        self._proved.pop(entry.key, None)
-        await self._table.write_all([(entry, Kept(Copy(Phase.MOVED, copy.since)))])
-        self.reached(Point.FORGOTTEN, entry.key)
-
-    async def _thaw(self, entry: Entry, copy: Copy, *, rewound: bool = False) -> None:
-        held = copy._replace(phase=Phase.HELD, to=None, rewound=entry.rewound or rewound)
-        await self._table.write_all([(entry, Kept(held, entry.state, entry.replies))], new_state=False)
-        entry.rewound = held.rewound
-
-    async def _recover(self, key: Key, since: int, record: Record, *, dropped: bool = False) -> None:
-        """The session was on its way to a store that was given up, or that has `dropped` what was torn of it."""
-        try:
-            found = await self._newer(key, since)
-            async with self._table.turn(key) as entry:
-                copy = entry.copy
-                if self._membership.epoch != record.epoch or copy is None or copy.phase is not Phase.MOVING:
-                    return
-                if copy.to is None or copy.since != since or not (dropped or copy.to.store in record.lost):
-                    return
-                if found is None and dropped:
-                    self._proved[key] = record.epoch
-                elif found is None:
-                    log.warning(
-                        "session '%s' of model '%s' was on its way to the lost store %s, and goes on here from step %d",
-                        *(key.session, key.model, copy.to.store, copy.step),
-                    )
-                    await self._thaw(entry, copy, rewound=True)
-                elif found.torn:
-                    log.warning(
-                        "session '%s' of model '%s' was on its way to the lost store %s, and ordinal %d has set aside "
-                        "what may be newer: it waits until that is dropped",
-                        *(key.session, key.model, copy.to.store, found.ordinal),
-                    )
-                elif not found.moving:
-                    await self._forget(entry, copy)
-        except RequestError as error:
-            log.warning("cannot take back session '%s' of model '%s' yet: %s", key.session, key.model, error)

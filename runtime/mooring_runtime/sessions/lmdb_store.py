@@ -268,6 +268,10 @@ class LmdbStore(LmdbReader):
         """
         started = time.perf_counter()
         changes = [change for job in jobs for change in job.changes]
+        if self._losses:
+            # What follows on a lost step was made to stand where that would have stood: what stands there must be
+            # looked at, or records of an earlier layout would stay until the session goes.
+            changes = [each._replace(in_place=False) if each.key in self._losses else each for each in changes]
         if any(job.lazy for job in jobs):
             changes = merged(changes)
         try:

@@ -224,18 +224,17 @@ class Membership:
     # --- what is here
 
     def newer(self, key: Key, since: int) -> Copy | None:
-        """What is here of a session, None for nothing. `since`: of the copy of who asks, whose receiver is lost; 0:
-        who asks has none.
+        """What is here of a session, None for nothing. `since`: of the copy of who asks, whose receiver is lost or has
+        dropped it; 0: who asks has none.
 
-        A copy whose receiver is lost too, and that was here before the other one came there, has been taken, and what
-        became of it came there: it is as good as away. Else the two would wait for each other for ever.
+        A copy that is on its way, and that was here before the other one came there, has been taken, and what became of
+        it came there: it is as good as away. Else the two would wait for each other for ever.
         """
         entry = self._table.get(key)
         copy = None if entry is None else entry.copy
         if copy is None or copy.phase is Phase.MOVED:
             return None
-        adrift = copy.to is not None and self._record is not None and copy.to.store in self._record.lost
-        return None if adrift and copy.since < since else copy
+        return None if copy.phase is Phase.MOVING and copy.since < since else copy
 
     def _changed(self, key: Key, _before: Copy | None, after: Copy | None) -> None:
         record = self._record

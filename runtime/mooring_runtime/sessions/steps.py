@@ -149,21 +149,27 @@ def _start(copy: Copy, replies: Sequence[StoredReply], call: SessionCall, digest
     first = next((reply for reply in replies if reply.step == 1), None)
     if first is not None and first.digest == digest:
         return first
-    if first is not None and copy.end is not None:
-        return Life.AGAIN
-    if copy.end is not None:
-        # It may be a late repeat of the step that began the life which has ended: a new life would apply it twice.
-        raise SessionGone(
+    if copy.end is not None and (first is not None or copy.step == 0):
+        return Life.AGAIN  # The life that has ended began with another input, or had no step at all.
+    if copy.end is not None and call.incarnation is None:
+        # It may be a late repeat of the step that began the life which has ended: a new life would apply it twice. Or
+        # it was never applied: the input of the first step is no longer known.
+        gone = SessionGone(
             f"{_named(call.id)} has {_ENDED.get(copy.end.cause, copy.end.cause)} after step {copy.end.step}, and the "
-            "reply to its first step is no longer kept: to begin again under this id, start it without a step number",
+            "reply to its first step is no longer kept, so nobody can tell whether this is that step: to begin again "
+            "under this id, start it without a step number",
             copy.end.cause,
             session=call.id,
             step=call.step,
         )
+        gone.applied = "unknown"
+        raise gone
     if first is None:
-        # A late repeat of the step that began this life hears the truth; who was told `no` would send it anew.
+        # A late repeat of the step that began this life hears the truth; who was told `no` would send it anew. And who
+        # names the life that has ended had an answer to a step of it.
+        stands = "has ended" if copy.end is not None else "is there already"
         raise ReplyGone(
-            f"{_named(call.id)} is there already, at step {copy.step}: its first step was applied, and its reply is no "
+            f"{_named(call.id)} {stands}, at step {copy.step}: its first step was applied, and its reply is no "
             "longer kept, so nobody can tell whether its input was this one; to begin again, end it first, or start it "
             "without a step number",
             session=call.id,

@@ -26,6 +26,7 @@ from mooring_runtime.sessions.reader import Reader
 from mooring_runtime.sessions.store import Change, Corrupt, Store, StoreFailed
 from mooring_runtime.sessions.together import Together
 
+STOPPING = "this server is stopping"
 Changed = Callable[[Key, Copy | None, Copy | None], None]
 """Called with the copy before and after, where a session came, went, ended, or changed its phase."""
 
@@ -183,7 +184,7 @@ class Table:
 
     def _begin(self, entry: Entry, turn: Turn) -> None:
         if self._closed:
-            self._refuse(entry, turn, "owner-down", "this server is stopping")
+            self._refuse(entry, turn, "owner-down", STOPPING)
         elif entry.key in self.quarantined:
             self._refuse(entry, turn, "quarantined", f"it was set aside: {self.quarantined[entry.key]}")
         elif not entry.lost and (entry.read or not turn.needs_state):
@@ -221,12 +222,16 @@ class Table:
         self._reader.read(entry.key, partial(self._was_read, entry, turn, perf_counter()))
 
     def _was_read(self, entry: Entry, turn: Turn, begun: float, kept: Kept | BaseException) -> None:
+        if self._closed:
+            self._refuse(entry, turn, "owner-down", STOPPING)
+            return
         if isinstance(kept, Corrupt):
             self._quarantine(entry, str(kept))
             self._refuse(entry, turn, "quarantined", f"it was set aside: {kept}; see the server's log")
             return
         if isinstance(kept, BaseException):
-            self._refuse(entry, turn, "quarantined", f"it cannot be read: {type(kept).__name__}: {kept}")
+            # Not set aside: nobody could drop it, and perhaps it can be read in a moment.
+            self._refuse(entry, turn, "owner-down", f"it cannot be read now: {type(kept).__name__}: {kept}")
             return
         self.stats.restore.observe(perf_counter() - begun)
         if entry.lost:

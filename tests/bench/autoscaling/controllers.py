@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mooring_operator.scaling import slo
+from mooring_operator.scaling.scraping import Scraping
 from tests.bench.autoscaling import knative
 from tests.bench.autoscaling.fleet import Fleet, Model
 from tests.bench.autoscaling.hpa import (
@@ -27,6 +28,8 @@ CPU_INITIALIZATION = 300.0
 """The HPA's --horizontal-pod-autoscaler-cpu-initialization-period."""
 MOST = 40
 """maxReplicas of everybody."""
+_SCRAPING = Scraping(SYNC)
+"""Each look of the HPA is a point of the history."""
 
 
 class Controller(Protocol):
@@ -62,11 +65,11 @@ class Mooring:
         """One range query: the rate over the last hour."""
         rate = fleet.rate(self._window)
         self._history.append(rate)
-        del self._history[: -int(slo.HISTORY / slo.STEP) - 1]
+        del self._history[: -(_SCRAPING.history // _SCRAPING.step) - 1]
         if rate is None:
             self._desired = None
             return
-        learned = slo.learn(self._history, self._model.load)
+        learned = slo.learn(self._history, self._model.load, _SCRAPING)
         signals = slo.Signals(
             rate=rate,
             rise=learned.rise,
@@ -76,7 +79,8 @@ class Mooring:
             load_seconds=self._model.load,
             history_seconds=learned.seconds,
         )
-        self._desired = slo.decide(signals, self._capacity, self._headroom, self._model.target).replicas
+        decision = slo.decide(signals, self._capacity, self._headroom, self._model.target, _SCRAPING)
+        self._desired = decision.replicas
 
     def decide(self, fleet: Fleet) -> int:
         """Hold while there is no answer, as the HPA does."""

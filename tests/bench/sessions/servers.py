@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from tests.bench.runtime.processes import START_SECONDS, UnavailableError, free_port
+from tests.bench.sessions import redis_program
 from tests.bench.sessions.models import STATE
 
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -88,15 +89,13 @@ def mooring(model: Path, core: int, folder: Path, volume: Path | None) -> Proces
 @contextlib.contextmanager
 def redis(core: int, folder: Path) -> Iterator[int]:
     """A Redis that has each command on disk before it answers; its port. Raises UnavailableError."""
-    program = shutil.which("redis-server")
-    if program is None:
-        raise UnavailableError("redis-server is not installed (Debian package redis-server)")
+    program, env = redis_program.program()
     port, place = free_port(), folder / "redis"
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir()
-    argv = [program, "--port", str(port), "--bind", "127.0.0.1", "--dir", str(place), "--save", ""]
+    argv = [str(program), "--port", str(port), "--bind", "127.0.0.1", "--dir", str(place), "--save", ""]
     argv += ["--appendonly", "yes", "--appendfsync", "always", "--auto-aof-rewrite-percentage", "0"]
-    running = Process(argv, core, port, folder / "redis.log", {})
+    running = Process(argv, core, port, folder / "redis.log", env)
     try:
         _until_ping(running)
         yield port

@@ -23,8 +23,9 @@ in the state of the owner (or, between owners, in a frozen copy); nobody answers
 exists; an ended session does not come back. Liveness: every run without further faults ends, and it ends with the
 resize settled, the session at its place, all its steps acknowledged.
 
-A volume may be lost with all that is on it, once, where the scenario says so; the invariants then hold for the newest
-copy that is left, and the client is taken back to what that knows.
+A volume may be lost with all that is on it, once, where the scenario says so; or a copy is found torn, and dropped by a
+person some time later. The invariants then hold for the newest copy that is left, and the client is taken back to what
+that knows.
 
 Not in the model: full disks, interval durability, model versions. A message is dropped from the model
 only once its receiver could no longer act on it.

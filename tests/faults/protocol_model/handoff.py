@@ -4,7 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.faults.protocol_model.world import HELD, MOVED, MOVING, Copy, Replica, Take, Told, Violation, World, put
+from tests.faults.protocol_model import torn
+from tests.faults.protocol_model.world import (
+    HELD,
+    MOVED,
+    MOVING,
+    TORN,
+    Copy,
+    Replica,
+    Take,
+    Told,
+    Violation,
+    World,
+    put,
+)
 
 if TYPE_CHECKING:
     from tests.faults.protocol_model.model import Model, Next
@@ -18,7 +31,7 @@ def send(m: Model, w: World, r: int, me: Replica) -> Next:
     to = m.place(w.records[me.record].size)
     if copy.phase == HELD and to != r and (not me.busy or m.broken("freeze-mid-step")):
         if m.broken("forget-first"):
-            sent = w._replace(takes=w.takes | {(to, r, me.record, copy.since, copy.log, 0)})
+            sent = w._replace(takes=w.takes | {(to, r, me.record, copy.since, copy.log, 0, 0)})
             yield f"{r} sends and forgets", False, put(sent, r, me._replace(copy=Copy(MOVED, copy.since)))
             return
         # The store is the one that has answered the offer: the present one, or the one before it.
@@ -26,16 +39,16 @@ def send(m: Model, w: World, r: int, me: Replica) -> Next:
             frozen = copy._replace(phase=MOVING, to=to, store=store)
             yield f"{r} freezes for {to} ({store})", False, put(w, r, me._replace(copy=frozen))
     if copy.phase == MOVING and not m.adrift(w, me, copy):
-        take = (copy.to, r, me.record, copy.since, copy.log, copy.store)
+        take = (copy.to, r, me.record, copy.since, copy.log, copy.store, max(me.proved, 0))
         if take not in w.takes:
             yield f"{r} sends take to {copy.to}", False, w._replace(takes=w.takes | {take})
 
 
 def receive_take(m: Model, w: World, take: Take) -> Next:
     """The receiver decides by its own disk."""
-    to, sender, index, since, _, store = take
+    to, sender, index, since, _, store, proved = take
     me = w.replicas[to]
-    if me.record < 0 or me.store != store:
+    if me.record < 0 or me.store != store or (me.copy and me.copy.phase == TORN):
         return
     theirs, mine = w.records[index].epoch, w.records[me.record].epoch
     if _had(m, me.copy, since) and not m.broken("take-over-held"):
@@ -46,6 +59,11 @@ def receive_take(m: Model, w: World, take: Take) -> Next:
     older = theirs < mine and m.broken("take-older-epoch")
     if theirs != mine and not older:
         return  # Newer: it adopts first (an action of its own). Older: it answers with its own record.
+    if torn.dropped(m, me, since, proved, mine):
+        answer = ("dropped", sender, to, since, mine)
+        if answer not in w.answers:
+            yield f"{to} answers dropped to {sender}", False, w._replace(answers=w.answers | {answer})
+        return
     if m.place(w.records[me.record].size) == to or older:
         yield from _accept(m, w, take, mine)
         return
@@ -56,7 +74,7 @@ def receive_take(m: Model, w: World, take: Take) -> Next:
 
 def _had(m: Model, copy: Copy | None, since: int) -> bool:
     """It came here after the sender got it: this is a repeat."""
-    if copy is None:
+    if copy is None or (copy.mark and not m.broken("mark-is-taken")):
         return False
     if m.broken("any-copy-is-taken"):
         return copy.phase != MOVED or copy.since >= since
@@ -64,7 +82,7 @@ def _had(m: Model, copy: Copy | None, since: int) -> bool:
 
 
 def _accept(m: Model, w: World, take: Take, mine: int) -> Next:
-    to, sender, _, since, log, _ = take
+    to, sender, _, since, log, _, _ = take
     me = w.replicas[to]
     if me.busy:
         return
@@ -75,7 +93,7 @@ def _accept(m: Model, w: World, take: Take, mine: int) -> Next:
     if me.copy and me.copy.phase == HELD and not m.broken("take-over-held"):
         raise Violation(f"{to} is offered the session by {sender} and holds an older one")
     known = 0 if m.broken("no-dedupe-shipped") else -1
-    new = put(w, to, me._replace(copy=Copy(HELD, mine, log, known=known), heard=frozenset()))
+    new = put(w, to, me._replace(copy=Copy(HELD, mine, log, known=known), heard=frozenset(), proved=0))
     if m.broken("take-over-held"):
         new = new._replace(answers=new.answers | {taken})
     yield f"{to} takes the session from {sender}", False, new
@@ -84,11 +102,14 @@ def _accept(m: Model, w: World, take: Take, mine: int) -> Next:
 def receive_answer(w: World, told: Told) -> Next:
     """The sender hears the receiver's word."""
     kind, to, sender, since, epoch = told
+    if kind == "dropped":
+        yield from torn.hear(w, told)
+        return
     me = w.replicas[to]
     copy = me.copy
     if not copy or copy.phase != MOVING or copy.to != sender or copy.since != since:
         return
     if kind == "taken":
-        yield f"{to} forgets", False, put(w, to, me._replace(copy=Copy(MOVED, since)))
+        yield f"{to} forgets", False, put(w, to, me._replace(copy=Copy(MOVED, since), proved=0))
     elif epoch == w.records[me.record].epoch:
-        yield f"{to} thaws", False, put(w, to, me._replace(copy=copy._replace(phase=HELD, to=-1, store=0)))
+        yield f"{to} thaws", False, put(w, to, me._replace(copy=copy._replace(phase=HELD, to=-1, store=0), proved=0))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from tests.faults.protocol_model.world import HELD, MOVED, MOVING, Copy, Replica, World, put
+from tests.faults.protocol_model.world import ASKING, HELD, MOVED, MOVING, TORN, Copy, Replica, World, put
 
 if TYPE_CHECKING:
     from tests.faults.protocol_model.model import Model, Next
@@ -22,7 +23,7 @@ def lose(m: Model, w: World) -> Next:
         return
     replicas = list(w.replicas)
     replicas[lost] = Replica(store=1)
-    left = max((me.copy.log for me in replicas if me.copy and not _passed(replicas, me.copy)), key=len, default=())
+    left = max((me.copy.log for me in replicas if me.copy and not passed(replicas, me.copy)), key=len, default=())
     yield (
         f"the volume of {lost} is lost",
         True,
@@ -39,27 +40,33 @@ def lose(m: Model, w: World) -> Next:
     )
 
 
-def _passed(replicas: list[Replica], copy: Copy) -> bool:
+def passed(replicas: Sequence[Replica], copy: Copy) -> bool:
     """Whether a copy is nothing any more, or will be as soon as its holder hears it."""
     if copy.phase != MOVING:
         return copy.phase == MOVED
     there = replicas[copy.to]
-    return there.store == copy.store and there.copy is not None and there.copy.since > copy.since
+    newer = there.copy is not None and there.copy.since > copy.since and not there.copy.mark
+    return there.store == copy.store and newer
 
 
 def recover(m: Model, w: World, r: int, me: Replica) -> Next:
-    """The holder of a copy whose receiver is lost asks all that may have a newer one, the place last; then it is held
-    again, or forgotten. One that was taken earlier, and whose receiver is lost too, is no newer one: whoever got the
-    session last goes on, and the others wait for it.
+    """The holder of a copy whose receiver is lost, or has dropped what was torn of it, asks all that may have a newer
+    one, the place last; then it is held again, or sent with their word, or forgotten. One that was taken earlier is no
+    newer one: whoever got the session last goes on, and the others wait for it. What is torn may be newer: it is waited
+    for until a person drops it.
     """
-    copy = me.copy
-    if me.record < 0 or not copy or not m.adrift(w, me, copy):
+    copy, asking = me.copy, me.proved == ASKING
+    if me.record < 0 or not copy or not (asking or m.adrift(w, me, copy)):
         return
     record = w.records[me.record]
     home = m.place(record.size)
     others = {m.place(size) for size in (*record.past, record.size)} - {r}
     first = others if m.broken("place-asked-first") else others - {home}
     if me.heard >= others or m.broken("thaw-unasked"):
+        if asking:
+            proved = me._replace(proved=record.epoch, heard=frozenset())
+            yield f"{r} knows that nobody has a newer copy", False, put(w, r, proved)
+            return
         held = copy._replace(phase=HELD, to=-1, store=0)
         yield f"{r} goes on with its copy", False, put(w, r, me._replace(copy=held, heard=frozenset()))
         return
@@ -68,19 +75,16 @@ def recover(m: Model, w: World, r: int, me: Replica) -> Next:
         if there.record < 0 or w.records[there.record].epoch != record.epoch:
             continue
         if there.copy and there.copy.phase == HELD:
-            gone = me._replace(copy=Copy(MOVED, copy.since), heard=frozenset())
+            gone = me._replace(copy=Copy(MOVED, copy.since), heard=frozenset(), proved=0)
             yield f"{r} hears that {other} has it, and forgets", False, put(w, r, gone)
-        elif not there.copy or there.copy.phase == MOVED or _older(m, w, there, copy):
+        elif not there.copy or there.copy.phase == MOVED or _older(m, there.copy, copy):
             heard = me._replace(heard=me.heard | {other})
             yield f"{r} hears that {other} has nothing newer", False, put(w, r, heard)
 
 
-def _older(m: Model, w: World, there: Replica, copy: Copy) -> bool:
-    """Whether what is on its way there is adrift too, and has stayed behind before `copy` came here."""
-    other = there.copy
-    assert other is not None
-    assert other.phase == MOVING
-    if m.broken("adrift-waits") or not m.adrift(w, there, other):
+def _older(m: Model, other: Copy, copy: Copy) -> bool:
+    """Whether what is on its way there has stayed behind before `copy` came here: it has been taken."""
+    if other.phase == TORN or m.broken("moving-waits"):
         return False
     if m.broken("older-goes-on"):
         return other.since > copy.since

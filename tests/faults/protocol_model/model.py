@@ -3,11 +3,12 @@
 from collections.abc import Iterator
 from functools import cache
 
-from tests.faults.protocol_model import clients, handoff, losses
+from tests.faults.protocol_model import clients, handoff, losses, torn
 from tests.faults.protocol_model.world import (
     HELD,
     MOVED,
     MOVING,
+    TORN,
     UNSENT,
     Copy,
     Record,
@@ -74,6 +75,9 @@ class Model:
             yield from losses.recover(self, w, r, me)
             yield from clients.stepping(self, w, r, me)
             yield from self._crash(w, r, me)
+            if r == self.s.tears:
+                yield from torn.tear(w, r, me)
+                yield from torn.drop(self, w, r, me)
         for take in w.takes:
             yield from handoff.receive_take(self, w, take)
         for told in w.answers:
@@ -108,16 +112,17 @@ class Model:
         for index, record in enumerate(w.records):
             # A record that wants another store lets it do nothing, as none at all does.
             if record.epoch > mine and (r != self.s.lost or record.lost == me.store):
-                adopted = me._replace(record=index, copy=self._kept(me.copy, record, r), heard=frozenset())
+                adopted = me._replace(record=index, copy=self._kept(me.copy, record, r), heard=frozenset(), proved=0)
                 yield f"{r} adopts {record}", False, put(w, r, adopted)
         if me.record < 0:
             return
         record, copy = w.records[me.record], me.copy
         owns = self.place(record.size) == r
         clean = not copy or copy.phase == MOVED or (copy.phase == HELD and owns)
+        clean = clean or (self.broken("torn-is-clean") and copy is not None and copy.phase == TORN)
         if clean and me.record == w.stored and record.past and not w.clean >> r & 1:
             yield f"{r} reports clean", False, w._replace(clean=w.clean | 1 << r)
-        if not copy or copy.phase == MOVED or self.broken("zombie-answers"):
+        if self._nothing(copy) or self.broken("zombie-answers"):
             for told in w.records if self.broken("absent-unadopted") or self.broken("zombie-answers") else (record,):
                 answer = (told.epoch, r)
                 if r in self.asked(told) and answer not in w.absent:
@@ -134,6 +139,10 @@ class Model:
     def adrift(self, w: World, me: Replica, copy: Copy) -> bool:
         """Whether a copy is on its way to a store that was given up."""
         return copy.phase == MOVING and copy.to == self.s.lost and copy.store < w.records[me.record].lost
+
+    def _nothing(self, copy: Copy | None) -> bool:
+        """Whether a replica says that it does not have the session. What it cannot read it has all the same."""
+        return not copy or copy.phase == MOVED or (copy.phase == TORN and self.broken("torn-is-absent"))
 
     def asked(self, record: Record) -> set[int]:
         """The replicas that must say `absent` before the owner by placement may create the id."""
@@ -154,7 +163,7 @@ class Model:
 
     def may_deny(self, w: World, me: Replica, r: int) -> bool:
         """Whether a replica would say 404 now."""
-        if me.record < 0 or (me.copy and me.copy.phase != MOVED):
+        if me.record < 0 or not self._nothing(me.copy):
             return False
         record = w.records[me.record]
         if self.place(record.size) != r:
@@ -170,7 +179,7 @@ class Model:
         return w._replace(top=number)
 
     def _crash(self, w: World, r: int, me: Replica) -> Next:
-        forgets = me._replace(busy=(), heard=frozenset())
+        forgets = me._replace(busy=(), heard=frozenset(), proved=0)
         if self.broken("freeze-in-memory") and me.copy and me.copy.phase == MOVING:
             forgets = forgets._replace(copy=me.copy._replace(phase=HELD, to=-1))
         if self.broken("epoch-in-memory") and me.record > 0 and w.records[me.record - 1].epoch > 0:

@@ -59,8 +59,8 @@ MUTATIONS = {
         "who takes a copy back from a lost store asks the place of the session with the others, not after them",
         "lost-twice-sent-there",
     ),
-    "adrift-waits": (
-        "a copy on its way to a lost store waits for every other one on its way, also for one to a lost store",
+    "moving-waits": (
+        "a copy on its way to a lost store waits for every other one on its way, also for an older one",
         "lost-twice-sent-there",
     ),
     "both-go-on": (
@@ -70,6 +70,20 @@ MUTATIONS = {
     "older-goes-on": (
         "of two copies on their way to a lost store the older one goes on",
         "lost-twice-sent-there",
+    ),
+    "torn-is-absent": ("a replica that cannot read its copy says that it has none", "torn-while-growing"),
+    "torn-is-clean": ("a leaving replica that cannot read its copy says that it is clean", "torn-while-leaving"),
+    "mark-is-taken": (
+        "`taken` is answered for an older copy than what was dropped, as if that were still there",
+        "torn-while-growing",
+    ),
+    "drop-unmarked": (
+        "what is torn is dropped without a trace, though it may have been handed on",
+        "torn-twice-sent-there",
+    ),
+    "mark-is-nothing": (
+        "who has dropped what was torn takes an older copy that nobody was asked about",
+        "torn-twice-sent-there",
     ),
 }
 """By name."""

@@ -61,7 +61,7 @@ def goal(m: Model, w: World) -> bool:
     held = [r for r, me in enumerate(w.replicas) if me.copy and me.copy.phase == HELD]
     if held != [m.place(now.size)] and (held or (w.top and not w.gone)):
         return False
-    if now.lost and m.s.minted and not held:
+    if (now.lost or w.torn) and m.s.minted and not held:
         return True  # Nothing is left of it, and nobody may make it again.
     if m.s.born and not w.top and m.s.ranking[0] >= now.size:
         return True  # Who would mint it is no member.

@@ -6,7 +6,7 @@ from tests.faults.protocol_model.checker import explore
 from tests.faults.protocol_model.mutations import MUTATIONS
 from tests.faults.protocol_model.world import SCENARIOS
 
-LONG = {"up-down-up", "up-up-down", "lost-twice-sent-there"}
+LONG = {"up-down-up", "up-up-down", "lost-twice-sent-there", "torn-twice-sent-there"}
 """Half a minute on a busy machine; the others take some seconds."""
 
 

@@ -2,10 +2,13 @@
 
 from typing import NamedTuple, TypeVar
 
-HELD, MOVING, MOVED = "held", "moving", "moved"
+HELD, MOVING, MOVED, TORN = "held", "moving", "moved", "torn"
 # What became of an unnumbered request; the last three words end its client's wait.
 UNSENT, ON_WAY, BEGUN, ACKED = "unsent", "on its way", "begun", "acknowledged"
 LATE, UNKNOWN = "given up, on its way", "given up"
+
+ASKING = -1
+"""Of `Replica.proved`: the others are being asked."""
 
 T = TypeVar("T")
 
@@ -30,6 +33,8 @@ class Scenario(NamedTuple):
     """The first resize has come so far that the receiver has the session, and the sender has not heard so."""
     lost: int = -1
     """The ordinal whose volume may be lost, once; -1: none. See `losses`."""
+    tears: int = -1
+    """The ordinal whose copy may go bad on its disk, once; -1: none. See `torn`."""
 
 
 SCENARIOS = {
@@ -51,6 +56,10 @@ SCENARIOS = {
     "lost-while-shrinking": Scenario((2, 1), (1, 0), 2, lost=0),
     "lost-and-moved-on": Scenario((1, 3, 2), (2, 1, 0), 1, lost=2),
     "lost-twice-sent-there": Scenario((1, 3, 2, 3), (2, 1, 0), 1, minted=True, handed=True, lost=2),
+    "torn-while-growing": Scenario((1, 2), (1, 0), 2, tears=1),
+    "torn-while-leaving": Scenario((2, 1), (1, 0), 2, tears=1),
+    "torn-and-moved-on": Scenario((1, 3, 2), (2, 1, 0), 1, tears=2),
+    "torn-twice-sent-there": Scenario((1, 3, 2, 3), (2, 1, 0), 1, minted=True, handed=True, tears=2),
 }
 
 
@@ -79,6 +88,8 @@ class Copy(NamedTuple):
     """-1: repeats are recognised by len(log); else by this count (mutation no-dedupe-shipped)."""
     store: int = 0
     """Of `moving`: the number of the receiver's store."""
+    mark: bool = False
+    """Of `moved`: what was torn here was dropped under the epoch `since`."""
 
 
 class Replica(NamedTuple):
@@ -92,11 +103,14 @@ class Replica(NamedTuple):
     store: int = 0
     """The number of its volume: grows when one is lost."""
     heard: frozenset[int] = frozenset()
-    """Who has said, since its copy's receiver is lost, that it has nothing newer; forgotten at a crash too."""
+    """Who has said, since its copy's receiver is lost or has dropped it, that it has nothing newer; forgotten at a
+    crash too."""
+    proved: int = 0
+    """The epoch under which all have said so of a copy that its receiver has dropped; forgotten as `heard` is."""
 
 
-Take = tuple[int, int, int, int, tuple[int, ...], int]
-"""To, from, record, since, log, the store that it is for."""
+Take = tuple[int, int, int, int, tuple[int, ...], int, int]
+"""To, from, record, since, log, the store that it is for, the epoch `proved`."""
 Told = tuple[str, int, int, int, int]
 """Word, to, from, since, epoch."""
 
@@ -125,6 +139,8 @@ class World(NamedTuple):
     """Ended and dropped."""
     requests: tuple[str, ...]
     """Unnumbered only: what became of each request, in the words above."""
+    torn: bool = False
+    """The copy that may go bad has done so."""
 
 
 class Violation(Exception):  # noqa: N818 - named by what happened

@@ -1,41 +1,42 @@
-from mooring_operator.adapter.board import answered
-from mooring_operator.adapter.services import Pods
+import pytest
+
+from mooring_operator.adapter.board import Refresher
+from mooring_operator.adapter.services import Services
 from mooring_operator.api import names
-from mooring_operator.facts import Manifest
+from mooring_operator.cluster import kinds
+from mooring_operator.cluster.connection import Connection
+from mooring_operator.cluster.kube import Kube
+from mooring_operator.cluster.prometheus import Prometheus
+from mooring_operator.cluster.prometheus_http import Access
+from mooring_operator.facts import Key
+from mooring_operator.scaling import teller
 from mooring_operator.scaling.answers import Answer
-from mooring_operator.scaling.findings import Findings
 from mooring_operator.scaling.look import stepped
-from tests.support.builders import service
+from tests.support import odd_numbers
 
 LOAD, DESIRED = names.METRIC_LOAD, names.METRIC_DESIRED_REPLICAS
 NOW = 1_795_330_800.0
-SERVICE = service(scaling={"maxReplicas": 9, "latency": {"target": "400ms"}})
-SLOW = Findings(
-    time=NOW, newest=NOW, pods=2, copies=1, ready=2, queued=2.0, in_flight=6.0, latency={95: 0.8}, answered=500.0
-)
 
 
-def autoscaler(concurrency: str) -> Manifest:
-    return {"metadata": {"annotations": {names.ANNOTATION_CONCURRENCY: concurrency}}}
+class Known(Services):
+    """Services that were listed."""
+
+    def __init__(self, kube: Kube, *found: str) -> None:
+        super().__init__(kube)
+        for version, name in enumerate(found, 1):
+            self._cache.put(kinds.INFERENCE_SERVICE, odd_numbers.live(name, version))
 
 
-def test_latency_pushes_the_load_only_where_there_is_load_by_the_autoscalers_word() -> None:
-    # 8 requests, and twice the target: they are doubled, unless that is little for two replicas of such a concurrency.
-    pods = Pods(2, 2)
-    assert answered(SERVICE, SLOW, 15.0, pods, autoscaler("4"))[LOAD].value == 16.0
-    assert answered(SERVICE, SLOW, 15.0, pods, autoscaler("400"))[LOAD].value == 8.0
-
-
-def test_pods_that_prometheus_does_not_see_are_missed() -> None:
-    assert answered(SERVICE, SLOW, 15.0, Pods(9, 9), None)[LOAD].reason == "MissingSeries"
-    assert answered(SERVICE, SLOW, 15.0, Pods(9, 9), None)[LOAD].value is None
-    assert answered(SERVICE, SLOW, 15.0, Pods(0, None), None)[LOAD].value is not None
-
-
-def test_numbers_that_nobody_has_thought_of_are_no_answer_and_no_end() -> None:
-    broken = Findings(time=NOW, newest=NOW, pods="two")  # type: ignore[arg-type]
-    found = answered(SERVICE, broken, 15.0, Pods(2, 2), None)
-    assert {(answer.value, answer.reason) for answer in found.values()} == {(None, "InternalError")}
+async def test_a_service_of_odd_numbers_is_no_gap_of_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(teller, "answers", odd_numbers.answers_but_for("odd"))
+    with odd_numbers.prometheus() as server:
+        async with Prometheus(Access(server.url)) as asked, Kube(Connection(None), 1) as kube:
+            refresher = Refresher(Known(kube, "even", "odd"), None, tolerance=True, interval=15.0)
+            await refresher.look(asked)
+    assert refresher.board.problem is None
+    found = {key.name: answers[LOAD] for key, answers in refresher.board.answers.items()}
+    assert (found["even"].value, found["odd"].value, found["odd"].reason) == (3.0, None, "InternalError")
+    assert Key(odd_numbers.NAMESPACE, "odd") in refresher.board.answers
 
 
 def test_an_autoscaler_without_tolerance_is_led_over_its_dead_band() -> None:

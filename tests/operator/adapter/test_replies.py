@@ -4,11 +4,12 @@ import pytest
 
 from mooring_operator.adapter.board import OLDEST, Board
 from mooring_operator.adapter.replies import Question, reply
-from mooring_operator.adapter.services import Seen
 from mooring_operator.adapter.wire import ApiError, Document
 from mooring_operator.api import names
 from mooring_operator.facts import Key
+from mooring_operator.scaling import refusals
 from mooring_operator.scaling.answers import Answer, unanswered
+from mooring_operator.validation import Seen
 from tests.support.builders import service
 
 LOAD, DESIRED = names.METRIC_LOAD, names.METRIC_DESIRED_REPLICAS
@@ -31,7 +32,7 @@ BOARD = Board(
         Key("team", "other"): told(4.0),
         Key("elsewhere", "demo"): told(500.0),
     },
-    "",
+    None,
 )
 
 
@@ -93,7 +94,7 @@ def test_what_is_no_amount_never_leaves(value: float) -> None:
 
 
 def test_a_look_stands_for_a_while_and_then_there_is_no_value() -> None:
-    failed = dataclasses.replace(BOARD, problem="PrometheusSlow: it takes its time")
+    failed = dataclasses.replace(BOARD, problem=("PrometheusSlow", "it takes its time"))
     assert values(ask(board=failed, now=TAKEN + OLDEST)) == [("demo", "3")]
     assert "PrometheusSlow: it takes its time" in refused(503, board=failed, now=TAKEN + OLDEST + 1)
     assert "too old" in refused(503, now=TAKEN + OLDEST + 1)
@@ -102,6 +103,55 @@ def test_a_look_stands_for_a_while_and_then_there_is_no_value() -> None:
 
 def test_a_service_that_was_not_looked_at_yet() -> None:
     assert "ask again" in refused(503, board=dataclasses.replace(BOARD, answers={}))
+
+
+def in_its_words(said: str) -> str:
+    """What an autoscaler says in its condition when it was told this (1.37, `GetExternalMetric`)."""
+    return (
+        "the HPA was unable to compute the replica count: unable to get external metric team/mooring_load/"
+        "&LabelSelector{MatchLabels:map[string]string{mooring_service: demo,},MatchExpressions:"
+        f"[]LabelSelectorRequirement{{}},}}: unable to fetch metrics from external metrics API: {said}"
+    )
+
+
+SLOW = dataclasses.replace(BOARD, problem=("PrometheusSlow", "why: it waits"))
+ODD = dataclasses.replace(BOARD, answers={Key("team", "demo"): told(None, "NoSeries", "for service 'x': scrape")})
+
+
+@pytest.mark.parametrize(
+    ("board", "now", "reason", "message"),
+    [
+        (SLOW, 1e9, "PrometheusSlow", "why: it waits"),
+        (BOARD, 1e9, "PrometheusSlow", "too old"),
+        (Board(), TAKEN, "NoMetricYet", "has not answered yet"),
+        (dataclasses.replace(BOARD, answers={}), TAKEN, "NoMetricYet", "ask again"),
+        (ODD, TAKEN, "NoSeries", "for service 'x': scrape"),
+    ],
+)
+def test_the_reason_of_each_refusal_is_read_from_the_autoscalers_words(
+    board: Board, now: float, reason: str, message: str
+) -> None:
+    words = in_its_words(refused(503, board=board, now=now))
+    found = refusals.told(words)
+    assert found is not None and found.reason == reason and found.message.startswith(f"{reason}: ")
+    assert found.message.endswith(message) and not refusals.unreached(words)
+
+
+@pytest.mark.parametrize(
+    ("words", "unreached"),
+    [
+        ("the server is currently unable to handle the request (get mooring_load.external.metrics.k8s.io)", True),
+        ('an error on the server ("error trying to reach service: dial tcp 10.0.0.1:8443: connect: refused")', True),
+        ("the server could not find the requested resource", True),
+        ("rpc error: code = Unknown desc = error when getting metric values: dial tcp: connection refused", False),
+        ('external.metrics.k8s.io "mooring_load" is forbidden: no', False),
+    ],
+)
+def test_what_the_api_server_says_in_place_of_a_metrics_server_is_none_of_its_words(
+    words: str, unreached: bool
+) -> None:
+    assert refusals.told(in_its_words(words)) is None
+    assert refusals.unreached(in_its_words(words)) == unreached
 
 
 def test_a_spec_that_cannot_be_read_is_told() -> None:

@@ -1,5 +1,6 @@
 """When the StatefulSet is written only as it was seen, and what goes on where the API server refuses something."""
 
+from dataclasses import replace
 from typing import cast
 
 import pytest
@@ -23,7 +24,7 @@ class Refusing:
 
     def __init__(self, *refused: Kind) -> None:
         self.refused = refused
-        self.evicted: list[str] = []
+        self.evicted: list[tuple[str, str]] = []
 
     async def create(self, kind: Kind, manifest: Manifest) -> Manifest:
         """Make one."""
@@ -35,9 +36,9 @@ class Refusing:
             raise ForbiddenError(403, "Forbidden", "exceeded quota")
         return {**manifest, "metadata": {**manifest["metadata"], "uid": "u", "resourceVersion": "9"}}
 
-    async def evict(self, _namespace: str, name: str, _uid: str) -> None:
+    async def evict(self, _namespace: str, name: str, uid: str) -> None:
         """Evict a pod."""
-        self.evicted.append(name)
+        self.evicted.append((name, uid))
 
     def mover(self, *claims: Manifest) -> Mover:
         """Return who writes to it."""
@@ -77,11 +78,11 @@ def test_a_statefulset_that_is_not_there_is_made() -> None:
 
 async def test_a_volume_that_cannot_grow_keeps_no_failed_version_in_its_place() -> None:
     server = Refusing(kinds.PERSISTENT_VOLUME_CLAIM)
-    down = replica(0, "v2", ready=False)
+    down = replace(replica(0, "v2", ready=False), uid="of this pod and no successor")
     moves = Moves(grow={claim(0)["metadata"]["name"]: "2Gi"}, evict=down)
     [problem] = await server.mover(claim(0)).after_children(STATEFUL, observed(), moves)
     assert problem.reason == "VolumeCannotGrow"
-    assert server.evicted == [down.name]
+    assert server.evicted == [(down.name, down.uid)]
 
 
 @pytest.mark.parametrize(("kind", "name"), [(kinds.SECRET, "peer-token"), (kinds.CONFIG_MAP, "membership")])

@@ -23,6 +23,7 @@ from mooring_operator.cluster.prometheus_http import (
 )
 from mooring_operator.facts import Key, Service
 from mooring_operator.scaling.findings import Findings
+from mooring_operator.scaling.scraping import Scraping
 from tests.support import builders
 from tests.support.ports import free_port
 from tests.support.prometheus_stand_in import NOW, SCALAR, Asked, Reply, StandIn, nothing, stand_in, told
@@ -80,6 +81,14 @@ async def test_all_queries_of_a_look_are_on_one_moment_of_prometheus_own_clock(s
     assert {each.params["time"] for each in server.asked if "time" in each.params} == {str(NOW)}
     (past,) = [each.params for each in server.asked if each.path == "/api/v1/query_range"]
     assert (past["start"], past["end"], past["step"]) == (str(int(NOW) - 3600), str(int(NOW)), "15")
+
+
+@pytest.mark.parametrize(("interval", "step", "window"), [(5.0, 5, "15000ms"), (60.0, 60, "180000ms")])
+async def test_a_history_has_a_point_for_each_scrape(server: StandIn, interval: float, step: int, window: str) -> None:
+    await look(server, scraping=Scraping(interval))
+    (past,) = [each.params for each in server.asked if each.path == "/api/v1/query_range"]
+    assert (past["start"], past["end"], past["step"]) == (str(int(NOW) - 3600), str(int(NOW)), str(step))
+    assert f"[{window}]" in past["query"]
 
 
 async def test_those_who_ask_at_once_share_a_look_and_the_next_ones_have_it_too(server: StandIn) -> None:

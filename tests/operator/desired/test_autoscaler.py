@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from mooring_operator import desired
-from mooring_operator.facts import Manifest, Scaler, Step
+from mooring_operator.facts import KedaAccess, Manifest, Scaler, Step
 from tests.support import builders
 
 RULE = Scaler()
@@ -91,14 +91,42 @@ def test_keda_never_takes_silence_for_no_load() -> None:
     scaling = {"maxReplicas": 8, "latency": {"target": "80ms"}, "concurrency": {"target": 20}}
     found = child("ScaledObject", scaling, Scaler(keda=True, concurrency=7), prometheus_url="http://prometheus:9090")
     assert found is not None
-    at = '{mooring_namespace="models", mooring_service="sentiment"}'
     load, concurrency = (trigger["metadata"] for trigger in found["spec"]["triggers"])
-    # The operator multiplies the one by the latency; the other is what the user wrote, and needs no operator.
-    assert (load["query"], load["threshold"]) == (f"max(mooring_load{at})", "3.5")
-    assert concurrency["query"] == f"sum(mooring_in_flight{at}) + sum(mooring_queue_depth{at})"
+    assert (load["threshold"], concurrency["threshold"]) == ("3.5", "20")
     for trigger in (load, concurrency):
         assert trigger["ignoreNullValues"] == "false"
         assert trigger["serverAddress"] == "http://prometheus:9090"
+
+
+def test_keda_asks_for_the_series_of_its_own_cluster() -> None:
+    facts = {"prometheus_url": "https://a", "prometheus_labels": {"cluster": 'ea"st'}}
+    found = child("ScaledObject", {"maxReplicas": 8, "queue": {"target": 4}}, Scaler(keda=True), **facts)
+    assert found is not None
+    [trigger] = found["spec"]["triggers"]
+    asked = trigger["metadata"]["query"]
+    assert asked.count('cluster="ea\\"st"}') == asked.count("mooring_service=") == 2
+
+
+def test_keda_is_told_what_to_show_to_prometheus() -> None:
+    cpu = {"target": 60, "force": True}
+    scaling = {"maxReplicas": 8, "queue": {"target": 4}, "concurrency": {"target": 20}, "cpu": cpu}
+
+    def triggers(access: KedaAccess | None) -> list[Manifest]:
+        found = child("ScaledObject", scaling, Scaler(keda=True), prometheus_url="https://a", keda_access=access)
+        assert found is not None
+        made: list[Manifest] = found["spec"]["triggers"]
+        return made
+
+    queue, concurrency, by_cpu = triggers(KedaAccess("prometheus"))
+    for trigger in (queue, concurrency):
+        assert trigger["authenticationRef"] == {"kind": "ClusterTriggerAuthentication", "name": "prometheus"}
+        assert trigger["metadata"]["authModes"] == "bearer"
+    assert "authenticationRef" not in by_cpu, "that is the cluster's own, and KEDA would look for the object in vain"
+    # The identity of a pod and a mode exclude each other.
+    queue, _, _ = triggers(KedaAccess("identity", "TriggerAuthentication", modes=""))
+    assert queue["authenticationRef"] == {"kind": "TriggerAuthentication", "name": "identity"}
+    assert "authModes" not in queue["metadata"]
+    assert "authenticationRef" not in triggers(None)[0] and "authModes" not in triggers(None)[0]["metadata"]
 
 
 @pytest.mark.parametrize("state", [None, {"volume": {"size": "1Gi"}}])

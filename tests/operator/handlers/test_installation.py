@@ -23,6 +23,16 @@ def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
     assert settings.kubeconfig == Path("/somewhere/config")
 
 
+@pytest.mark.parametrize(
+    "labels",
+    ['{"0a": "b"}', '{"a-b": "b"}', '{"a": ""}', '{"mooring_service": "a"}', '{"__name__": "a"}', '{"a": 3}', '["a"]'],
+)
+def test_labels_that_cannot_tell_clusters_apart_are_refused(labels: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MOORING_PROMETHEUS_LABELS", labels)
+    with pytest.raises(ValueError, match="prometheus_labels"):
+        Settings()
+
+
 def test_the_routers_image_and_the_operators_namespace() -> None:
     cluster = installation(Settings(router_image="envoy:1", namespace="mooring", cluster_domain="example.org"))
     assert (cluster.images.router, cluster.operator_namespace, cluster.domain) == ("envoy:1", "mooring", "example.org")

@@ -58,7 +58,7 @@ def test_more_replicas_are_known_without_a_new_pod_and_what_runs_goes_on(own: Wo
     own.names.zone[host(5)] = [own.addresses[1]]
     own.envoy.write(grown)
     own.envoy.wait(lambda: own.envoy.stat("cluster_manager.cds.update_success") == 2, "the new clusters")
-    own.envoy.wait(lambda: own.envoy.stat("cluster.http.membership_total") == 5, "the new replica")
+    own.counts(5)
     assert own.envoy.stat("cluster_manager.cds.update_rejected") == 0
     assert {own.step(5).replica for _ in range(6)} == {own.addresses[1]}
     assert waiting.answer().status == 200

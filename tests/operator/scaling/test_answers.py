@@ -20,51 +20,7 @@ from mooring_operator.scaling.answers import (
 )
 from mooring_operator.scaling.findings import Findings, Line
 from tests.support import builders
-
-NOW = 1_800_000_000.0
-CALM = Findings(
-    time=NOW,
-    newest=NOW - 5.0,
-    pods=4,
-    copies=1,
-    ready=4,
-    proven=4,
-    rate=200.0,
-    history=(200.0,) * 241,
-    queued=6.0,
-    in_flight=10.0,
-    latency={95: 0.2},
-    answered=12000.0,
-    curve=Line(0.040, 0.008),
-    batch_limit=32.0,
-    batch_delay=0.0,
-    queue_limit=64.0,
-    run_mean=0.1,
-    run_variation=0.1,
-    workers=1.0,
-    samples_per_request=1.0,
-    load_seconds=90.0,
-)
-"""Four pods of a large model on a GPU under a steady load."""
-UNKNOWN = replace(CALM, curve=None, run_mean=None, batch_limit=None)
-"""The same before anything was measured of its runs."""
-
-
-def wanted(**scaling: Any) -> Service:
-    return builders.service(scaling={"maxReplicas": 20, "latency": {"target": "400ms"}, **scaling})
-
-
-def say(findings: Findings, metric: str = names.METRIC_DESIRED_REPLICAS, **scaling: Any) -> Answer:
-    return answers(wanted(**scaling), findings)[metric]
-
-
-def load(findings: Findings, target: float | None = None) -> float | None:
-    return answers(wanted(), findings, load_target=target)[names.METRIC_LOAD].value
-
-
-def ratio(findings: Findings) -> Answer:
-    return say(findings, names.METRIC_LATENCY_RATIO)
-
+from tests.support.findings import CALM, NOW, UNKNOWN, load, ratio, say, wanted
 
 _COUNT = st.integers(0, 50)
 _REAL = st.floats(0.0, 1e9)
@@ -93,6 +49,7 @@ _FINDINGS = st.builds(
     run_variation=_MAYBE,
     workers=st.none() | st.floats(0.0, 64.0),
     samples_per_request=st.none() | st.floats(0.0, 1e4),
+    loop_seconds=_MAYBE,
     load_seconds=_MAYBE,
 )
 _SERVICES = st.sampled_from(
@@ -268,6 +225,7 @@ def test_the_count_is_that_of_the_rule_and_comes_with_its_reasons() -> None:
         ({"queue_limit": 4.0}, {}, True),
         ({"workers": 2.0}, {}, False),
         ({"samples_per_request": 4.0}, {}, True),
+        ({"loop_seconds": 0.03}, {}, True),
         ({}, {"headroom": "200%"}, True),
         ({}, {"latency": {"target": "150ms"}}, True),
     ],
@@ -295,6 +253,22 @@ def test_after_a_restart_of_prometheus_the_count_holds_until_there_is_a_rate_and
     learning = say(replace(CALM, history=(None,) * 230 + (200.0,) * 11))
     assert learning.value == say(CALM).value
     assert learning.reason == "Learning" and "150 s" in learning.message
+
+
+@pytest.mark.parametrize("interval", [5.0, 15.0, 30.0, 60.0])
+def test_three_horizons_of_history_are_told_by_the_scrapes_that_it_is_made_of(interval: float) -> None:
+    # Pods are there 40 s after they are asked for; the rest of a horizon is 2 scrapes and 7.5 s.
+    least = math.ceil(3 * (40.0 + 2 * interval + 7.5) / interval)
+
+    def told(known: int, queued: float = 0.0) -> Answer:
+        found = replace(CALM, history=(200.0,) * known, queued=queued, load_seconds=40.0)
+        return answers(wanted(), found, interval)[names.METRIC_DESIRED_REPLICAS]
+
+    assert (told(least).reason, told(least + 1).reason) == ("Learning", "OK")
+    assert f"{(least - 1) * interval:.0f} s of arrivals" in told(least).message
+    one, more = (told(least + 1, queued).decision for queued in (5000.0, 8000.0))
+    assert one is not None and more is not None
+    assert more.backlog - one.backlog == pytest.approx(3000.0 / max(40.0, 2 * interval))
 
 
 def test_a_rate_that_never_comes_is_told_from_one_that_is_yet_to_come() -> None:

@@ -66,6 +66,45 @@ def test_batching_never_holds_less_than_single_runs() -> None:
         assert capacity(GPU, Target(95, seconds)) >= capacity(replace(GPU, max_batch=1), Target(95, seconds))
 
 
+SHORT = Capability(Curve(0.00001, 0.000005), 32)
+"""A model of 15 us."""
+
+
+def test_a_loop_has_no_more_than_a_second_a_second() -> None:
+    # Runs alone would be taken to let one worker have nearly as many requests as 0.1 ms each leave room for.
+    assert capacity(SHORT, TARGET) > 9000.0
+    assert 1900.0 < capacity(SHORT, TARGET, 0.0005) < 2000.0
+    assert 3800.0 < capacity(replace(SHORT, workers=2), TARGET, 0.0005) < 4000.0
+    # A loop that is nearly always busy is late for a strict target, and one request of it alone may be.
+    assert 0.0 < capacity(SHORT, Target(95, 0.002), 0.0005) < 1500.0
+    assert 0.0 < capacity(SHORT, Target(95, 0.0004), 0.0005) < 2000.0
+
+
+@given(st.floats(0.002, 1.0), st.floats(0.0, 0.1), st.integers(1, 128), st.floats(0.005, 2.0), st.integers(1, 8))
+def test_models_that_take_longer_than_a_loop_does_are_planned_as_without_it(
+    a: float, b: float, largest: int, seconds: float, workers: int
+) -> None:
+    pod, target = Capability(Curve(a, b), largest, workers=workers), Target(95, seconds)
+    held = capacity(pod, target)
+    assert 0.98 * held < capacity(pod, target, 0.0001) <= held
+    assert capacity(pod, target, 0.0) == held
+
+
+@given(st.floats(1e-6, 10.0), st.floats(0.001, 2.0), st.sampled_from((90, 95, 99)))
+def test_a_slower_loop_never_lets_a_pod_hold_more_nor_as_much_as_it_has_seconds(
+    loop: float, seconds: float, percentile: int
+) -> None:
+    target = Target(percentile, seconds)
+    held = capacity(SHORT, target, loop)
+    assert 0.0 < held < 1.0 / loop
+    assert capacity(SHORT, target, 2.0 * loop) <= held
+
+
+def test_a_loop_without_a_time_is_refused() -> None:
+    with pytest.raises(ValueError, match="loop_seconds is nan"):
+        capacity(SHORT, TARGET, math.nan)
+
+
 def test_a_queue_of_all_workers_is_shared_among_them() -> None:
     one, two = replace(GPU, queue_limit=20), replace(GPU, queue_limit=40, workers=2)
     assert capacity(two, TARGET) == pytest.approx(2 * capacity(one, TARGET))

@@ -9,13 +9,14 @@ from hypothesis import strategies as st
 from mooring_operator.facts import Key
 from mooring_operator.scaling.answers import answers
 from mooring_operator.scaling.findings import Findings, Line
-from mooring_operator.scaling.queries import HISTORY, STEP, Scraping, Signal, signals
+from mooring_operator.scaling.queries import Signal, signals
 from mooring_operator.scaling.reading import Results, last_step, median_line, read
+from mooring_operator.scaling.scraping import HISTORY, Scraping
 from tests.support import builders
 
 NOW = 1_800_000_007.5
 ONE, TWO = Key("one", "sentiment"), Key("two", "sentiment")
-PER_POD = ("curve", "run_mean", "run_variation")
+PER_POD = ("curve", "run_mean", "run_variation", "garbled")
 
 
 def series(key: Key, value: object = "1", **labels: str) -> dict[str, Any]:
@@ -47,7 +48,23 @@ def test_what_is_not_a_number_is_as_if_it_were_not_there(signal: Signal, text: s
     found = (
         one(**{signal: [series(ONE, text)]}) if signal != "pods" else read(results(rate=[series(ONE, text)])).get(ONE)
     )
-    assert found is None or found == one(**({} if signal == "pods" else {signal: []}))
+    assert found is None or replace(found, garbled={}) == one(**({} if signal == "pods" else {signal: []}))
+
+
+def test_series_that_are_no_numbers_are_told_with_their_pods() -> None:
+    def odd(key: Key, name: str, *pods: str) -> list[dict[str, Any]]:
+        return [series(key, "2", instance=pod, series=name) for pod in pods]
+
+    found = read(
+        results(
+            pods=[series(ONE), series(TWO)],
+            garbled=[*odd(ONE, "mooring_in_flight", "d", "a", "c", "b", "e"), *odd(TWO, "mooring_queue_depth", "a")],
+            rate=[series(ONE, "NaN"), series(TWO, "1")],
+        )
+    )
+    # By now the counter may be a number again, and nobody knows any more of which pod it was none.
+    assert found[ONE].garbled == {"mooring_in_flight": "a, b, c and 2 more", "mooring_requests_received_total": ""}
+    assert found[TWO].garbled == {"mooring_queue_depth": "a"}
 
 
 def test_a_histogram_under_a_name_of_ours_blinds_no_other_service() -> None:
@@ -78,12 +95,14 @@ def test_no_answer_of_the_right_form_gives_what_is_not_a_number(given: dict[Sign
             assert answer.value is None or 0.0 <= answer.value <= 2e15
 
 
-def test_a_history_stands_on_steps_that_do_not_move_with_the_look() -> None:
-    end = last_step(NOW)
-    assert end <= NOW < end + STEP and end % STEP == 0 and last_step(end + STEP - 0.001) == end
-    values = [[end - 2 * STEP, "1.5"], [end - STEP, "NaN"], [end, "2.5"]]
-    history = read(Results(NOW, {}, {}, [{**series(ONE), "values": values}]))[ONE].history
-    assert len(history) == HISTORY // STEP + 1
+@pytest.mark.parametrize(("interval", "step"), [(1.0, 5), (5.0, 5), (7.5, 8), (15.0, 15), (60.0, 60)])
+def test_a_history_stands_on_steps_that_do_not_move_with_the_look(interval: float, step: int) -> None:
+    scraping = Scraping(interval)
+    end = last_step(NOW, scraping)
+    assert end <= NOW < end + step and end % step == 0 and last_step(end + step - 0.001, scraping) == end
+    values = [[end - 2 * step, "1.5"], [end - step, "NaN"], [end, "2.5"]]
+    history = read(Results(NOW, {}, {}, [{**series(ONE), "values": values}], scraping))[ONE].history
+    assert len(history) == HISTORY // step + 1
     assert history[-4:] == (None, 1.5, None, 2.5)
 
 

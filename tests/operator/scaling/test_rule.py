@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from mooring_operator.api import names
-from mooring_operator.facts import Manifest, MetricsApi, Observed, Scaler
+from mooring_operator.facts import KedaAccess, Manifest, MetricsApi, Observed, Scaler
 from mooring_operator.scaling import rule
 from mooring_operator.scaling.answers import NO_CURVE, OK, Answer
 from mooring_operator.scaling.fallback import concurrency, load_target
@@ -76,6 +76,17 @@ def test_keda_has_to_be_there_and_to_know_where_prometheus_is() -> None:
     assert chosen("keda", KEDA, keda=False) == (False, "KedaMissing")
     assert chosen("auto", KEDA, keda=False) == (False, "KedaMissing")
     assert chosen("auto", KEDA, prometheus_url="") == (True, "PrometheusNotConfigured")
+
+
+@pytest.mark.parametrize("api", [KEDA, None])
+def test_keda_has_to_have_a_token_where_the_operator_needs_one(api: MetricsApi | None) -> None:
+    assert chosen("keda", api, prometheus_token=True) == (True, "KedaUnauthorized")
+    assert chosen("keda", api, prometheus_token=True, keda_access=KedaAccess("prometheus")) == (True, "")
+    # First of all somebody has to ask KEDA.
+    assert chosen("keda", OTHER, prometheus_token=True) == (True, "MetricsAPIConflict")
+    by_cpu = builders.service(scaling={"maxReplicas": 2, "cpu": {"target": 70}, "backend": "keda"})
+    assert by_cpu.spec.scaling is not None
+    assert rule.obstacle(by_cpu.spec.scaling, builders.cluster(keda=True, prometheus_token=True)) is None
 
 
 def test_a_chart_that_was_told_of_no_prometheus_is_what_is_missing() -> None:
@@ -166,7 +177,9 @@ def test_the_load_stands_in_only_where_a_curve_is_missing_for_long(
 
 
 def test_an_annotation_of_somebody_else_is_no_number() -> None:
-    assert rule.concurrency_of(child("HorizontalPodAutoscaler", **{names.ANNOTATION_CONCURRENCY: "many"})) is None
+    for written in ("many", "nan", "inf", "-3", "0"):
+        found = rule.concurrency_of(child("HorizontalPodAutoscaler", **{names.ANNOTATION_CONCURRENCY: written}))
+        assert found is None
     assert rule.concurrency_of(None) is None
 
 

@@ -1,10 +1,13 @@
 import math
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from mooring_operator.scaling.scraping import Scraping
 from mooring_operator.scaling.slo import (
-    STEP,
     Signals,
     Target,
     decide,
@@ -31,9 +34,10 @@ def test_what_is_no_measurement_is_refused(make: object, said: str) -> None:
         make()  # type: ignore[operator]
 
 
-def test_the_horizon_and_its_quantile() -> None:
+def test_the_horizon_is_the_load_time_and_what_scrapes_add_to_it() -> None:
     assert horizon(90.0) == 127.5
-    assert horizon(10.0, scrape=5.0, window=15.0) == 27.5
+    assert horizon(10.0, Scraping(5.0)) == 27.5
+    assert horizon(60.0, Scraping(60.0)) == 187.5
 
 
 def test_calm_traffic_needs_its_rate_and_a_little() -> None:
@@ -90,7 +94,7 @@ def test_a_fall_is_no_rise() -> None:
 
 
 def test_nothing_is_learnt_before_three_horizons() -> None:
-    enough = math.ceil(3 * horizon(90.0) / STEP) + 1
+    enough = math.ceil(3 * horizon(90.0) / Scraping().step) + 1
     assert learn([100.0] * (enough - 1), 90.0).rise is None
     assert learn([100.0] * enough, 90.0).rise == 0.0
     assert learn([], 90.0).rise is None
@@ -137,3 +141,52 @@ def test_one_pod_more_is_told_past_the_dead_band(desired: int, live: int, told: 
     assert past_the_dead_band(desired, live) == told
     if desired > live:
         assert told / live > 1.1  # what the HPA compares, inclusively
+
+
+@given(st.floats(5.0, 60.0), st.floats(1.0, 600.0))
+def test_every_span_of_the_rule_follows_the_scrapes(interval: float, load: float) -> None:
+    scraping = Scraping(interval)
+    assert scraping.window == 3 * interval
+    assert horizon(load, scraping) == pytest.approx(load + interval / 2 + 3 * interval / 2 + 7.5)
+    assert interval <= scraping.step < interval + 1 and scraping.history % scraping.step == 0
+    assert 3600 - scraping.step < scraping.history <= 3600
+    # Learning ends with three horizons of history, in points that are as far apart as the scrapes.
+    points = math.ceil(3 * horizon(load, scraping) / scraping.step)
+    if points <= scraping.history // scraping.step:
+        assert learn([100.0] * points, load, scraping).rise is None
+        learned = learn([100.0] * (points + 1), load, scraping)
+        assert (learned.rise, learned.seconds) == (0.0, points * scraping.step)
+    seconds = 3 * horizon(load, scraping)
+    for known, learning in ((seconds - 1e-6, True), (seconds + 1e-6, False)):
+        seen = replace(CALM, load_seconds=load, history_seconds=known)
+        assert decide(seen, 100.0, 0.0, TARGET, scraping).learning == learning
+    backlog = decide(replace(CALM, queued=800.0, load_seconds=load), 100.0, 0.0, TARGET, scraping).backlog
+    assert backlog == pytest.approx(600.0 / max(load, 2 * interval, 15.0))
+
+
+def _scraped(arrived: Callable[[float], float], scraping: Scraping, phases: int = 6) -> list[float | None]:
+    """The history of arrivals that pods show whose scrapes have phases of their own; `arrived` counts by the time."""
+    points: list[float | None] = []
+    for moment in range(3600 - scraping.history, 3601, scraping.step):
+        newest = [moment - scraping.interval * phase / phases for phase in range(phases)]
+        earlier = 2 * scraping.interval
+        points.append(sum(arrived(time) - arrived(time - earlier) for time in newest) / earlier / phases)
+    return points
+
+
+@given(st.floats(5.0, 60.0), st.floats(5.0, 120.0), st.integers(0, 300))
+def test_a_rise_is_learnt_in_full_and_only_the_second_time_whatever_the_scrapes(
+    interval: float, load: float, start: int
+) -> None:
+    scraping = Scraping(interval)
+    # High for long enough that pods which are ordered for it still serve it.
+    high = horizon(load, scraping) + 2 * scraping.window
+
+    def surges(*begins: int) -> Callable[[float], float]:
+        return lambda time: 100.0 * time + sum(200.0 * min(max(0.0, time - begin), high) for begin in begins)
+
+    once = learn(_scraped(surges(start + 400), scraping), load, scraping)
+    assert once.rise == pytest.approx(0.0, abs=1.0)
+    twice = learn(_scraped(surges(start + 400, start + 2200), scraping), load, scraping)
+    assert twice.rise == pytest.approx(200.0, rel=0.02)
+    assert twice.peak == pytest.approx(300.0, rel=0.02)

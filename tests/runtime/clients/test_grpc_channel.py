@@ -134,6 +134,35 @@ def test_kserves_load_messages(tmp_path: Path) -> None:
         server.end()
 
 
+def test_who_sends_and_does_not_read_is_stopped_and_loses_nothing(folder: Path) -> None:
+    """A stream of 150 MiB of answers, of which none is read at first."""
+    count, sent = 600, 0
+    row = np.ones((1, 2**16), np.float32)
+
+    def requests() -> Iterator[Any]:
+        nonlocal sent
+        for sent in range(count):
+            row[0, 0] = sent
+            yield request_of("m", in_FP32=("FP32", row))
+
+    model = models.echo(folder / "echo.onnx", ("FP32",))
+    fixed = [("grpc.http2.bdp_probe", 0)]  # Its window stays at 64 KiB.
+    with serving(model) as running, grpc.insecure_channel(f"127.0.0.1:{running.grpc_port}", fixed) as channel:
+        before = running.memory()
+        stub = stubs.GRPCInferenceServiceStub(channel)
+        call = stub.ModelStreamInfer(requests())
+        last = -1
+        while last < sent:
+            last = sent
+            time.sleep(0.5)
+        assert last < 100, "all was taken of a client that reads nothing"
+        assert running.metric("nv_inference_request_success") < 100
+        assert running.memory() - before < 48 * 2**20
+        assert stub.ServerLive(pb.ServerLiveRequest(), timeout=10).live, "other calls of its channel go on"
+        found = [np.frombuffer(each.infer_response.raw_output_contents[0], np.float32)[0] for each in call]
+        assert found == list(range(count))
+
+
 def health(channel: grpc.Channel, method: str = "Check") -> Any:
     kind = channel.unary_unary if method == "Check" else channel.unary_stream
     return kind(f"/grpc.health.v1.Health/{method}", request_serializer=bytes, response_deserializer=bytes)

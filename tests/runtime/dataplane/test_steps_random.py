@@ -18,7 +18,7 @@ from tests.support.session_runs import on_thread
 
 _ONE = (Tensor("x", "FP32", np.ones((1, 1), np.float32)),)
 _STEPS = 15
-_TRY_AGAIN = {"timeout", "cancelled", "volume-full", "quarantined", "not_ready", "rewound"}
+_TRY_AGAIN = {"timeout", "cancelled", "volume-full", "owner-down", "not_ready", "rewound"}
 
 
 class World:

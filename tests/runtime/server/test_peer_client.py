@@ -205,6 +205,68 @@ async def test_a_step_waits_for_as_long_as_its_replica_shows_signs_of_life(
         assert asked == 5
 
 
+async def heard(client: PeerClient) -> None:
+    """Wait until it takes nobody for mute."""
+    looking = [task for task in client._looking if not task.done()]
+    await asyncio.gather(*looking)
+    assert client._mute == {}
+
+
+async def test_who_gave_no_sign_of_life_is_sent_no_step_until_it_gives_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(peer_client, "_SILENCE", 0.02)
+    monkeypatch.setattr(peer_client, "_SIGN", 0.05)
+    monkeypatch.setattr(peer_client, "_BETWEEN", 0.01)
+    sent, hangs = 0, asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        while True:
+            head, _ = await read_request(reader)
+            if head.startswith(b"GET /membership"):
+                await hangs.wait()
+                writer.write(answer(b"200 OK", b"{}"))
+            else:
+                sent += 1
+                await hangs.wait()
+                outcome = encode_outcome(InferResponse("m", "1", ()))
+                writer.write(answer(b"200 OK", outcome, b"Content-Type: application/octet-stream"))
+
+    async with peer(serve, tmp_path) as client:
+        step = Step("m", None, request_of("a"), None)
+        with pytest.raises(Unanswered, match="no sign of life"):
+            await client.pass_on(1, ENVELOPE, step)
+        for _ in range(3):
+            with pytest.raises(Unreachable, match="no sign of life"):
+                await client.pass_on(1, ENVELOPE, step)
+        assert sent == 1
+        hangs.set()
+        await heard(client)
+        assert (await client.pass_on(1, ENVELOPE, step)).outcome == InferResponse("m", "1", ())
+
+
+async def test_who_gives_none_for_long_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # It may be there no more, or have lost the question alone.
+    for name in ("_SILENCE", "_SIGN", "_BETWEEN"):
+        monkeypatch.setattr(peer_client, name, 0.01)
+    monkeypatch.setattr(peer_client, "_MUTE", 0.05)
+    steps = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal steps
+        head, _ = await read_request(reader)
+        steps += not head.startswith(b"GET")
+        await reader.read()
+
+    async with peer(serve, tmp_path) as client:
+        for expected in (1, 2):
+            with pytest.raises(Unanswered, match="no sign of life"):
+                await client.pass_on(1, ENVELOPE, Step("m", None, request_of("a"), None))
+            assert steps == expected
+            await heard(client)
+
+
 async def test_a_replica_that_lets_nobody_in_any_more_still_answers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

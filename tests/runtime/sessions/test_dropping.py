@@ -164,6 +164,33 @@ def test_what_was_handed_on_before_it_was_torn_is_not_brought_back() -> None:
     clock.run(work())
 
 
+def test_of_two_copies_on_their_way_to_what_was_dropped_the_later_one_goes_on() -> None:
+    """Ordinal 0 has not heard that ordinal 2 had the session and gave it to ordinal 1, which is to give it back. Each
+    waited for the other, for ever.
+    """
+
+    async def work() -> None:
+        site = Site(3)
+        name = site.named(2, 1, (3, 2))
+        record = Record(4, 3, (1, 2))
+        torn = Key("m", name)
+        site[0].keep(name, Phase.MOVING, since=1, to=2)
+        site[1].keep(name, Phase.MOVING, since=3, to=2, step=9)
+        site[2].disk.quarantined[torn] = "its copy is torn"
+        site.start(record)
+        await asyncio.sleep(1)
+        assert site.phases(name)[:2] == ["moving", "moving"]
+        await drop(site[2].table, torn, record)
+        await asyncio.sleep(10)
+        assert site.phases(name) == ["moved", "moved", "held"]
+        copy = site[2].copy(name)
+        assert copy is not None
+        assert (copy.step, copy.rewound) == (9, True)
+        site.end()
+
+    clock.run(work())
+
+
 @pytest.mark.parametrize("settled", [True, False])
 async def test_on_disk_nothing_of_it_is_left(tmp_path: Path, settled: bool) -> None:
     with opened(tmp_path) as store:

@@ -226,6 +226,21 @@ async def test_the_clients_of_lazy_changes_that_failed_are_to_be_told_and_no_oth
             assert store.read(key("lost")).copy.step == 1
 
 
+async def test_a_lazy_change_of_layout_that_failed_leaves_no_records_behind(tmp_path: Path) -> None:
+    refused = tuple(reply(step) for step in range(1, 7))
+    with opened(tmp_path, StoreOptions(limit=2**26, lazy=True)) as store:
+        commits = Commits(store)
+        await commits.commit(change(1, tensors=noise(8 * HERE_BYTES)))
+        assert isinstance(await commits.commit(change(2)._replace(replies=refused), lazy=True), StoreFailed)
+        # Made while that was on its way to the disk.
+        assert await commits.commit(change(3)._replace(in_place=True), lazy=True) is None
+        assert shown(store.read(key())) == shown(kept(change(3)))
+    with lmdb.open(str(tmp_path), max_dbs=4, map_size=2**26) as environment:
+        sessions = environment.open_db(b"sessions")
+        with environment.begin(db=sessions) as txn:
+            assert [name[-1:] for name, _ in txn.cursor()] == [b"c"], "its state stands in its copy"
+
+
 # --- what is torn
 
 

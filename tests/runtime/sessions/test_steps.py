@@ -67,7 +67,11 @@ def test_a_step_for_a_live_session(call: SessionCall, digest: bytes, expected: s
         (SessionCall("s", step=9), A, "410 evicted no"),
         (SessionCall("s"), A, "410 evicted no"),
         (SessionCall("s", start=True), A, "AGAIN"),
-        (SessionCall("s", start=True, step=1), A, "410 evicted no"),
+        # Perhaps it began the life that has ended; its input was forgotten with its reply.
+        (SessionCall("s", start=True, step=1), A, "410 evicted unknown"),
+        (SessionCall("s", start=True, step=1, incarnation=77), A, "409 reply-gone yes"),
+        (SessionCall("s", start=True, step=1, incarnation=78), A, "410 restarted no"),
+        (SessionCall("s", start=True, incarnation=77), A, "AGAIN"),
     ],
 )
 def test_a_step_for_a_session_that_has_ended(call: SessionCall, digest: bytes, expected: str) -> None:
@@ -77,6 +81,14 @@ def test_a_step_for_a_session_that_has_ended(call: SessionCall, digest: bytes, e
 @pytest.mark.parametrize(("end", "digest", "expected"), [(None, A, "reply 1"), (None, B, "409 exists no")])
 def test_a_start_that_is_repeated(end: End | None, digest: bytes, expected: str) -> None:
     assert outcome(LIVE._replace(step=2, end=end), SessionCall("s", start=True, step=1), digest) == expected
+
+
+def test_a_start_over_a_session_that_has_ended() -> None:
+    call = SessionCall("s", start=True, step=1)
+    over = LIVE._replace(step=2, end=End("ended", 5, 2))
+    assert [outcome(over, call, digest) for digest in (A, B)] == ["reply 1", "AGAIN"]
+    without_steps = LIVE._replace(step=0, end=End("expired", 5, 0))
+    assert outcome(without_steps, call) == "AGAIN", "no step was ever applied, so it is nobody's repeat"
 
 
 def test_a_start_for_a_session_that_was_made_for_it() -> None:

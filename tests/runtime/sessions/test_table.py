@@ -233,8 +233,9 @@ async def test_all_or_nothing_of_many() -> None:
     other = Key("m", "t")
     async with table.turn(KEY) as one, table.turn(other) as two:
         store.fail()
-        with pytest.raises(SessionUnavailable):
+        with pytest.raises(SessionUnavailable) as caught:
             await table.write_all([(one, kept(1)), (two, kept(2))])
+        assert caught.value.cause == "owner-down", "what is on disk is whole"
         assert (one.copy, two.copy) == (None, None)
         await table.write_all([(one, kept(1)), (two, kept(2))])
     assert {key: each.copy.step for key, each in store.disk.kept.items()} == {KEY: 1, other: 2}
@@ -310,3 +311,36 @@ async def test_no_turn_begins_when_the_table_is_closed() -> None:
     with pytest.raises(SessionUnavailable, match="stopping"):
         async with table.turn(KEY):
             raise AssertionError("never")
+
+
+@pytest.mark.parametrize("when", ["before it is read", "before it is told"])
+async def test_a_session_that_is_read_while_the_table_closes_is_not_called_torn(when: str) -> None:
+    table = Table(MemoryStore(filled(KEY)), 2**20)
+    turn = Held()
+    table.enqueue(KEY, turn)
+    if when == "before it is told":
+        table._reader._go()
+    table.close()
+    await settle()
+    assert isinstance(turn.error, SessionUnavailable)
+    assert (turn.error.cause, turn.error.applied, turn.entry) == ("owner-down", "no", None)
+    assert "stopping" in str(turn.error)
+    assert table.quarantined == {}
+
+
+async def test_a_session_that_cannot_be_read_now_is_not_called_torn(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = MemoryStore(filled(KEY))
+
+    def no_memory(_: Key) -> Kept:
+        raise MemoryError("no more")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(store, "read", no_memory)
+        table = Table(store, 2**20)
+        with pytest.raises(SessionUnavailable, match="no more") as caught:
+            async with table.turn(KEY):
+                raise AssertionError("never")
+    assert (caught.value.cause, table.quarantined) == ("owner-down", {})
+    table = Table(store, 2**20)
+    async with table.turn(KEY) as entry:
+        assert entry.read

@@ -36,7 +36,7 @@ def forget_first(patch: Patch) -> None:
         packed = await freeze(self, key, target, record)
         if packed is not None:
             async with self._table.turn(key) as entry:
-                await self._forget(entry, packed.kept.copy)
+                await self._receipt._forget(entry, packed.kept.copy)
         return packed
 
     patch.setattr(Handoff, "_freeze", broken)

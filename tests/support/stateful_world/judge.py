@@ -57,8 +57,10 @@ class Judge:
 
     def stepped(self, key: str, step: int) -> None:
         """A step was answered."""
-        if step != self.acknowledged[key] + 1:
-            self.object(f"{key}: step {step} was answered after {self.acknowledged[key]}")
+        # Given up, and handed over all the same: the record went before its holder had heard. No step is lost by that.
+        known = self.acknowledged.get(key, step - 1)
+        if step != known + 1:
+            self.object(f"{key}: step {step} was answered after {known}")
         self.acknowledged[key] = step
 
     def lost(self, ordinal: int, store: Store) -> None:

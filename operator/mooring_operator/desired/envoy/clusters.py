@@ -3,10 +3,15 @@
 In the first priority each replica is there by its own name, ready or not, in a subset of one: that is where a request
 of its sessions goes. In the next priority those that are ready are in the subset of each: that is where such a request
 goes when its replica is not in DNS, and where it is tried again when no connection can be made. All other requests are
-for a subset that only these are in, so that none comes to a replica that still loads its model. This needs no health
-checks, and no change at a resize.
+for a subset that only these are in, so that none comes to a replica that still loads its model. This needs no change at
+a resize.
+
+A replica that takes connections and answers nothing (its process hangs, its disk stands still) would keep its sessions'
+requests for minutes. So each is asked whether it answers at all; while it does not, its requests go where they go when
+it is not there. What is under way at it is left to it: it may only be busy.
 """
 
+from ...api import names
 from .model import Address, Document, Router, discovery, typed
 
 KEY = "replica"
@@ -18,6 +23,14 @@ REST_SECONDS = 300
 """How long a connection to a replica may rest; the runtime closes one after 620 s."""
 DEAD_SECONDS = 5
 """What was sent and is not even acknowledged by the other side's kernel for so long, never will be."""
+MISSES = 3
+"""Looks in a row that a replica leaves without an answer, until it is taken for one that is not there."""
+_AGAIN_SECONDS = 0.5
+"""Between two looks at such a one: where there is no other replica, its sessions wait for the next."""
+MERGE_SECONDS = 0.1
+"""For which news of replicas that answer, or do not any more, are kept to be told to Envoy's threads at once. Its own
+is a second; without any, the start of a thousand replicas is a thousand times all of its subsets."""
+_ANY_STATUS = {"start": 100, "end": 600}
 _FASTEST, _SLOWEST = 2, 5
 """Seconds between two looks at DNS, for few and for many replicas."""
 _NAMES_A_SECOND = 16
@@ -50,8 +63,9 @@ def _cluster(router: Router, name: str, port: int, protocol: Document) -> Docume
         "load_assignment": {"cluster_name": name, "endpoints": _endpoints(router, port)},
         "load_balancing_policy": {"policies": [{"typed_extension_config": _subsets(router)}]},
         # A priority is left when it has no host, and for nothing else; a host is gone when it is gone from DNS.
-        "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
+        "common_lb_config": {"healthy_panic_threshold": {"value": 0}, "update_merge_window": f"{MERGE_SECONDS}s"},
         "ignore_health_on_host_removal": True,
+        "health_checks": [_check(router)],
         "circuit_breakers": {
             "thresholds": [
                 {
@@ -91,19 +105,40 @@ def _cluster(router: Router, name: str, port: int, protocol: Document) -> Docume
 
 def _endpoints(router: Router, port: int) -> list[Document]:
     every = [router.replica(ordinal) for ordinal in range(len(router.replicas))]
-    own = [_endpoint(Address(host, port), every[ordinal]) for ordinal, host in enumerate(router.replicas)]
+    own = [_endpoint(router, Address(host, port), every[ordinal]) for ordinal, host in enumerate(router.replicas)]
     # One name for all of them, and a list of the subsets that each of its addresses is in.
-    ready = Address(router.ready, port)
-    return [
-        {"priority": 0, "lb_endpoints": own},
-        {"priority": 1, "lb_endpoints": [_endpoint(ready, [*every, router.any_replica])]},
-    ]
+    ready = _endpoint(router, Address(router.ready, port), [*every, router.any_replica])
+    return [{"priority": 0, "lb_endpoints": own}, {"priority": 1, "lb_endpoints": [ready]}]
 
 
-def _endpoint(address: Address, value: str | list[str]) -> Document:
+def _endpoint(router: Router, address: Address, value: str | list[str]) -> Document:
+    elsewhere = address.port != router.live_port
+    check: Document = {"health_check_config": {"port_value": router.live_port}} if elsewhere else {}
     return {
-        "endpoint": {"address": address.document()},
+        "endpoint": {"address": address.document(), **check},
         "metadata": {"filter_metadata": {"envoy.lb": {KEY: value}}},
+    }
+
+
+def _check(router: Router) -> Document:
+    """Return the look at a replica: any answer will do, also that it is not well."""
+    again, regular = f"{_AGAIN_SECONDS}s", f"{router.check_seconds}s"
+    return {
+        "timeout": f"{router.patience_seconds}s",
+        "interval": regular,
+        # Else once a minute where no request has come yet.
+        "no_traffic_interval": regular,
+        "no_traffic_healthy_interval": regular,
+        "unhealthy_interval": again,
+        "unhealthy_edge_interval": again,
+        "unhealthy_threshold": MISSES,
+        "healthy_threshold": 1,
+        # HTTP/1.1 to the port of HTTP, also for gRPC: there is one process behind both.
+        "http_health_check": {
+            "path": names.PATH_LIVE,
+            "codec_client_type": "HTTP1",
+            "expected_statuses": [_ANY_STATUS],
+        },
     }
 
 

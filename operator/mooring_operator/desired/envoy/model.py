@@ -41,6 +41,12 @@ class Router:
     http_port: int = names.HTTP_PORT
     """Of the replicas; `grpc_port` likewise."""
     grpc_port: int = names.GRPC_PORT
+    live_port: int = names.HTTP_PORT
+    """Of the replicas: where they are asked whether they answer at all."""
+    check_seconds: float = 2.0
+    """Between two such looks."""
+    patience_seconds: float = 3.0
+    """How long each waits for an answer."""
     listen: Address = LISTEN
     """Where clients come, with HTTP and with gRPC."""
     status: Address = STATUS

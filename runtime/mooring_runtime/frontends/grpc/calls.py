@@ -49,6 +49,9 @@ class Conversation(Protocol):
     def ended(self) -> None:
         """The client sends no more."""
 
+    def taken(self) -> None:
+        """The client has taken some of the answers that wait, while the call was held."""
+
     def stopping(self) -> None:
         """The server stops: end the call as soon as nothing is under way in it."""
 
@@ -248,6 +251,11 @@ class Call(Stream):
     def hold(self) -> None:
         """Take no more messages; the client is stopped by its window."""
         self._resting = self.held = True
+
+    def taken(self) -> None:
+        """See `Stream`."""
+        if self._resting and self._talk is not None:
+            self._talk.taken()
 
     def resume(self) -> None:
         """Go on taking messages."""

@@ -69,6 +69,9 @@ class Stream:
         """The peer has given the stream up, or the connection is gone: nothing can be sent on it any more."""
         raise NotImplementedError
 
+    def taken(self) -> None:
+        """The peer has taken some of what waited, of a stream that is `held`."""
+
 
 class Sender:
     """The half of a connection that writes; `streams` are those that are open."""
@@ -164,6 +167,8 @@ class Sender:
             self._blocked[number] = stream  # At the end: others have their turn first.
         elif flags & frames.END_STREAM:
             self._ended(stream)
+        if stream.held:
+            stream.taken()
 
     def pump_all(self) -> None:
         """Go on with every stream that waited."""

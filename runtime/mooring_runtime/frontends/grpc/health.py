@@ -72,6 +72,9 @@ class _Watch:
         if self._service is None:
             raise InvalidRequest("Watch takes one message, none was sent")
 
+    def taken(self) -> None:
+        """What it tells is little: nothing is held."""
+
     def stopping(self) -> None:
         """The server stops."""
         self._call.fail(Unavailable("the server is stopping"))

@@ -47,8 +47,12 @@ _KEPT_BYTES = 4096
 """The longest beginning that is kept."""
 _AHEAD = 64
 """Requests of one stream that may wait for their answers; then no more are taken from it."""
+_UNREAD = 2**20
+"""Bytes of answers that wait for a client which does not take them, and above which no more of its requests are taken:
+its own window stops it then."""
 _BACKLOG = 64 * 2**20
-"""Bytes of answers that wait for a client which does not take them, and above which its stream ends."""
+"""Bytes of them above which its stream ends: what was asked before, or one request of a model that gives many answers,
+may bring as much."""
 _new = tuple.__new__
 """Makes named tuples without their own checks, which cost as much as decoding a small request."""
 _CLOSING = b"triton_grpc_error"
@@ -252,6 +256,11 @@ class StreamInfer:
             if len(self._waiting) >= _AHEAD:
                 self._call.hold()
 
+    def taken(self) -> None:
+        """The client has read: go on with its requests when there is room for their answers."""
+        if self._call.held and len(self._waiting) < _AHEAD // 2 and self._call.waiting <= _UNREAD // 2:
+            self._call.resume()
+
     def ended(self) -> None:
         """No more requests come: end when the last one is answered."""
         self._ended = True
@@ -296,8 +305,7 @@ class StreamInfer:
             self._call.finish()
         elif self._stopping:
             self.stopping()
-        if self._call.held and len(self._waiting) < _AHEAD // 2:
-            self._call.resume()
+        self.taken()
 
     def _answer(self, asked: Asked, response: InferResponse) -> None:
         assert asked.metadata is not None
@@ -331,3 +339,5 @@ class StreamInfer:
         call.send(framed(b"".join(parts)))
         if call.waiting > _BACKLOG:
             call.fail(BodyTooLarge(f"over {_BACKLOG} bytes of answers wait, which the client does not take"))
+        elif call.waiting > _UNREAD:
+            call.hold()

@@ -9,8 +9,10 @@ from tritonclient.grpc import service_pb2 as pb
 
 from mooring_runtime.errors import QueueFull
 from mooring_runtime.errors.codes import GrpcCode
+from mooring_runtime.frontends.grpc import frames
 from mooring_runtime.frontends.grpc.envelopes import framed
 from mooring_runtime.frontends.grpc.service import SERVICE
+from tests.support.grpc_line import Answer
 from tests.support.grpc_served import GrpcServed, request_of
 from tests.support.serving import Inline, Served
 from tests.support.speaker import Speaker
@@ -80,6 +82,30 @@ def test_a_client_that_sends_ahead_is_stopped_by_its_window() -> None:
     for reply in waiting[:40]:
         reply(QueueFull("full"))
     assert len(waiting) > 64
+
+
+@pytest.mark.parametrize("name", ["echo", "other"])
+async def test_a_client_that_sends_and_does_not_read_is_stopped_by_its_window(name: str) -> None:
+    """Answers and failures wait for its window, and no more of its requests are taken, until it reads."""
+    grpc = GrpcServed()
+    grpc.line.settings({frames.INITIAL_WINDOW_SIZE: 0})
+    grpc.line.open(1, STREAM)
+    [call] = grpc.line.connection.streams.values()
+    message = framed(asking("x" * 12_000, name).SerializeToString())  # An answer says the id again.
+    sent = call.credit // len(message)
+    for _ in range(sent):
+        grpc.line.data(1, message, end=False)
+    assert call.held
+    assert 2**20 < call.waiting < 2**20 + 20_000
+    answers = Answer()
+    while call.held or call.waiting:
+        await asyncio.sleep(0)
+        grpc.line.window(1, 2**18)
+        for each in grpc.line.frames():
+            if each.stream == 1:
+                answers.add(each, grpc.line.decoder)
+    assert len(answers.messages) == sent
+    assert call.credit > 2**21, "and it may send again"
 
 
 async def decoupled(count: int, *, asks: bool, fails: bool = False) -> list[Any]:
