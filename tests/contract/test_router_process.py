@@ -116,7 +116,11 @@ def world(replicas: Replicas, tmp_path_factory: pytest.TempPathFactory) -> Itera
             folder=str(tmp_path_factory.mktemp("envoy")),
             resolvers=(envoy.Address(*dns.address),),
         )
-        yield World(stack.enter_context(running(router)), dns, addresses, {}, {}, [])
+        made = World(stack.enter_context(running(router)), dns, addresses, {}, {}, [])
+        made.counts(
+            2 * SIZE
+        )  # By its own name, and as one that is ready. It is ready before it has heard of all of them.
+        yield made
 
 
 def step(world: World, value: float, headers: dict[str, str], **parameters: Any) -> Answer:
