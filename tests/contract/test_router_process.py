@@ -117,9 +117,8 @@ def world(replicas: Replicas, tmp_path_factory: pytest.TempPathFactory) -> Itera
             resolvers=(envoy.Address(*dns.address),),
         )
         made = World(stack.enter_context(running(router)), dns, addresses, {}, {}, [])
-        made.counts(
-            2 * SIZE
-        )  # By its own name, and as one that is ready. It is ready before it has heard of all of them.
+        # By its own name, and as one that is ready. The router is ready before it has heard of all of them.
+        made.counts(2 * SIZE)
         yield made
 
 
