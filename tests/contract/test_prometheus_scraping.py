@@ -18,6 +18,7 @@ from mooring_operator.facts import Key, Step
 from mooring_operator.scaling.answers import answers
 from mooring_operator.scaling.findings import Findings
 from mooring_operator.scaling.scraping import Scraping
+from tests.cluster.processes import wait_until
 from tests.support import builders
 from tests.support.prometheus_pages import Replica, served
 from tests.support.prometheus_process import Server, prometheus
@@ -33,6 +34,14 @@ POD = {
 }
 """What discovery says of a pod of namespace evil that looks like a server of ours."""
 DESIRED = names.METRIC_DESIRED_REPLICAS
+LIMITS = ("sample_limit", "label_limit", "label_value_length_limit")
+
+
+class Flood(Replica):
+    """A pod that claims to be thousands of services."""
+
+    def text(self) -> str:
+        return "".join(f'mooring_in_flight{{mooring_service="fake-{number}"}} 1\n' for number in range(3000))
 
 
 def documented() -> dict[str, Any]:
@@ -46,11 +55,12 @@ def made() -> dict[str, Any]:
     children = desired.children(builders.service(), builders.cluster(service_monitors=True), Step())
     [monitor] = [child for child in children if child["kind"] == "ServiceMonitor"]
     [endpoint] = monitor["spec"]["endpoints"]
+    spec, theirs = monitor["spec"], ("sampleLimit", "labelLimit", "labelValueLengthLimit")
     written = {"sourceLabels": "source_labels", "targetLabel": "target_label"}
     return {
         ours: [{written.get(field, field): value for field, value in each.items()} for each in endpoint[theirs]]
         for ours, theirs in (("relabel_configs", "relabelings"), ("metric_relabel_configs", "metricRelabelings"))
-    }
+    } | {ours: spec[theirs] for ours, theirs in zip(LIMITS, theirs, strict=True)}
 
 
 def look(server: Server, key: Key, holds: Callable[[Findings], bool]) -> Findings:
@@ -73,13 +83,13 @@ def look(server: Server, key: Key, holds: Callable[[Findings], bool]) -> Finding
 def labels(request: pytest.FixtureRequest) -> Iterator[dict[str, Any]]:
     """What a job says of labels."""
     job = request.param()
-    yield {field: job[field] for field in ("relabel_configs", "metric_relabel_configs")}
+    yield {field: job[field] for field in ("relabel_configs", "metric_relabel_configs", *LIMITS)}
 
 
 def test_a_pod_cannot_claim_to_be_of_another_namespace(labels: dict[str, Any], tmp_path: Path) -> None:
     liar = Replica("demo", "good")
     liar.queued = 90
-    with served(liar) as addresses:
+    with served(liar, Flood("demo", "evil")) as addresses:
         job = {**labels, "static_configs": [{"targets": addresses, "labels": POD}]}
         with prometheus(tmp_path / "own", job=job) as server:
             first = look(server, Key("evil", "demo"), lambda found: found.pods == 1)
@@ -88,6 +98,11 @@ def test_a_pod_cannot_claim_to_be_of_another_namespace(labels: dict[str, Any], t
             assert first.proven == int(first.scrapes >= 3)
             assert look(server, Key("good", "demo"), lambda found: True).pods == 0
             [series] = server.query("mooring_queue_depth")
+            # A page of too many samples counts for nothing, and the others go on.
+            wait_until(lambda: len(server.query("up")) == 2, 30, "both to be scraped")
+            up = {each["metric"]["instance"]: each["value"][1] for each in server.query("up")}
+            assert up == dict(zip(addresses, "10", strict=True))
+            assert server.query('{mooring_service=~"fake.*"}') == []
     assert not [label for label in series["metric"] if label.startswith("exported_")]
 
 

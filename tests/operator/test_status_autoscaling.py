@@ -13,7 +13,7 @@ from mooring_operator.scaling.findings import Findings
 from mooring_operator.scaling.look import Look
 from mooring_operator.scaling.refusals import refusal, whose
 from mooring_operator.scaling.slo import Decision
-from mooring_operator.status import Rendered, Verdicts, status_of
+from mooring_operator.status import Rendered, Transition, Verdicts, status_of, transitions
 from mooring_operator.status.autoscaling import rounded
 from tests.support import builders
 
@@ -169,6 +169,13 @@ def test_prometheus_that_cannot_be_reached_is_told() -> None:
     assert condition[:2] == ("False", "PrometheusUnreachable")
     assert [each["healthy"] for each in fields["metrics"]] == [False, False]
     assert "wanted" not in fields
+
+
+def test_what_no_alert_can_tell_while_prometheus_is_down_is_told_by_an_event() -> None:
+    condition, _ = told(Look(unanswered("PrometheusUnreachable", "no route")), hpa())
+    wrote = [dict(zip(("type", "status", "reason", "message"), ("AutoscalingReady", *condition), strict=True))]
+    assert condition[2].endswith("no route. Replicas stay as they are")
+    assert transitions({}, {"conditions": wrote}) == [Transition("Warning", "PrometheusUnreachable", condition[2])]
 
 
 def test_an_autoscaler_that_cannot_see_what_we_see_lacks_its_server() -> None:

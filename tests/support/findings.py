@@ -1,14 +1,8 @@
-"""A service of which everything is known, what was found of it, and what is told of each metric."""
+"""What Prometheus finds of a service that nothing is the matter with, for tests of what is made of it."""
 
-from dataclasses import replace
 from typing import Any
 
-from mooring_operator.api import names
 from mooring_operator.facts import Service
-from mooring_operator.scaling.answers import (
-    Answer,
-    answers,
-)
 from mooring_operator.scaling.findings import Findings, Line
 from tests.support import builders
 
@@ -38,21 +32,8 @@ CALM = Findings(
     load_seconds=90.0,
 )
 """Four pods of a large model on a GPU under a steady load."""
-UNKNOWN = replace(CALM, curve=None, run_mean=None, batch_limit=None)
-"""The same before anything was measured of its runs."""
 
 
 def wanted(**scaling: Any) -> Service:
+    """A service with a latency target, and what else its scaling says."""
     return builders.service(scaling={"maxReplicas": 20, "latency": {"target": "400ms"}, **scaling})
-
-
-def say(findings: Findings, metric: str = names.METRIC_DESIRED_REPLICAS, **scaling: Any) -> Answer:
-    return answers(wanted(**scaling), findings)[metric]
-
-
-def load(findings: Findings, target: float | None = None) -> float | None:
-    return answers(wanted(), findings, load_target=target)[names.METRIC_LOAD].value
-
-
-def ratio(findings: Findings) -> Answer:
-    return say(findings, names.METRIC_LATENCY_RATIO)

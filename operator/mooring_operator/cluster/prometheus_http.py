@@ -22,6 +22,7 @@ import urllib3
 from prometheus_api_client import PrometheusConnect
 from urllib3.util.retry import Retry
 
+from ..api import names
 from ..scaling.reading import Vector
 from ..scaling.scraping import Scraping
 
@@ -205,7 +206,11 @@ def _read(answer: requests.Response, deadline: float) -> bytes:
     while chunk := answer.raw.read1(_CHUNK, decode_content=True):
         body += chunk
         if len(body) > LARGEST:
-            raise GarbageError(f"gives an answer longer than {LARGEST} bytes")
+            raise GarbageError(
+                f"gives an answer longer than {LARGEST} bytes, as it does where a page that it scrapes claims to be "
+                "thousands of services: bound the samples of a page by sample_limit, as docs/autoscaling.md has it; "
+                f"find it by topk(5, count by (instance) ({{{names.METRIC_LABEL_SERVICE}!=''}}))"
+            )
         if time.monotonic() > deadline:
             raise SlowError("has not sent its whole answer in time")
     return bytes(body)

@@ -1,9 +1,17 @@
 """The ServiceMonitor: how the Prometheus operator finds the metrics of a service's pods."""
 
+from typing import Final
+
 from ..api import names
 from ..facts import Cluster, Manifest, Service
 from .metadata import metadata
 
+SAMPLES: Final = 2000
+"""Samples of one page at most; a server's own has about 200."""
+LABELS: Final = 30
+"""Labels of one series at most, those of the scraper included."""
+LABEL_LENGTH: Final = 512
+"""Characters of one value of a label at most; a pod's name may have 253."""
 _FROM = "__meta_kubernetes_namespace"
 
 
@@ -26,6 +34,10 @@ def service_monitor(service: Service, cluster: Cluster) -> Manifest | None:
         "metadata": its_metadata,
         "spec": {
             "selector": {"matchLabels": {names.LABEL_SERVICE: service.name, names.LABEL_SCRAPED: "true"}},
+            # A page that claims to be thousands of services would make answers too long to read, for all of them.
+            "sampleLimit": SAMPLES,
+            "labelLimit": LABELS,
+            "labelValueLengthLimit": LABEL_LENGTH,
             "endpoints": [
                 {
                     "targetPort": names.METRICS_PORT,

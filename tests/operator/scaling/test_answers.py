@@ -20,7 +20,23 @@ from mooring_operator.scaling.answers import (
 )
 from mooring_operator.scaling.findings import Findings, Line
 from tests.support import builders
-from tests.support.findings import CALM, NOW, UNKNOWN, load, ratio, say, wanted
+from tests.support.findings import CALM, NOW, wanted
+
+UNKNOWN = replace(CALM, curve=None, run_mean=None, batch_limit=None)
+"""The same before anything was measured of its runs."""
+
+
+def say(findings: Findings, metric: str = names.METRIC_DESIRED_REPLICAS, **scaling: Any) -> Answer:
+    return answers(wanted(**scaling), findings)[metric]
+
+
+def load(findings: Findings, target: float | None = None) -> float | None:
+    return answers(wanted(), findings, load_target=target)[names.METRIC_LOAD].value
+
+
+def ratio(findings: Findings) -> Answer:
+    return say(findings, names.METRIC_LATENCY_RATIO)
+
 
 _COUNT = st.integers(0, 50)
 _REAL = st.floats(0.0, 1e9)
@@ -124,17 +140,6 @@ def test_over_the_arrivals_of_few_pods_no_fleet_is_made_smaller(ready: int, prov
     assert (answer.value, answer.reason) == ((3.0, "OK") if told else (None, "Learning"))
     more = say(replace(partial, rate=1000.0, history=(1000.0,) * 241))
     assert more.value is not None and more.value > 10
-
-
-@pytest.mark.parametrize(
-    ("pods", "ready", "rate", "count"),
-    [(1, 2, 85.0, 2), (6, 8, 200.0, 4), (8, 8, 200.0, 3), (9, 8, 200.0, 3), (1, 2, 200.0, 3), (1, None, 85.0, 1)],
-)
-def test_a_pod_that_is_never_seen_is_not_taken_away_for_it(
-    pods: int, ready: int | None, rate: float, count: int
-) -> None:
-    found = replace(CALM, pods=pods, ready=pods, proven=pods, rate=rate, history=(rate,) * 241)
-    assert answers(wanted(), found, ready=ready)[names.METRIC_DESIRED_REPLICAS].value == count
 
 
 def test_no_traffic_is_nought() -> None:
@@ -277,6 +282,36 @@ def test_a_rate_that_never_comes_is_told_from_one_that_is_yet_to_come() -> None:
     seldom = say(replace(fresh, scrapes=5))
     assert (seldom.value, seldom.reason) == (None, "ScrapedTooSeldom")
     assert "5 times in 300 s" in seldom.message and "scrape each 15 s" in seldom.message
+
+
+@pytest.mark.parametrize(
+    ("change", "garbled", "metrics"),
+    [
+        ({"rate": None}, "mooring_requests_received_total", [names.METRIC_DESIRED_REPLICAS]),
+        ({"queued": None}, "mooring_queue_depth", [names.METRIC_QUEUE_DEPTH, names.METRIC_LOAD]),
+        ({"in_flight": None}, "mooring_in_flight", [names.METRIC_LOAD]),
+        ({"ready": 0, "proven": 0}, "mooring_model_ready", list(names.EXTERNAL_METRICS)),
+    ],
+)
+def test_a_series_that_is_no_number_is_told_as_such(change: dict[str, Any], garbled: str, metrics: list[str]) -> None:
+    found = replace(CALM, scrapes=20, garbled={garbled: "10.0.0.7:8002"}, **change)
+    for metric, answer in answers(wanted(), found).items():
+        if metric not in metrics:
+            assert answer.reason == "OK"
+            continue
+        assert (answer.value, answer.reason) == (None, "NotANumber")
+        for told in (f"{garbled} of 10.0.0.7:8002", "NaN", "'sentiment'", "port 8002", "delete the pod"):
+            assert told in answer.message
+    past = answers(wanted(), replace(found, garbled={garbled: ""}))[metrics[0]]
+    assert f"{garbled} of one of the pods" in past.message
+    # Of a series that nothing is missing of, nothing is told.
+    assert {each.reason for each in answers(wanted(), replace(CALM, garbled={garbled: "a"})).values()} == {"OK"}
+
+
+def test_a_curve_that_is_no_number_is_told_and_the_load_may_stand_for_it() -> None:
+    answer = say(replace(UNKNOWN, garbled={"mooring_batch_curve_seconds": "10.0.0.7:8002"}))
+    assert (answer.value, answer.reason) == (None, "NoCurve")
+    assert "mooring_batch_curve_seconds of 10.0.0.7:8002" in answer.message
 
 
 def test_a_target_that_no_count_meets_is_told() -> None:

@@ -1,46 +1,26 @@
+"""Ready pods that nobody scrapes: the others speak for them, as far as that keeps what stands."""
+
 import math
 from dataclasses import replace
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mooring_operator.api import names
-from mooring_operator.scaling.answers import (
-    answers,
-)
-from tests.support.findings import CALM, UNKNOWN, say, wanted
+from mooring_operator.scaling.answers import answers
+from tests.support.findings import CALM, wanted
 
 
 @pytest.mark.parametrize(
-    ("change", "garbled", "metrics"),
-    [
-        ({"rate": None}, "mooring_requests_received_total", [names.METRIC_DESIRED_REPLICAS]),
-        ({"queued": None}, "mooring_queue_depth", [names.METRIC_QUEUE_DEPTH, names.METRIC_LOAD]),
-        ({"in_flight": None}, "mooring_in_flight", [names.METRIC_LOAD]),
-        ({"ready": 0, "proven": 0}, "mooring_model_ready", list(names.EXTERNAL_METRICS)),
-    ],
+    ("pods", "ready", "rate", "count"),
+    [(1, 2, 85.0, 2), (6, 8, 200.0, 4), (8, 8, 200.0, 3), (9, 8, 200.0, 3), (1, 2, 200.0, 3), (1, None, 85.0, 1)],
 )
-def test_a_series_that_is_no_number_is_told_as_such(change: dict[str, Any], garbled: str, metrics: list[str]) -> None:
-    found = replace(CALM, scrapes=20, garbled={garbled: "10.0.0.7:8002"}, **change)
-    for metric, answer in answers(wanted(), found).items():
-        if metric not in metrics:
-            assert answer.reason == "OK"
-            continue
-        assert (answer.value, answer.reason) == (None, "NotANumber")
-        for told in (f"{garbled} of 10.0.0.7:8002", "NaN", "'sentiment'", "port 8002", "delete the pod"):
-            assert told in answer.message
-    past = answers(wanted(), replace(found, garbled={garbled: ""}))[metrics[0]]
-    assert f"{garbled} of one of the pods" in past.message
-    # Of a series that nothing is missing of, nothing is told.
-    assert {each.reason for each in answers(wanted(), replace(CALM, garbled={garbled: "a"})).values()} == {"OK"}
-
-
-def test_a_curve_that_is_no_number_is_told_and_the_load_may_stand_for_it() -> None:
-    answer = say(replace(UNKNOWN, garbled={"mooring_batch_curve_seconds": "10.0.0.7:8002"}))
-    assert (answer.value, answer.reason) == (None, "NoCurve")
-    assert "mooring_batch_curve_seconds of 10.0.0.7:8002" in answer.message
+def test_a_pod_that_is_never_seen_is_not_taken_away_for_it(
+    pods: int, ready: int | None, rate: float, count: int
+) -> None:
+    found = replace(CALM, pods=pods, ready=pods, proven=pods, rate=rate, history=(rate,) * 241)
+    assert answers(wanted(), found, ready=ready)[names.METRIC_DESIRED_REPLICAS].value == count
 
 
 _MANY = st.integers(1, 200)
