@@ -83,7 +83,7 @@ contract: $(STAMP) ## What the operator renders, the runtime and the chart reall
 controlplane: $(STAMP) ## The operator on a real API server
 	$(PYTEST) $(CLUSTERS) tests/controlplane tests/cluster_tests -m "not e2e"
 
-# One file at a time: two workers, on a cluster each, took a tenth less and tripled the pauses that it measures.
+# One file at a time: two clusters at once starve what it measures, pauses of sessions and latencies.
 e2e: $(STAMP) ## Real kubelets, images and clients on two nodes
 	$(PYTEST) tests/e2e tests/cluster_tests tests/demo -m e2e
 
