@@ -19,6 +19,11 @@ GPU_STAMP := $(GPU)/.installed
 PYTEST := $(BIN)/python -m pytest
 # By files: what a module sets up serves all its tests.
 PARALLEL := -n 2 --dist loadfile
+# In the order of tests/support/order.py.
+IN_ORDER := $(PARALLEL) --no-loadscope-reorder
+# A cluster that is lent by its owner is one for all tests: these go one by one.
+CLUSTERS := $(if $(MOORING_TEST_CONTEXT),,$(IN_ORDER))
+PROCESSES := tests/contract tests/runtime tests/bench_tests tests/operator tests/faults
 SOURCES := operator/mooring_operator runtime/mooring_runtime tests examples
 
 .PHONY: help
@@ -37,8 +42,8 @@ demo-down: $(STAMP) ## Take the demos down and leave nothing
 	$(BIN)/python -m tests.demo down $(if $(CONTEXT),--context $(CONTEXT))
 
 ## Check it
-.PHONY: test lint types floors unit unit-torch unit-gpu contract server router faults controlplane e2e
-test: lint types floors unit contract server router faults unit-torch controlplane e2e ## Run every check that this host can run
+.PHONY: test lint types floors unit processes unit-torch unit-gpu contract server router faults controlplane e2e
+test: lint types floors unit processes unit-torch controlplane e2e ## Run every check that this host can run
 
 lint: $(STAMP) ## Style and file size
 	$(BIN)/ruff format --check .
@@ -52,6 +57,9 @@ floors: $(STAMP) ## A lower floor never imports a higher one
 
 unit: $(STAMP) ## Pure functions, golden files, property tests
 	$(PYTEST) $(PARALLEL) tests/operator tests/runtime tests/bench_tests tests/faults tests/repository -m "not process"
+
+processes: $(STAMP) $(CLIENTS_STAMP) ## All of contract, server, router and faults, two files at a time
+	$(PYTEST) $(IN_ORDER) $(PROCESSES) -m process
 
 server: $(STAMP) $(CLIENTS_STAMP) ## The model server as a process: real clients, faults, fuzzing
 	$(PYTEST) tests/runtime tests/bench_tests -m process
@@ -73,8 +81,9 @@ contract: $(STAMP) ## What the operator renders, the runtime and the chart reall
 	$(PYTEST) tests/contract
 
 controlplane: $(STAMP) ## The operator on a real API server
-	$(PYTEST) tests/controlplane tests/cluster_tests -m "not e2e"
+	$(PYTEST) $(CLUSTERS) tests/controlplane tests/cluster_tests -m "not e2e"
 
+# One file at a time: two clusters at once starve what it measures, pauses of sessions and latencies.
 e2e: $(STAMP) ## Real kubelets, images and clients on two nodes
 	$(PYTEST) tests/e2e tests/cluster_tests tests/demo -m e2e
 

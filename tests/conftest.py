@@ -9,7 +9,7 @@ import pytest
 
 from tests.cluster.cluster import Cluster
 from tests.cluster.processes import wait_until
-from tests.support import clusters
+from tests.support import clusters, order
 
 # How long one example takes says more of the machine's load than of the code; the limits below bound whole tests.
 hypothesis.settings.register_profile("mooring", deadline=None)
@@ -28,7 +28,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--long", action="store_true", help="run the checks that have a long form in that form")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if hasattr(config, "workerinput"):
+        order.longest_first(items)
     for item in items:
         if _HERE not in item.path.parents:
             continue
@@ -76,6 +78,13 @@ def control_plane() -> Iterator[Cluster]:
     """An API server with its controllers and scheduler, one for the whole run; no node runs a pod."""
     with clusters.session_cluster("test-control", nodes=0) as cluster:
         yield cluster
+
+
+@pytest.fixture(scope="module")
+def awake_controllers(control_plane: Cluster) -> Iterator[None]:
+    """For modules that take the API server away: leaves controllers that do not wait before they look again."""
+    yield
+    control_plane.restart_controllers()
 
 
 @pytest.fixture(scope="session")

@@ -182,6 +182,21 @@ class Cluster:
         time.sleep(downtime)
         self.start_apiserver()
 
+    def restart_controllers(self) -> None:
+        """Kills the controllers and starts them; returns when one of them has done something.
+
+        After the API server was away each of them waits, for itself and up to half a minute, before it looks again.
+        """
+        self._own("its controllers are not restarted")
+        controllers = processes.find(self.state, "controller-manager")
+        processes.stop(controllers)
+        processes.start(self.state, controllers.name, controllers.argv)
+        name = f"back-{secrets.token_hex(4)}"
+        self.kubectl("create", "namespace", name)
+        account = ["get", "serviceaccount", "default", "--namespace", name, "--ignore-not-found"]
+        processes.wait_until(lambda: bool(self.kubectl(*account)), 120, f"the controllers of {self.name} to work")
+        self.kubectl("delete", "namespace", name, "--wait=false")
+
     def save(self) -> None:
         """Writes down what `find` reads."""
         (self.state / "cluster.json").write_text(json.dumps({**asdict(self), "state": str(self.state)}))

@@ -85,7 +85,8 @@ def router() -> Image:
     image = Image(FOLDER / "router.tar", f"localhost/mooring-router:{digest}")
     FOLDER.mkdir(parents=True, exist_ok=True)
     dockerfile = FOLDER / "router.Dockerfile"
-    dockerfile.write_text(_ROUTER)
+    if not dockerfile.exists() or dockerfile.read_text() != _ROUTER:  # another run may just be reading it
+        dockerfile.write_text(_ROUTER)
     folder = Path(str(installed.locate_file(_ENVOY_FOLDER)))
     _build(image, [f"--build-arg=BASE={base_image}", f"--file={dockerfile}"], folder)
     return image

@@ -47,7 +47,7 @@ def down(state: Path) -> None:
                 shutil.rmtree(entry)
             elif entry.suffix != ".log":
                 entry.unlink()
-    if mountpoints.possible() and not processes.marks():
+    if mountpoints.possible():
         mountpoints.remove()
 
 

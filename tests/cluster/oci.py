@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import io
 import json
+import os
 import platform
 import tarfile
 from collections.abc import Mapping, Sequence
@@ -58,7 +59,8 @@ def write(
     members["index.json"] = _json({"schemaVersion": 2, "manifests": [entry]})
     members |= {f"blobs/{name.replace(':', '/')}": content for name, content in blobs.items()}
     archive.parent.mkdir(parents=True, exist_ok=True)
-    half = archive.with_name(archive.name + ".new")
+    # Two runs may write the same archive at once.
+    half = archive.with_name(f"{archive.name}.{os.getpid()}.new")
     half.write_bytes(_layer(members, 0o644))
     half.rename(archive)
     return str(entry["digest"])

@@ -73,6 +73,7 @@ def test_controllers_and_claims_work(control_plane: Cluster, namespace: str) -> 
     control_plane.kubectl("wait", "-n", namespace, "pod", "-l", "app=web", "--for=create", "--timeout=20s")
 
 
+@pytest.mark.usefixtures("awake_controllers")
 def test_the_api_server_comes_back_as_it_was(control_plane: Cluster, namespace: str) -> None:
     kubeconfig = control_plane.token_kubeconfig(namespace, "default")
     control_plane.kubectl("create", "configmap", "kept", "-n", namespace)

@@ -16,6 +16,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if _HERE in item.path.parents and item.get_closest_marker("timeout") is None:
             # Without its fixtures: on a new machine the first of them builds helm, which takes minutes.
             item.add_marker(pytest.mark.timeout(60, func_only=True))
+        if _HERE in item.path.parents:
+            item.add_marker(pytest.mark.process)
 
 
 @pytest.fixture(scope="session")

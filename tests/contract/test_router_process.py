@@ -19,9 +19,10 @@ from mooring_operator.api.membership import Record
 from mooring_operator.desired import envoy
 from tests.cluster.processes import wait_until
 from tests.support import state_models
+from tests.support.ports import free_ports
 from tests.support.rendered import children, containers, environment
 from tests.support.router_names import Names
-from tests.support.router_process import free_ports, running
+from tests.support.router_process import running
 from tests.support.router_world import Answer, World
 from tests.support.runtime_process import Runtime
 
@@ -115,7 +116,10 @@ def world(replicas: Replicas, tmp_path_factory: pytest.TempPathFactory) -> Itera
             folder=str(tmp_path_factory.mktemp("envoy")),
             resolvers=(envoy.Address(*dns.address),),
         )
-        yield World(stack.enter_context(running(router)), dns, addresses, {}, {}, [])
+        made = World(stack.enter_context(running(router)), dns, addresses, {}, {}, [])
+        # By its own name, and as one that is ready. The router is ready before it has heard of all of them.
+        made.counts(2 * SIZE)
+        yield made
 
 
 def step(world: World, value: float, headers: dict[str, str], **parameters: Any) -> Answer:

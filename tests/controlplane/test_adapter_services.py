@@ -14,7 +14,7 @@ from tests.cluster.cluster import Cluster
 from tests.support import builders
 from tests.support.world import World, eventually
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.usefixtures("awake_controllers"), pytest.mark.timeout(120)]
 
 
 @pytest.fixture

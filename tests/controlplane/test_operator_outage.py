@@ -1,30 +1,18 @@
 """The API server goes away and comes back: nothing is lost, nothing is kept that is gone."""
 
-import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
 from mooring_operator.cluster import kinds
 from mooring_operator.cluster.lease import DEADLINE
 from tests.cluster.cluster import Cluster
-from tests.cluster.processes import wait_until
 from tests.support.operator import Operator, elapsed, written
 from tests.support.world import World, eventually
 
 NewOperator = Callable[..., Operator]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def controllers_back(control_plane: Cluster) -> Iterator[None]:
-    """The controllers wait up to half a minute before they look again; later tests need them."""
-    yield
-    name = f"back-{secrets.token_hex(4)}"
-    control_plane.kubectl("create", "namespace", name)
-    account = ["get", "serviceaccount", "default", "--namespace", name, "--ignore-not-found"]
-    wait_until(lambda: bool(control_plane.kubectl(*account)), 120, "the controllers to work again")
-    control_plane.kubectl("delete", "namespace", name, "--wait=false")
+pytestmark = pytest.mark.usefixtures("awake_controllers")
 
 
 @pytest.mark.timeout(300)

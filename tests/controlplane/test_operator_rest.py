@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from mooring_operator.cluster import kinds
+from mooring_operator.facts import Manifest
 from tests.cluster.cluster import Cluster
 from tests.support.operator import USER, Operator, written
 from tests.support.world import World
@@ -32,6 +33,13 @@ async def quiet(cluster: Cluster, seconds: float = 3.0) -> None:
     raise AssertionError("the operator does not come to rest")
 
 
+def is_seen(deployment: Manifest) -> bool:
+    """Whether the controllers have made the pods of a Deployment, of which none is ever ready here."""
+    status, spec = deployment.get("status", {}), deployment["spec"]
+    seen = status.get("observedGeneration") == deployment["metadata"]["generation"]
+    return bool(seen and status.get("replicas", 0) == status.get("unavailableReplicas", 0) == spec["replicas"])
+
+
 @pytest.mark.timeout(600)
 async def test_at_rest_it_writes_nothing_but_its_lease(
     world: World, control_plane: Cluster, new_operator: Callable[..., Operator], long: bool
@@ -44,6 +52,8 @@ async def test_at_rest_it_writes_nothing_but_its_lease(
     for number in range(SERVICES):
         await world.appears(kinds.DEPLOYMENT, f"rest-{number}")
         await world.settled(f"rest-{number}")
+        # What the controllers do late, the operator would hear of late.
+        await world.becomes(kinds.DEPLOYMENT, f"rest-{number}", is_seen, "has as many pods as it wants", 60)
     await quiet(control_plane)
     start, rounds = control_plane.audit_size(), operator.metric("mooring_operator_reconciles_total")
     await asyncio.sleep(300 if long else 10)

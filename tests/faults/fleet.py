@@ -5,7 +5,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -156,12 +155,3 @@ def variables(repository: Path, volume: Path, http: int, grpc: int, **more: str)
         "MOORING_TERMINATION_LOG": str(volume.parent / f"{volume.name}-termination"),
         **{f"MOORING_{name.upper()}": text for name, text in more.items()},
     }
-
-
-def free_ports(number: int) -> list[int]:
-    """Ports that nobody listens on; all are looked up before one is given back, so that no two are alike."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(number)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]

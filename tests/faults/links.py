@@ -5,6 +5,7 @@ Replica f reaches replica t at 127.77.f.t, so that one address with `{ordinal}` 
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -31,8 +32,10 @@ class Link:
     """The peer port of the other, on 127.0.0.1."""
     shut: set[str] = field(default_factory=set)
     """Why it is not open; a mended reason may leave another."""
-    _server: asyncio.Server | None = None
+    _listening: socket.socket | None = None
     _lines: set[asyncio.Task[None]] = field(default_factory=set)
+    _taken: set[socket.socket] = field(default_factory=set)
+    """Those that a line closes itself."""
     _open: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def close(self, reason: str) -> None:
@@ -54,12 +57,15 @@ class Link:
         else:
             self._open.set()
         if self.shut <= {SILENT}:
-            if self._server is None:
-                self._server = await asyncio.start_server(self._accept, host(self.sender, self.to), self.port)
+            if self._listening is None:
+                self._listening = socket.create_server((host(self.sender, self.to), self.port))
+                self._listening.setblocking(False)
+                asyncio.get_running_loop().add_reader(self._listening, self._let_in, self._listening)
             return
-        if self._server is not None:
-            self._server.close()
-            self._server = None
+        if self._listening is not None:
+            asyncio.get_running_loop().remove_reader(self._listening)
+            self._listening.close()
+            self._listening = None
         await self._hang_up()
 
     async def _hang_up(self) -> None:
@@ -68,16 +74,30 @@ class Link:
             line.cancel()
         await asyncio.gather(*lines, return_exceptions=True)
 
-    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        line = asyncio.ensure_future(self._serve(reader, writer))
+    def _let_in(self, listening: socket.socket) -> None:
+        """Takes who comes at once. A server of asyncio's would still be at it when the way is shut, and then it forgets
+        to close the connection: who came would wait for ever.
+        """
+        try:
+            comes, _ = listening.accept()
+        except OSError:
+            return  # gone again
+        comes.setblocking(False)
+        line = asyncio.ensure_future(self._serve(comes))
         self._lines.add(line)
         line.add_done_callback(self._lines.discard)
-        # Not at its own end: who is cut off before its first step has none, and would stay open.
-        line.add_done_callback(lambda _: writer.close())
+        # Who is cut off before its first step has no end of its own, and would stay open.
+        line.add_done_callback(lambda _: None if comes in self._taken else comes.close())
+        line.add_done_callback(lambda _: self._taken.discard(comes))
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _serve(self, comes: socket.socket) -> None:
+        self._taken.add(comes)
         with contextlib.suppress(OSError):
-            await self._carry(reader, writer)
+            reader, writer = await asyncio.open_connection(sock=comes)
+            try:
+                await self._carry(reader, writer)
+            finally:
+                writer.close()
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await self._open.wait()

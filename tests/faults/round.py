@@ -19,6 +19,7 @@ from tests.faults.history import Book, Losses, Step
 from tests.faults.links import Links
 from tests.faults.membership import Operator
 from tests.support import failing_disk
+from tests.support.ports import free_ports
 
 READ_SECONDS = 30.0
 """How long clients may take to read their sessions when all is mended."""
@@ -87,7 +88,7 @@ def run(plan: Plan, folder: Path) -> Result:
 def _replicas(plan: Plan, folder: Path) -> Iterator[list[Replica]]:
     repository = folder / "models"
     ledger.write(repository, 1)
-    ports = fleet.free_ports(3 * plan.replicas + 1)
+    ports = free_ports(3 * plan.replicas + 1)
     link_port = ports.pop()
     (folder / "token").write_text(TOKEN)
     small = Random(f"{plan.seed} volumes").random() < 0.75

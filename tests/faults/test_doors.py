@@ -7,8 +7,8 @@ import pytest
 
 from tests.faults import doors, ledger
 from tests.faults.doors import Http
-from tests.faults.fleet import free_ports
 from tests.faults.history import Answer, Seen, Step
+from tests.support.ports import free_port
 
 STEP = Step("s/1 é", 5, 2, end=True)
 
@@ -34,7 +34,7 @@ def test_an_error_that_does_not_say_it_leaves_the_client_in_doubt(told: dict[str
 
 
 async def test_who_was_not_let_in_has_sent_nothing() -> None:
-    assert await Http(free_ports(1)[0]).ask(STEP, 1) == Answer("refused", "ConnectionRefusedError")
+    assert await Http(free_port()).ask(STEP, 1) == Answer("refused", "ConnectionRefusedError")
 
 
 @pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{"])

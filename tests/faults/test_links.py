@@ -1,12 +1,14 @@
 """The ways between replicas, before anybody relies on their being cut."""
 
 import asyncio
+import contextlib
+import socket
 from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.faults import fleet
 from tests.faults.links import REFUSED, SILENT, Links, host
+from tests.support.ports import free_port
 
 
 @pytest.fixture
@@ -19,7 +21,7 @@ async def links() -> AsyncIterator[Links]:
         writer.close()
 
     servers = [await asyncio.start_server(echo, "127.0.0.1", 0) for _ in range(2)]
-    [port] = fleet.free_ports(1)
+    port = free_port()
     made = await Links.of(port, [server.sockets[0].getsockname()[1] for server in servers])
     yield made
     await made.close()
@@ -74,3 +76,16 @@ async def test_a_dead_replica_refuses_whatever_else_is_mended(links: Links) -> N
     assert await say(links, 1, 0) == b"word"
     await links.alive(1, alive=True)
     assert await say(links, 0, 1) == b"word"
+
+
+@pytest.mark.parametrize("turns", range(8))
+async def test_who_is_let_in_while_a_way_is_shut_is_hung_up_on(links: Links, turns: int) -> None:
+    # The kernel has taken it; how far the loop has let it in differs by the turns that the loop has had.
+    with socket.create_connection((host(0, 1), links.links[0].port), timeout=1) as comes:
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await links.close()
+        comes.setblocking(False)
+        with contextlib.suppress(ConnectionResetError):
+            async with asyncio.timeout(1):
+                assert await asyncio.get_running_loop().sock_recv(comes, 1) == b""

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import order
+
 ROOT = Path(__file__).parents[2]
 MAX_LINES = 400
 
@@ -48,6 +50,10 @@ def test_no_registry_is_named() -> None:
         if host in text_of(path)
     ]
     assert found == []
+
+
+def test_the_files_that_are_begun_with_are_there() -> None:
+    assert [name for name in order.LONGEST if not (ROOT / name).is_file()] == []
 
 
 def test_files_stay_small() -> None:

@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ import pytest
 from mooring_runtime.sessions.keys import Key
 from mooring_runtime.sessions.placement import place
 from mooring_runtime.sessions.record import Record
+from tests.support.ports import free_ports, is_free
 from tests.support.runtime_process import Server, exchange, get, post
 from tests.support.state_models import accumulator
 
@@ -130,36 +130,19 @@ def test_the_life_of_sessions_at_one_server(model: Path, token: Path, tmp_path: 
         assert "a server has" in command("list", "--volume", str(tmp_path / "other"), code=1)
 
 
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody has; another process may take one before we do."""
-    taken = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [int(each.getsockname()[1]) for each in taken]
-    for each in taken:
-        each.close()
-    return ports
-
-
-def consecutive_ports() -> int:
-    """A port that is free and whose next is, too."""
-    for port in free_ports(20):
-        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port + 1)):
-            if port % 10 < 9:
-                return port
-    raise AssertionError("no two ports in a row are free")
-
-
 def test_any_of_two_replicas_answers(model: Path, token: Path, tmp_path: Path) -> None:
     record = tmp_path / "record.json"
     record.write_bytes(Record(1, 2).to_json())
     peers = tmp_path / "peers"
     peers.write_text("between us")
-    port = consecutive_ports()
-    address = f"http://127.0.0.1:{port // 10}{{ordinal}}"
+    # The address of an ordinal has the ordinal as the last digit of its port.
+    tens = next(port // 10 for port in free_ports(20) if all(is_free(port // 10 * 10 + last) for last in range(2)))
+    address = f"http://127.0.0.1:{tens}{{ordinal}}"
     shared = {"stand_alone": "false", "membership_file": str(record), "peer_token_file": str(peers)}
     with contextlib.ExitStack() as stack:
         servers = []
         for ordinal in range(2):
-            at = port - port % 10 + ordinal
+            at = tens * 10 + ordinal
             settings = {**shared, "ordinal": str(ordinal), "peer_address": address, "peer_port": str(at)}
             servers.append(stack.enter_context(serving(model, tmp_path / f"volume{ordinal}", token, **settings)))
         names = [next(f"s{n}" for n in range(99) if place(Key("m", f"s{n}"), 2) == home) for home in range(2)]
@@ -178,7 +161,7 @@ def test_any_of_two_replicas_answers(model: Path, token: Path, tmp_path: Path) -
         local = f"/v2/sessions/{names[0]}?local=true&model=m"
         assert get(servers[1].port, local)[0] == 421
         # The peer port has the same API, for who has the token of the peers.
-        peer = ("--server", f"http://127.0.0.1:{port - port % 10}")
+        peer = ("--server", f"http://127.0.0.1:{tens}0")
         assert json.loads(command("show", names[0], *peer, token="between us"))["state"] == "ended"
         assert "the peer port wants" in command("show", names[0], *peer, code=1)
         servers[0].stop(signal.SIGKILL)

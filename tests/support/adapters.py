@@ -21,6 +21,7 @@ from tests.cluster.cluster import Cluster
 from tests.cluster.processes import wait_until
 from tests.support import chart, operator
 from tests.support.operator import Operator
+from tests.support.ports import free_port
 
 API = f"/apis/{names.EXTERNAL_METRICS_GROUP}/{names.EXTERNAL_METRICS_VERSION}"
 API_SERVICE = names.EXTERNAL_METRICS_API_SERVICE
@@ -64,7 +65,7 @@ class Adapters:
             "MOORING_NAMESPACE": chart.NAMESPACE,
             "KUBECONFIG": str(kubeconfig),
         }
-        port = operator.free_port()
+        port = free_port()
         own = {"adapter_port": str(port), "adapter_drain_seconds": "1", **self.settings, **settings}
         process = Operator(env, self.logs / f"{name}.log", name, own, command="adapter")
         replica = Replica(self.cluster, self._stack.enter_context(process), port)

@@ -15,7 +15,7 @@ from tests.cluster import keda
 from tests.cluster.cluster import Cluster
 from tests.cluster.processes import wait_until
 from tests.support import adapters, certificates, foreign
-from tests.support.operator import free_port
+from tests.support.ports import free_port
 
 NAMESPACE, SERVICE = foreign.KEDA
 ACCOUNT: Final = "keda-operator"

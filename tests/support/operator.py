@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -22,6 +21,7 @@ from tests.cluster import assets
 from tests.cluster.cluster import Cluster
 from tests.cluster.processes import wait_until
 from tests.support import chart
+from tests.support.ports import free_ports
 
 ACCOUNT = "mooring-operator"
 USER = f"system:serviceaccount:{chart.NAMESPACE}:{ACCOUNT}"
@@ -46,7 +46,7 @@ class Operator:
     _process: subprocess.Popen[bytes] | None = None
 
     def __post_init__(self) -> None:
-        self.health_port, self.metrics_port = free_port(), free_port()
+        self.health_port, self.metrics_port = free_ports(2)
 
     def __enter__(self) -> Self:
         return self
@@ -199,14 +199,6 @@ def written(cluster: Cluster, start: int) -> list[tuple[str, str, str]]:
             if about.get("resource") != "leases":
                 found.append((entry["verb"], about.get("resource", ""), about.get("name", "")))
     return found
-
-
-def free_port() -> int:
-    """A port of the loopback that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def elapsed(since: float) -> float:

@@ -2,28 +2,16 @@
 
 import contextlib
 import json
-import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from mooring_runtime.sessions.record import Record
+from tests.support.ports import free_port
 from tests.support.runtime_process import Server, exchange, post
 
 TOKEN = "between-us"
-
-
-def free_port(hosts: list[str]) -> int:
-    """A port that is free at every one of these addresses."""
-    for _ in range(20):
-        with socket.create_server((hosts[0], 0)) as first:
-            port = int(first.getsockname()[1])
-            with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
-                for host in hosts[1:]:
-                    stack.enter_context(socket.create_server((host, port)))
-                return port
-    raise AssertionError("no port is free at all addresses")
 
 
 class Fleet:
@@ -33,7 +21,7 @@ class Fleet:
         self._folder, self._model, self._variables = folder, model, variables
         self.scheme = "https" if "tls_cert_file" in variables else "http"
         self.hosts = [f"127.0.0.1{ordinal}" for ordinal in range(max(1, count))]
-        self.port = free_port(self.hosts)
+        self.port = free_port()
         (folder / "token").write_text(TOKEN)
         self.servers: dict[int, Server] = {}
 

@@ -14,7 +14,7 @@ import pytest
 
 from tests.cluster import monitoring
 from tests.cluster.processes import wait_until
-from tests.support.router_process import free_ports
+from tests.support.ports import free_port
 
 START_SECONDS = 30
 
@@ -39,8 +39,7 @@ class Server:
         self._data = folder / "data"
         self._log = folder / "log"
         self._process: subprocess.Popen[bytes] | None = None
-        (port,) = free_ports(1)
-        self.url = f"http://127.0.0.1:{port}"
+        self.url = f"http://127.0.0.1:{free_port()}"
         folder.mkdir(parents=True, exist_ok=True)
         every: list[dict[str, Any]] = [
             {"job_name": "models", "static_configs": [{"targets": list(targets)}], **(job or {})},

@@ -1,11 +1,10 @@
 """The real Envoy on the files that the operator renders for it, with loopback addresses in them."""
 
 import json
-import socket
 import subprocess
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import distribution
 from pathlib import Path
@@ -44,15 +43,6 @@ class Running:
     def write(self, router: envoy.Router) -> None:
         """Puts other files in place of its own, as kubelet does."""
         _write(router)
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that are free on every loopback address."""
-    with ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("0.0.0.0", 0))
-        return [probe.getsockname()[1] for probe in probes]
 
 
 @contextmanager

@@ -14,8 +14,9 @@ from pathlib import Path
 import grpc
 
 from mooring_operator.desired import envoy
+from tests.support.ports import free_ports
 from tests.support.router_names import Names
-from tests.support.router_process import Running, free_ports, running
+from tests.support.router_process import Running, running
 from tests.support.router_replicas import ECHO, Replica, breaking, frozen, pulse, replica, silent
 
 LIVE, LOADING, GONE, REFUSING, SILENT = "live", "loading", "gone", "refusing", "silent"

@@ -25,8 +25,8 @@ from mooring_operator.facts import Key, Service
 from mooring_operator.scaling.findings import Findings
 from mooring_operator.scaling.scraping import Scraping
 from tests.support import builders
+from tests.support.ports import free_port
 from tests.support.prometheus_stand_in import NOW, SCALAR, Asked, Reply, StandIn, nothing, stand_in, told
-from tests.support.router_process import free_ports
 
 
 @pytest.fixture
@@ -192,7 +192,7 @@ async def test_an_answer_without_end_is_not_read(server: StandIn, monkeypatch: p
 
 
 async def test_a_server_that_is_not_there_is_told_at_once() -> None:
-    (port,) = free_ports(1)
+    port = free_port()
     started = time.monotonic()
     with pytest.raises(UnreachableError, match="cannot be reached"):
         await look(StandIn(f"http://127.0.0.1:{port}"), timeout=10.0)

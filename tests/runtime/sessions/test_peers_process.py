@@ -13,7 +13,8 @@ from mooring_runtime.sessions.placement import place
 from mooring_runtime.sessions.record import Record
 from tests.support import models
 from tests.support.certificates import authority, signed
-from tests.support.peer_fleet import Fleet, fleet, free_port, step_bytes
+from tests.support.peer_fleet import Fleet, fleet, step_bytes
+from tests.support.ports import free_port
 from tests.support.runtime_process import connect, exchange, post, read_reply
 from tests.support.state_models import accumulator
 
@@ -76,7 +77,7 @@ def test_a_replica_that_loads_lets_clients_find_another_one(model: Path, tmp_pat
     """A router that reaches it would take its refusal for the answer, also about what others hold."""
     late = models.slow(tmp_path / "late.onnx", 20_000)
     with fleet(tmp_path, late, 0, None, threads="1") as replicas:  # It is never ready.
-        clients, metrics = (free_port(replicas.hosts) for _ in range(2))
+        clients, metrics = (free_port() for _ in range(2))
         loads = replicas.start(0, http_port=str(clients), metrics_port=str(metrics))
         loads.line("listening", word="peer_port")
         assert replicas.report(0)["record"] is None

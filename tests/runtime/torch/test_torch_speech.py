@@ -1,7 +1,6 @@
 """examples/speech: silero-vad as sessions of a server gives what its own wrapper gives, through crashes too."""
 
 import shutil
-import socket
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -14,6 +13,7 @@ import torch
 
 from examples.speech.client import RATE, Stream, chunks, voice
 from tests.demo import speech
+from tests.support.ports import free_port
 from tests.support.runtime_process import Server
 
 pytestmark = pytest.mark.timeout(180)
@@ -51,9 +51,7 @@ class Place:
 
     def __init__(self, model: Path, volume: Path) -> None:
         self._model, self._volume = model, volume
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self._port = free.getsockname()[1]
+        self._port = free_port()
         self.url = f"http://127.0.0.1:{self._port}"
         self.server = self.start()
 
