@@ -142,6 +142,21 @@ def test_a_state_beside_a_window(tmp_path: Path) -> None:
     assert counted.told() == (9, 3)
 
 
+def test_a_state_beside_one_that_grows(tmp_path: Path) -> None:
+    there, plain = both(state_models.mixed(tmp_path / "model.onnx"))
+    assert there.arena is not None
+    assert there.arena.inputs == ("state_in",)
+    counted, talks = Counted(there), (Talk(there), Talk(plain))
+    for turn in range(4):
+        sent = {each: {"x": np.full((1, 1), turn * 10 + each, np.float32)} for each in range(3)}
+        told = [talk.steps(sent) for talk in talks]
+        assert all(isinstance(answer, list) for answer in told[0].values()), told[0]
+    assert [[array.tolist() for array in state] for state in talks[0].states.values()] == [
+        [array.tolist() for array in state] for state in talks[1].states.values()
+    ]
+    assert counted.told() == (9, 3)
+
+
 def test_a_state_that_the_file_has_a_value_for(tmp_path: Path) -> None:
     there, plain = both(state_models.learned(tmp_path / "model.onnx"))
     for model in (there, plain):

@@ -135,7 +135,7 @@ def refusing(backend: Backend) -> None:
 
 def loaded(file: Path, change: Change = lambda _: None, *, state: str = "{}", **config: Any) -> Stateful:
     said = replace(model_config.parse(f'{{"state": {state}}}', "mooring.json"), **config)
-    options = arenas.options(device_state=arenas.PLENTY)
+    options = arenas.options(device_state=arenas.PLENTY, max_batch=said.max_batch)
     found = load_backend(ModelSource(file.parent, config=said), options, changed(change), RunTimes()).backend
     assert isinstance(found, Stateful)
     return found
@@ -180,6 +180,14 @@ def test_a_model_that_is_right_there_is_served_there_and_nothing_of_the_proof_st
     assert not list(told(caplog))
     index = vars(model.arena.arena)["_index"]
     assert (len(index), index.reserve(1)) == (0, 0)
+
+
+def test_a_model_that_runs_one_sample_at_a_time_shows_it_with_one(accumulator: Path) -> None:
+    model = loaded(accumulator, max_batch=1)
+    assert model.arena is not None
+    assert model.arena.most == 1
+    assert serves(model)
+    assert loaded(accumulator, spoilt(Unwritten), max_batch=1).lost
 
 
 def test_states_that_were_found_and_states_that_were_sent_are_both_shown(accumulator: Path) -> None:

@@ -92,19 +92,20 @@ class OnnxMemory:
         # Where sessions stand along another axis, what the model gives is not yet what is kept.
         self._moved = any(pair.axis for pair in pairs)
         self._tensors = {}
-        self._room = _small(graphs.room(), device)
-        self._places = self._reserved(sum(_Tensor(pair, 0, sizes, device, 0).end for pair in pairs))
+        room = _small(graphs.room(), device)
+        self._places = self._reserved(room, sum(_Tensor(pair, 0, sizes, device, 0).end for pair in pairs))
+        self._room = room  # Kept, and let go after what it has made: that is memory of its own.
         address = self._places.data_ptr()
         for number, pair in enumerate(pairs):
             tensor = self._tensors[pair.output] = _Tensor(pair, number, sizes, device, address)
             address = tensor.end
 
-    def _reserved(self, size: int) -> Any:
+    def _reserved(self, room: Any, size: int) -> Any:
         """Bytes of the device, in one piece."""
-        binding = self._room.io_binding()
+        binding = room.io_binding()
         binding.bind_cpu_input(graphs.COUNT, np.array([size // 8]))
         binding.bind_output(graphs.ROOM, self._device)
-        self._room.run_with_iobinding(binding, self._options)
+        room.run_with_iobinding(binding, self._options)
         return binding.get_outputs()[0]
 
     def stage(self, rows: Mapping[str, Array]) -> None:
