@@ -4,7 +4,7 @@ import pytest
 
 from mooring_runtime.errors import RequestError
 from mooring_runtime.sessions.store import StoreFailed
-from tests.support.arenas import Counted
+from tests.support.arenas import Counted, fail_there
 from tests.support.session_plane import MODEL, SessionPlane, schema
 from tests.support.session_runs import doubling
 
@@ -87,3 +87,17 @@ async def test_a_model_gives_its_memory_back_at_its_end(served: SessionPlane) ->
     assert model.stats.state_rows == {"device": 0, "host": 1}
     await model.retire()
     assert model.stats.state_bytes() == arena.size == 0
+
+
+async def test_a_fault_of_the_device_loses_no_step_and_is_told(served: SessionPlane) -> None:
+    model = served.repository.find(MODEL, None)
+    assert model.stateful is not None
+    assert await served.sum("a", 1, start=True) == 1
+    fail_there(model.stateful, "lost")
+    assert await served.sum("a", 10) == 11
+    assert await served.sum("a", 100) == 111
+    assert (model.stateful.arena, model.memory) == (None, 0)
+    assert model.stats.state_bytes is not None
+    assert model.stats.state_bytes() == 0
+    served.store.crash()
+    assert await SessionPlane(served.disk, room=10_000).sum("a", 1000) == 1111
