@@ -77,13 +77,13 @@ def test_a_receiver_that_puts_off_what_it_gets_is_given_no_more() -> None:
 
     async def work() -> None:
         site = Site(2)
-        for number in range(1000):
+        for number in range(200):
             site[1].keep(f"s{number}")
         site.start(Record(1, 2))
         site[0].store.full = True
         await site.adopt(SHRINK)
         most = 0
-        for _ in range(60):
+        for _ in range(20):
             await asyncio.sleep(1)
             phases = [copy.copy.phase for copy in site[1].disk.kept.values()]
             most = max(most, phases.count(Phase.MOVING))
@@ -128,7 +128,7 @@ def test_one_that_freezes_late_waits_for_no_message_with_others(monkeypatch: pyt
 def test_a_message_carries_no_more_than_a_receiver_takes() -> None:
     async def work() -> None:
         site = Site(2)
-        for number in range(40):
+        for number in range(12):
             key = site[1].keep(f"s{number}", Phase.MOVING, to=0)
             copy, state, _ = site[1].disk.kept[key]
             large = state[0]._replace(array=state[0].array.repeat(500_000, 1))  # 4 MB.
