@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from mooring_runtime.backends.base import loader
 from mooring_runtime.repository import Model, State
 from tests.support.repositories import Managed, scaled
 
@@ -13,7 +14,7 @@ class Pinned(Managed):
     """Sessions need the versions in `pinned`."""
 
     def __init__(self, root: Path, **settings: str) -> None:
-        super().__init__(root, **settings)
+        super().__init__(root, loader, **settings)
         self.pinned = {"1"}
         self.manager.needed = self._needed
 
