@@ -44,6 +44,8 @@ class Telling(Job):
     """None: the client was told."""
     id: str | None
     timeout: float | None = None
+    passed_on = False
+    """Another replica has passed it on."""
     watch: Watch | None = None
     version: str | None = None
     """The one that the request names."""
