@@ -80,10 +80,12 @@ def needed(repository: Repository, model: Model, schemas: Iterable[tuple[str, st
     if entry is None or own is None:
         return False
     others = [each for each in entry.versions.values() if each is not model and each.retired_at is None]
-    for name, fingerprint, version in schemas:
-        if (name, fingerprint) == (model.name, own.fingerprint):
-            return not any(fits(each, fingerprint) or _converts(each, fingerprint, version) for each in others)
-    return False
+    # One after the other: a converter may take states of this schema from one version, and not from another.
+    return any(
+        not any(fits(each, fingerprint) or _converts(each, fingerprint, version) for each in others)
+        for name, fingerprint, version in schemas
+        if (name, fingerprint) == (model.name, own.fingerprint)
+    )
 
 
 def _converts(model: Model, fingerprint: str, version: str) -> bool:

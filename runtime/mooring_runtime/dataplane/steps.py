@@ -55,7 +55,6 @@ class Step(Telling):
 
     answers_later = keeps_results = True
     needs_state = True
-    passed_on = False
     proved = 0
     rows = 1
     epoch = 0

@@ -44,6 +44,8 @@ class Telling(Job):
     """None: the client was told."""
     id: str | None
     timeout: float | None = None
+    passed_on = False
+    """Another replica has passed it on."""
     watch: Watch | None = None
     version: str | None = None
     """The one that the request names."""
@@ -141,7 +143,8 @@ class Telling(Job):
     def _count(self, error: RequestError) -> None:
         if error.applied is None:
             error.applied = "no"
-        if isinstance(error, SessionError):
+        # Who has passed it on tells its client, and counts it, or tries another replica: each refusal is counted once.
+        if isinstance(error, SessionError) and not self.passed_on:
             self.sessions.holder.stats.refused[self.name, error.cause] += 1
         if self.key.session:
             self.sessions.traces.failed(self.key, error, self.call.step)

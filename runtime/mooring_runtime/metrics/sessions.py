@@ -59,7 +59,7 @@ class SessionStats:
         self.repeats: Counter[str] = Counter()
         """By model: steps that were answered by their stored reply."""
         self.refused: Counter[tuple[str, str]] = Counter()
-        """By model and the cause of the SessionError that a client was told."""
+        """By model and the cause of the SessionError that a client of this replica was told, whoever has refused it."""
         self.commit = Histogram()
         """Seconds of a commit of the store, its sync included."""
         self.batch = Histogram(BATCH_BUCKETS)

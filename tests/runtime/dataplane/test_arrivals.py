@@ -7,11 +7,15 @@ import numpy as np
 import pytest
 
 from mooring_runtime.errors import QueueFull, RequestError
+from mooring_runtime.errors.sessions import SessionConflict
 from mooring_runtime.messages import InferRequest, InferResponse, SessionCall, Tensor
 from mooring_runtime.metrics import Aims
+from mooring_runtime.sessions.elsewhere import Passed
+from mooring_runtime.sessions.record import Record
 from tests.support.grpc_served import GrpcServed, request_of
+from tests.support.other_replicas import HERE, THERE, Others, member, named, passed
 from tests.support.serving import Apart, Served
-from tests.support.session_plane import MODEL, SessionPlane
+from tests.support.session_plane import MODEL, SessionPlane, cause
 
 V2 = b'{"inputs": [{"name": "in_FP32", "shape": [1, 2], "datatype": "FP32", "data": [1, 2]}]}'
 V1 = b'{"instances": [[1, 2]]}'
@@ -143,3 +147,19 @@ async def test_a_step_that_another_replica_passes_on_is_counted_there() -> None:
     [stats] = served.page.models()
     await served.begin(SessionCall("s", start=True), passed_on=True).outcome()
     assert (stats.received, stats.successes) == (0, 1)
+
+
+async def test_a_step_that_is_refused_is_counted_where_its_client_is_told() -> None:
+    served, others = member(Others(Record(5, 3)))
+    here, there = named(HERE), named(THERE)
+    await served.sum(here, 1, start=True, step=1)
+    for call, told in (SessionCall(here, step=9), "gap"), (SessionCall(there, step=2), "search"):
+        assert cause(await passed(served, call).outcome()) == (told, "no")
+    assert served.holder.stats.refused == {}
+
+    def refuse(ordinal: int, passed: Passed) -> InferResponse:
+        raise SessionConflict("the next one is 2", "gap")
+
+    others.on_pass = refuse
+    assert cause(await served.step(there, 1, step=9)) == ("gap", "no")
+    assert served.holder.stats.refused == {(MODEL, "gap"): 1}

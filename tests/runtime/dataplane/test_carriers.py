@@ -103,6 +103,15 @@ async def test_a_version_is_needed_by_sessions_that_no_other_can_go_on_with() ->
         assert not needed(others.repository, others.model("1"), others.schemas((OLD, "1")))
 
 
+@pytest.mark.parametrize("made", [("1", "7"), ("7", "1")])
+async def test_a_version_is_needed_by_each_session_that_a_converter_does_not_take(made: tuple[str, str]) -> None:
+    """Sessions of one schema may come from several versions, of which the converter takes some."""
+    both = versions(NEW, taking("7"))
+    schemas = both.schemas(*((OLD, version) for version in made))
+    assert needed(both.repository, both.model("1"), schemas)
+    assert not needed(both.repository, both.model("1"), [each for each in schemas if each[2] == "7"])
+
+
 async def test_a_version_that_only_sessions_need_answers_no_other_request() -> None:
     both = versions(NEW)
     both.model("2").retired_at = 1.0

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from mooring_runtime.backends.base import loader
 from mooring_runtime.repository import Model, State
 from tests.support.repositories import Managed, scaled
 
@@ -12,8 +13,8 @@ from tests.support.repositories import Managed, scaled
 class Pinned(Managed):
     """Sessions need the versions in `pinned`."""
 
-    def __init__(self, root: Path) -> None:
-        super().__init__(root)
+    def __init__(self, root: Path, **settings: str) -> None:
+        super().__init__(root, loader, **settings)
         self.pinned = {"1"}
         self.manager.needed = self._needed
 
@@ -62,6 +63,39 @@ async def test_after_its_deadline_it_goes_all_the_same(tmp_path: Path, managed: 
     assert model.state is State.READY
     model.retired_at -= 2
     await managed.released("1")
+    managed.manager.close()
+
+
+async def test_without_a_deadline_it_stays_for_as_long_as_sessions_need_it(tmp_path: Path) -> None:
+    scaled(tmp_path / "m" / "1" / "model.onnx", 1)
+    managed = Pinned(tmp_path, VERSION_DEADLINE="0")
+    await managed.manager.start()
+    scaled(tmp_path / "m" / "2" / "model.onnx", 2)
+    await managed.manager.load("m")
+    model = managed.repository.find("m", "1")
+    assert model.retired_at is not None
+    model.retired_at -= 1e9
+    managed.manager.release()
+    assert model.state is State.READY
+    managed.pinned.clear()
+    await managed.released("1")
+    managed.manager.close()
+
+
+async def test_after_a_roll_back_the_newer_version_has_a_deadline_too(tmp_path: Path, managed: Pinned) -> None:
+    managed.pinned = {"2"}
+    await managed.manager.load("m")
+    (tmp_path / "m" / "mooring.json").write_text('{"versions": {"specific": [1]}}')
+    await managed.manager.load("m")
+    assert managed.repository.find("m", "1").retired_at is None
+    model = managed.repository.find("m", "2")
+    assert model.retired_at is not None
+    model.retired_at -= managed.settings.version_deadline - 1
+    managed.manager.release()
+    assert model.state is State.READY
+    model.retired_at -= 2
+    await managed.released("2")
+    assert await managed.ask("m") == 1
     managed.manager.close()
 
 

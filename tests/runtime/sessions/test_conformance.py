@@ -11,6 +11,8 @@ from tests.support.simulation.world import BIRTHS, EVERYTHING, LONG_DOWN, RETURN
 
 SCENARIOS = {"everything": (EVERYTHING, None), "births": (BIRTHS, None), "returns": (RETURNS, LONG_DOWN)}
 SHORT, LONG = 4, 1000
+LATE_START = 390
+"""A seed of `BIRTHS` by which a start that was searched for is applied when the end of its session is forgotten."""
 
 
 @pytest.fixture(autouse=True)
@@ -27,6 +29,11 @@ def test_no_step_is_lost_doubled_or_mixed(name: str, long: bool) -> None:
     scenario, faults = SCENARIOS[name]
     for seed in range(LONG if long else SHORT):
         assert World(seed, scenario, faults).run().violations == [], f"seed {seed} of {name}"
+
+
+def test_a_start_that_outlives_what_is_known_of_the_end_begins_a_new_life() -> None:
+    world = World(LATE_START, BIRTHS).run()
+    assert (world.violations, [key.session for key in world.judge.again]) == ([], ["s22"])
 
 
 @pytest.mark.timeout(20)  # Hundreds of steps, and a machine that has others to serve.

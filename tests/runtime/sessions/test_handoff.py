@@ -149,6 +149,24 @@ def test_after_a_lost_answer_the_receiver_goes_on_and_the_sender_hears_taken() -
     clock.run(work())
 
 
+def test_what_is_sent_and_not_answered_is_counted_as_lost() -> None:
+    async def work() -> None:
+        site, name = leaving()
+        site[1].keep(name, Phase.MOVING, to=0)
+        site.mute.add(0)
+        site.start(SHRINK)
+        await asyncio.sleep(1)
+        site.mute.clear()
+        await asyncio.sleep(20)
+        assert site.phases(name) == ["held", "moved"]
+        sent = sum(isinstance(message, Take) for _, _, message in site.said)
+        assert sent > 1
+        assert site[1].stats.handoffs == {("out", "lost"): sent - 1, ("out", "taken"): 1}
+        site.end()
+
+    clock.run(work())
+
+
 def test_a_new_epoch_that_gives_the_session_back_does_not_thaw_it() -> None:
     async def work() -> None:
         site, name = leaving()

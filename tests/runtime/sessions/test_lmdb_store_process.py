@@ -97,7 +97,7 @@ def _killed(path: Path, seed: int, seconds: float, *journal: str) -> dict[int, i
 
 @pytest.mark.parametrize("journal", [(), ("20000",)], ids=["where they belong", "by the journal"])
 async def test_every_acknowledged_step_outlives_kill_9(tmp_path: Path, long: bool, journal: tuple[str, ...]) -> None:
-    chance = random.Random(5)
+    chance, most = random.Random(5), 0
     for seed in range(60 if long else 6):
         path = tmp_path / str(seed)
         acknowledged = _killed(path, seed, chance.random() * 0.3, *journal)
@@ -110,9 +110,11 @@ async def test_every_acknowledged_step_outlives_kill_9(tmp_path: Path, long: boo
             # One more may be on disk than was told; never one fewer.
             for session, step in acknowledged.items():
                 assert step <= steps[session] <= step + 1
-        assert len(acknowledged) == WRITERS
+        # On a machine that is busy a kill may come before each writer was told of a step.
+        most = max(most, len(acknowledged))
         with opened(path) as store:
             assert store.clean
+    assert most == WRITERS
 
 
 def test_a_second_process_waits_until_the_first_has_ended(tmp_path: Path) -> None:

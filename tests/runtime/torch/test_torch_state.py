@@ -1,6 +1,7 @@
 """torch modules that take and return state: their sessions are the runs of the module alone."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 import torch
 
 from mooring_runtime.backends.base import LoadOptions, loader
-from mooring_runtime.errors import InferenceFailed
+from mooring_runtime.errors import InferenceFailed, ModelInvalid
 from mooring_runtime.messages import Array, TensorSpec
 from mooring_runtime.repository import config
 from mooring_runtime.repository.state_loading import with_state
@@ -56,6 +57,24 @@ class Greedy(torch.nn.Module):
         if bool((x < 0).any()):
             raise ValueError("negative")
         return state_in * 1.0, state_in
+
+
+class Odd(torch.nn.Module):
+    """Its next state has another datatype, or another size, as `how` says."""
+
+    def __init__(self, how: int) -> None:
+        super().__init__()
+        self.how = how
+
+    def forward(self, x: torch.Tensor, state_in: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        state = state_in + x
+        if self.how == 0:
+            return x, state.double()
+        if self.how == 1:
+            return x, torch.cat([state, state], 1)
+        if self.how == 2:
+            return x, torch.cat([state, state], 0)
+        return x, state
 
 
 def spec(name: str, *shape: int) -> TensorSpec:
@@ -126,3 +145,56 @@ def test_a_module_that_writes_into_its_state_spoils_nothing(tmp_path: Path) -> N
     assert (left.tolist(), after.tolist()) == ([[5]], [[7]])
     step(1, after)
     assert after.tolist() == [[7]], "the next step must not write into what this one left"
+
+
+ADDS = {"inputs": (spec("x", -1, 1), spec("state_in", -1, 1)), "outputs": (spec("y", -1, 1), spec("state_out", -1, 1))}
+
+
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [
+        (0, "the model gave output 'state_out' as torch.float64, it is declared as FP32"),
+        (1, "model 'm' gave the state 'state_out' in shape [1, 2]: its input 'state_in' does not take that"),
+        (2, "model 'm': a run of 1 sessions gave the state 'state_out' in shape [2, 1]"),
+        (3, ""),
+    ],
+)
+def test_a_module_whose_next_state_is_another_than_declared_is_told(tmp_path: Path, how: int, words: str) -> None:
+    backend = loaded(torch_models.script(Odd(how), tmp_path / "model.pt"), "torchscript", {}, **ADDS)
+    feeds = {"x": np.ones((1, 1), np.float32), "state_in": np.ones((1, 1), np.float32)}
+    if not words:
+        assert backend.infer(feeds, ("state_out",))[0].tolist() == [[2]]
+        return
+    with pytest.raises(InferenceFailed, match=re.escape(words)):
+        backend.infer(feeds, ("y", "state_out"))
+
+
+def test_a_session_of_a_module_begins_with_the_file_that_is_named(tmp_path: Path) -> None:
+    file = torch_models.script(Odd(3), tmp_path / "model.pt")
+    said = {"pairs": [{"input": "state_in", "output": "state_out", "initial": "h0.npy"}]}
+    np.save(tmp_path / "h0.npy", np.array([[7]], np.float32))
+    [pair] = loaded(file, "torchscript", {"state": said}, **ADDS).schema.pairs
+    assert pair.first(np.dtype(np.float32)).tolist() == [[7]]
+    [plain] = loaded(file, "torchscript", {}, **ADDS).schema.pairs
+    assert plain.first(np.dtype(np.float32)).tolist() == [[0]]
+    np.save(tmp_path / "h0.npy", np.array([[7, 7]], np.float32))
+    with pytest.raises(ModelInvalid, match=r"h0.npy is float32 \[1, 2\]: the state 'state_in' begins with float32"):
+        loaded(file, "torchscript", {"state": said}, **ADDS)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (
+            TensorSpec("state_out", "FP64", (-1, 1)),
+            "input 'state_in' is FP32 [-1, 1], output 'state_out' is FP64 [-1, 1]: the datatypes of a pair must be the",
+        ),
+        (spec("state_out", -1, 2), "output 'state_out' is FP32 [-1, 2]: the shapes of a pair must agree"),
+        (spec("left", -1, 1), "it has no output 'state_out'; its outputs are 'y', 'left'"),
+    ],
+)
+def test_halves_of_a_pair_that_do_not_agree_are_told(tmp_path: Path, given: TensorSpec, words: str) -> None:
+    file = torch_models.script(Odd(3), tmp_path / "model.pt")
+    said = {"state": {"pairs": [{"input": "state_in", "output": "state_out"}]}}
+    with pytest.raises(ModelInvalid, match=re.escape(words)):
+        loaded(file, "torchscript", said, inputs=ADDS["inputs"], outputs=(spec("y", -1, 1), given))

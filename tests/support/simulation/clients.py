@@ -4,7 +4,13 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from mooring_runtime.errors import RequestError
-from mooring_runtime.errors.sessions import OutcomeUnknown, SessionGone, SessionUnavailable, UnknownSession
+from mooring_runtime.errors.sessions import (
+    OutcomeUnknown,
+    SessionConflict,
+    SessionGone,
+    SessionUnavailable,
+    UnknownSession,
+)
 from mooring_runtime.messages import InferResponse, SessionCall
 from mooring_runtime.sessions.keys import Key
 from mooring_runtime.sessions.peers import PeerFailed, Unanswered, Unreachable
@@ -52,6 +58,8 @@ class Client:
     async def _send(self, call: SessionCall, value: int) -> bool:
         """Whether the client goes on to its next step."""
         judge = self._world.judge
+        if call.start:
+            judge.started(self._key)
         try:
             response = await self._request(call, value)
         except (OutcomeUnknown, Unanswered):
@@ -61,7 +69,10 @@ class Client:
         except RequestError as error:
             over = value > self._world.scenario.steps and isinstance(error, SessionGone | UnknownSession)
             late = self._key in judge.ended and isinstance(error, SessionGone | UnknownSession)
-            if not over and not late:
+            # The life that has begun by a late start of its own lacks the steps between.
+            last = value >= self._world.scenario.steps
+            again = self._key in judge.again and last and isinstance(error, SessionConflict) and error.cause == "gap"
+            if not over and not late and not again:
                 judge.object(f"{self._key.session}: step {value} of its client is refused: {error!r}")
             return True
         if call.new:

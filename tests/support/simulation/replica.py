@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -47,7 +48,7 @@ LIMITS = Forgetful()
 class Volume(MemoryStore):
     """A store of which every commit is looked at; what a process that has crashed still does to it does nothing."""
 
-    def __init__(self, disk: Disk, written: Callable[[Change], None]) -> None:
+    def __init__(self, disk: Disk, written: Callable[[Change, Kept | None], None]) -> None:
         super().__init__(disk)
         self._looked_at = written
 
@@ -69,8 +70,9 @@ class Volume(MemoryStore):
             self._tell(commit.done, None)
 
     def _apply(self, change: Change) -> None:
+        before = self.disk.kept.get(change.key)
         super()._apply(change)
-        self._looked_at(change)
+        self._looked_at(change, before)
 
     def read(self, key: Key) -> Kept:
         """As its base, but a dead process reads nothing."""
@@ -117,7 +119,7 @@ class Process:
     def __init__(self, replica: Replica) -> None:
         self.replica, self.world, self.alive = replica, replica.world, True
         self._tasks: dict[asyncio.Task[Any], None] = {}
-        self.store = Volume(replica.disk, lambda change: self.world.judge.written(replica.ordinal, change))
+        self.store = Volume(replica.disk, partial(self.world.judge.written, replica.ordinal))
         self.stats = SessionStats()
         self.table = Table(self.store, 2**30, self.stats)
         self.table._reader._thread = AtOnce(1)
