@@ -59,6 +59,18 @@ class Adapters:
 
     def start(self, name: str = "adapter-0", **settings: str) -> "Replica":
         """Start a replica; the API server comes to it when it is ready."""
+        replica = self._launched(name, settings)
+        replica.wait_ready()
+        return replica
+
+    def start_two(self) -> tuple["Replica", "Replica"]:
+        """Start two replicas at the same time; the API server comes to both when they are ready."""
+        first, second = self._launched("adapter-0", {}), self._launched("adapter-1", {})
+        first.wait_ready()
+        second.wait_ready()
+        return first, second
+
+    def _launched(self, name: str, settings: Mapping[str, str]) -> "Replica":
         kubeconfig = self.cluster.token_kubeconfig(chart.NAMESPACE, names.ADAPTER)
         env = {
             **self.cluster.env(),
@@ -69,10 +81,8 @@ class Adapters:
         port = free_port()
         own = {"adapter_port": str(port), "adapter_drain_seconds": "1", **self.settings, **settings}
         process = Operator(env, self.logs / f"{name}.log", name, own, command="adapter")
-        replica = Replica(self.cluster, self._stack.enter_context(process), port)
-        process.start()
-        replica.wait_ready()
-        return replica
+        self._stack.enter_context(process).start()
+        return Replica(self.cluster, process, port)
 
     def available(self) -> bool:
         """Whether the API server finds the adapter well."""
