@@ -164,9 +164,9 @@ async def test_replicas_follow_and_stay_while_nobody_can_see(
 
 
 async def test_a_status_is_not_written_for_each_number(world: World, site: Site, leader: Operator) -> None:
-    leader.start_leading()
     site.prometheus.start()
     site.rate = 100
+    leader.start_leading()
     await world.make("demo", scaling={**SCALING, "backend": "adapter"})
 
     def sees(found: Manifest) -> bool:
@@ -175,7 +175,7 @@ async def test_a_status_is_not_written_for_each_number(world: World, site: Site,
     await world.becomes(kinds.INFERENCE_SERVICE, "demo", sees, "sees its metrics", PATIENCE)
     await asyncio.sleep(3)  # what belongs to the start is written
     before = (await world.appears(kinds.INFERENCE_SERVICE, "demo"))["metadata"]["resourceVersion"]
-    for rate in (900, 50):
+    for rate in (900, 2000):
         site.rate, site.pod.queued = rate, rate // 10
         await eventually(f"a queue of {rate // 10}", lambda: _load_is(leader, site.pod.queued), PATIENCE)
     assert (await world.appears(kinds.INFERENCE_SERVICE, "demo"))["metadata"]["resourceVersion"] == before
