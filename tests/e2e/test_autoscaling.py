@@ -31,7 +31,7 @@ RESOURCES = {"cpu": "300m", "memory": "256Mi"}
 
 @dataclass(frozen=True)
 class Pair:
-    """Two services of one name in two namespaces, and one with sessions beside the first, which nothing scales yet.
+    """Two services of one name in two namespaces, and one with sessions beside the first.
 
     Attributes:
         run: seconds that a run takes on this machine.
@@ -49,7 +49,7 @@ class Pair:
 
     @property
     def scaling(self) -> Manifest:
-        """`spec.scaling` of the first one."""
+        """`spec.scaling` of the first one, and of the one with sessions."""
         return {
             "maxReplicas": MOST,
             "latency": {"target": f"{self.target * 1000:.0f}ms"},
@@ -82,16 +82,12 @@ def prometheus(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 @pytest.fixture(scope="module")
 def pair(site: Site, prometheus: Prometheus) -> Iterator[Pair]:
-    """The namesake is asked for a moment, before the first one is scaled: its target depends on the machine."""
+    """The namesake is made first, and asked for a moment: what the others' target is depends on the machine."""
     service, namesake = (Served(site.cluster, f"test-{secrets.token_hex(4)}", NAME) for _ in range(2))
     stateful = Stateful(site.cluster, service.namespace, f"{NAME}-counting")
     for each in (service, namesake):
         e2e_site.make_namespace(site.cluster, each.namespace)
     namesake.apply(**site.spec(NAME, resources=RESOURCES, scaling={"maxReplicas": MOST, "queue": {"target": 20}}))
-    service.apply(**site.spec(NAME, resources=RESOURCES))
-    stateful.apply(**spec(site, stateful.name, resources=RESOURCES))
-    stateful.settled(1)
-    wait_for_doors(stateful)
     namesake.ready()
     namesake.reach()
     with recorded(namesake, prometheus) as timeline:
@@ -101,8 +97,11 @@ def pair(site: Site, prometheus: Prometheus) -> Iterator[Pair]:
     assert run is not None, "the server has not told how long its runs take"
     made = Pair(service, namesake, stateful, run)
     service.apply(**site.spec(NAME, resources=RESOURCES, scaling=made.scaling))
+    stateful.apply(**spec(site, stateful.name, resources=RESOURCES, scaling={**made.scaling, "maxReplicas": 2}))
     service.ready()
     service.reach()
+    stateful.settled(1)
+    wait_for_doors(stateful)
     yield made
     for each in (service, namesake):
         site.cluster.kubectl("delete", "namespace", each.namespace, "--wait=false")
@@ -238,7 +237,6 @@ def test_a_service_with_sessions_is_scaled_by_its_own_scale(
     site: Site, pair: Pair, prometheus: Prometheus, timelines: list[tuple[str, list[Row]]]
 ) -> None:
     service = pair.stateful
-    service.apply(**spec(site, service.name, resources=RESOURCES, scaling={**pair.scaling, "maxReplicas": 2}))
     with recorded(service, prometheus) as timeline:
         timelines.append(("a service with sessions is scaled", timeline.rows))
         timeline.send(pair.surge)
