@@ -110,5 +110,8 @@ class Settings(BaseSettings):
     """Folder with tls.crt, tls.key and ca.crt of somebody else, such as cert-manager; then the adapter makes none."""
     adapter_refresh_seconds: float = Field(default=5, gt=0, le=60)
     """Time between two looks at Prometheus."""
+    adapter_answer_seconds: float = Field(default=30, gt=0, le=300)
+    """How long one look may be answered from while newer ones fail: two rounds of an autoscaler. Longer than a look and
+    the time between two, or there is no value in between."""
     adapter_drain_seconds: float = Field(default=5, ge=0, le=60)
     """How long the adapter still answers after SIGTERM, so that the API server hears of it first."""

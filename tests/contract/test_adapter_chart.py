@@ -219,6 +219,7 @@ def test_somebody_elses_certificate_needs_no_right_to_secrets(helm: Path, monkey
         ("prometheus.labels.__name__=a", "/prometheus/labels"),
         ("prometheus.labels.mooring_service=a", "/prometheus/labels"),
         ("prometheus.labels.cluster=", "/prometheus/labels/cluster"),
+        ("alerts.seriesLabels.mooring_service=a", "/alerts/seriesLabels"),
         ("prometheus.token=x", "token"),
         ("prometheus.keda.authentication.name=Not_A_Name", "/prometheus/keda/authentication/name"),
         ("prometheus.keda.authentication.kind=Secret", "/prometheus/keda/authentication/kind"),

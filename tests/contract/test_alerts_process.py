@@ -111,11 +111,57 @@ def test_prometheus_takes_them_and_they_fire(rules: list[dict[str, Any]], tmp_pa
         },
     ]
     written = {"rule_files": ["rules.yml"], "evaluation_interval": "15s", "tests": tests}
-    (tmp_path / "tests.yml").write_text(yaml.safe_dump(written))
-    done = subprocess.run(
-        [tool, "test", "rules", str(tmp_path / "tests.yml")], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert _promtool(tmp_path, written) == ""
+
+
+def test_each_cluster_has_its_own_alerts_where_one_prometheus_has_several(helm: Path, tmp_path: Path) -> None:
+    if reason := monitoring.unavailable():
+        pytest.skip(reason)
+    ours, site = 'the "east": #1', "7"
+    labels = json.dumps({"cluster": ours, "site": site})
+    manifests = chart.render(helm, "--set", "alerts.enabled=true", "--set-json", f"alerts.seriesLabels={labels}")
+    [group] = chart.one(manifests, "PrometheusRule")["spec"]["groups"]
+    (tmp_path / "rules.yml").write_text(json.dumps({"groups": [group]}))
+
+    def series(cluster: str, service: str) -> dict[str, str]:
+        own = f'cluster={json.dumps(cluster)}, site="{site}", mooring_namespace="a", mooring_service="{service}"'
+        return {"series": f'mooring_service_autoscaling_ready{{{own}, reason="InvalidSpec"}}', "values": "0x60"}
+
+    # Another cluster's leader is no leader here, and its blind services are told by its own alerts.
+    leader = {"series": 'mooring_operator_leader{cluster="west", site="7"}', "values": "1x60"}
+    written = {
+        "rule_files": ["rules.yml"],
+        "evaluation_interval": "15s",
+        "tests": [
+            {
+                "interval": "15s",
+                "input_series": [leader, series(ours, "b"), series("west", "c")],
+                "promql_expr_test": [
+                    {
+                        "expr": 'sum by (alertname, cluster, mooring_service) (ALERTS{alertstate="firing"})',
+                        "eval_time": "10m",
+                        "exp_samples": [
+                            {"labels": f"{{{found}, cluster={json.dumps(ours)}}}", "value": 1}
+                            for found in (
+                                'alertname="MooringNobodyLeads"',
+                                'alertname="MooringMetricRefused", mooring_service="b"',
+                            )
+                        ],
+                    }
+                ],
+            }
+        ],
+    }
+    assert _promtool(tmp_path, written) == ""
+
+
+def _promtool(folder: Path, tests: dict[str, Any]) -> str:
+    """What Prometheus' tool has to say against the rules in a folder; nothing where the tests pass."""
+    tool = str(monitoring.program("promtool"))
+    (folder / "tests.yml").write_text(yaml.safe_dump(tests))
+    argv = [tool, "test", "rules", str(folder / "tests.yml")]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    return done.stdout + done.stderr if done.returncode else ""
 
 
 def _leader(values: str) -> dict[str, str]:

@@ -1,14 +1,12 @@
 """What a real Prometheus keeps of a pod's page by the jobs that we document and make."""
 
 import asyncio
-import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from mooring_operator import desired
 from mooring_operator.api import names
@@ -19,13 +17,13 @@ from mooring_operator.scaling.answers import answers
 from mooring_operator.scaling.findings import Findings
 from mooring_operator.scaling.scraping import Scraping
 from tests.cluster.processes import wait_until
-from tests.support import builders
+from tests.support import builders, documented_scraping
+from tests.support.documented_scraping import DOCUMENT
 from tests.support.prometheus_pages import Replica, served
 from tests.support.prometheus_process import Server, prometheus
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(90)]
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "autoscaling.md"
 POD = {
     "__meta_kubernetes_namespace": "evil",
     "__meta_kubernetes_pod_label_app_kubernetes_io_managed_by": "mooring",
@@ -45,9 +43,9 @@ class Flood(Replica):
 
 
 def documented() -> dict[str, Any]:
-    """The job of docs/autoscaling.md."""
-    [block] = re.findall(r"```yaml\n( +- job_name: mooring\n.*?)```", DOCUMENT.read_text(), re.DOTALL)
-    return dict(yaml.safe_load(block)[0])
+    """The job for servers of docs/autoscaling.md."""
+    [job] = [job for job in documented_scraping.told(DOCUMENT.read_text()) if job["job_name"] == "mooring"]
+    return job
 
 
 def made() -> dict[str, Any]:

@@ -22,8 +22,8 @@ pytestmark = pytest.mark.timeout(300, func_only=True)
 NAME = "loop"
 MOST = 3
 DOWN_SECONDS = 4
-FELT_SECONDS = DOWN_SECONDS + 8
-"""Until a nought would take replicas away: the adapter looks each 5 s, the autoscaler each 2."""
+FELT_SECONDS = DOWN_SECONDS + 5
+"""Until a nought would take replicas away: the adapter looks each second, the autoscaler every other."""
 PATIENCE = 60.0
 OPERATOR_PORT = 8081
 RESOURCES = {"cpu": "300m", "memory": "256Mi"}
@@ -31,7 +31,7 @@ RESOURCES = {"cpu": "300m", "memory": "256Mi"}
 
 @dataclass(frozen=True)
 class Pair:
-    """Two services of one name in two namespaces.
+    """Two services of one name in two namespaces, and one with sessions beside the first.
 
     Attributes:
         run: seconds that a run takes on this machine.
@@ -40,6 +40,7 @@ class Pair:
 
     service: Served
     namesake: Served
+    stateful: Stateful
     run: float
 
     @property
@@ -48,7 +49,7 @@ class Pair:
 
     @property
     def scaling(self) -> Manifest:
-        """`spec.scaling` of the first one."""
+        """`spec.scaling` of the first one, and of the one with sessions."""
         return {
             "maxReplicas": MOST,
             "latency": {"target": f"{self.target * 1000:.0f}ms"},
@@ -81,8 +82,9 @@ def prometheus(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 @pytest.fixture(scope="module")
 def pair(site: Site, prometheus: Prometheus) -> Iterator[Pair]:
-    """The namesake is made first, and asked for a moment: what the other one's target is depends on the machine."""
+    """The namesake is made first, and asked for a moment: what the others' target is depends on the machine."""
     service, namesake = (Served(site.cluster, f"test-{secrets.token_hex(4)}", NAME) for _ in range(2))
+    stateful = Stateful(site.cluster, service.namespace, f"{NAME}-counting")
     for each in (service, namesake):
         e2e_site.make_namespace(site.cluster, each.namespace)
     namesake.apply(**site.spec(NAME, resources=RESOURCES, scaling={"maxReplicas": MOST, "queue": {"target": 20}}))
@@ -93,10 +95,13 @@ def pair(site: Site, prometheus: Prometheus) -> Iterator[Pair]:
         timeline.until(lambda row: row.at > 5, PATIENCE, "some runs")
         run = prometheus.query(f'mooring_run_mean_seconds{{mooring_namespace="{namesake.namespace}"}}')
     assert run is not None, "the server has not told how long its runs take"
-    made = Pair(service, namesake, run)
+    made = Pair(service, namesake, stateful, run)
     service.apply(**site.spec(NAME, resources=RESOURCES, scaling=made.scaling))
+    stateful.apply(**spec(site, stateful.name, resources=RESOURCES, scaling={**made.scaling, "maxReplicas": 2}))
     service.ready()
     service.reach()
+    stateful.settled(1)
+    wait_for_doors(stateful)
     yield made
     for each in (service, namesake):
         site.cluster.kubectl("delete", "namespace", each.namespace, "--wait=false")
@@ -108,7 +113,7 @@ def sees(service: Served) -> Manifest:
         return watch.until(is_true("AutoscalingReady"), PATIENCE, "to see what its autoscaler needs")
 
 
-def blind(timeline: Timeline, what: str, reason: str) -> None:
+def blind(timeline: Timeline, what: str, reason: str, felt: float = FELT_SECONDS) -> None:
     """Waits until the status says why nothing is seen, and as long as it would take to lose replicas by it."""
     timeline.note(what)
     since = time.monotonic()
@@ -122,7 +127,7 @@ def blind(timeline: Timeline, what: str, reason: str) -> None:
     message = condition(live, "AutoscalingReady")["message"]
     assert "Replicas stay as they are" in message or "replicas stay as they are" in message
     timeline.note(f"AutoscalingReady=False {reason}")
-    time.sleep(max(0.0, since + FELT_SECONDS - time.monotonic()))
+    time.sleep(max(0.0, since + felt - time.monotonic()))
 
 
 def grown(row: Row) -> bool:
@@ -197,28 +202,29 @@ def test_whatever_is_blind_replicas_stay(
         full = timeline.until(grown, PATIENCE, "replicas to come")
 
         prometheus.stop()
-        blind(timeline, "Prometheus is stopped", "PrometheusUnreachable")
+        felt = FELT_SECONDS + e2e_site.ANSWER_SECONDS
+        blind(timeline, "Prometheus is stopped", "PrometheusUnreachable", felt)
         prometheus.forget()
         prometheus.start(scrape=False)
         blind(timeline, "Prometheus comes back with nothing, and scrapes nothing", "NoSeries")
         prometheus.stop()
         prometheus.start()
-        sees(service)
-
         with e2e_autoscaling.without_numbers(site.cluster, prometheus.folder, service.namespace, NAME):
             blind(timeline, "a replica says NaN", "NotANumber")
         sees(service)
 
         site.cluster.kubectl("scale", *adapter, "--replicas=0")
         blind(timeline, "the adapter has no pod", "AdapterDown")
-        site.cluster.kubectl("scale", *adapter, "--replicas=2")
-        sees(service)
+        timeline.send(0)  # Nobody hears of it.
 
         foreign.serve_no_metrics(site.cluster)  # Ours: Mooring never makes way by itself.
         foreign.serve_metrics(site.cluster, foreign.SOMEBODY)
+        site.cluster.kubectl("scale", *adapter, "--replicas=2")
         try:
-            timeline.send(0)  # Nobody hears of it.
             blind(timeline, "external metrics are somebody else's", "MetricsAPIConflict")
+            # Ours comes back, and leaves them to whoever has them.
+            site.cluster.kubectl("rollout", "status", *adapter, "--timeout=60s", timeout=90)
+            assert foreign.serves_metrics(site.cluster) == foreign.SOMEBODY
             stayed = {row.replicas for row in timeline.since(full)}
         finally:
             foreign.serve_no_metrics(site.cluster)
@@ -230,10 +236,7 @@ def test_whatever_is_blind_replicas_stay(
 def test_a_service_with_sessions_is_scaled_by_its_own_scale(
     site: Site, pair: Pair, prometheus: Prometheus, timelines: list[tuple[str, list[Row]]]
 ) -> None:
-    service = Stateful(site.cluster, pair.service.namespace, f"{NAME}-counting")
-    service.apply(**spec(site, service.name, resources=RESOURCES, scaling={**pair.scaling, "maxReplicas": 2}))
-    service.settled(1)
-    wait_for_doors(service)
+    service = pair.stateful
     with recorded(service, prometheus) as timeline:
         timelines.append(("a service with sessions is scaled", timeline.rows))
         timeline.send(pair.surge)

@@ -21,6 +21,17 @@ _OPERATOR_PODS = "app.kubernetes.io/component=operator"
 PROMETHEUS = f"{network.node_address(0)}:9090"
 """Where the operator and the metrics adapter look for Prometheus. Only tests of autoscaling start one."""
 SCRAPE_SECONDS = 2
+ANSWER_SECONDS = 5
+"""How long the adapter answers from what it saw last, where it looks closely."""
+_CLOSELY = {
+    "mooring-operator": {"SCALING_SECONDS": 2},
+    # Sixty looks at its registration in the life of a certificate.
+    "mooring-adapter": {
+        "ADAPTER_REFRESH_SECONDS": 1,
+        "ADAPTER_ANSWER_SECONDS": ANSWER_SECONDS,
+        "ADAPTER_CERTIFICATE_SECONDS": 600,
+    },
+}
 _SETTINGS = (f"prometheus.url=http://{PROMETHEUS}", f"prometheus.scrapeSeconds={SCRAPE_SECONDS}")
 
 
@@ -84,10 +95,15 @@ class Site:
         self.cluster.kubectl("rollout", "status", *deployment, "--timeout=120s", timeout=150)
 
     def look_closely(self) -> None:
-        """Lets the operator look at the autoscalers every other second instead of every 15, which faults wait for."""
-        deployment = ["--namespace", OPERATOR_NAMESPACE, "deployment/mooring-operator"]
-        self.cluster.kubectl("set", "env", *deployment, "MOORING_SCALING_SECONDS=2")
-        self.cluster.kubectl("rollout", "status", *deployment, "--timeout=120s", timeout=150)
+        """Lets the operator look at the autoscalers every other second instead of every 15, and the adapter at
+        Prometheus each second and at its registration each 10, which faults wait for.
+        """
+        for name, settings in _CLOSELY.items():
+            variables = [f"MOORING_{setting}={seconds}" for setting, seconds in settings.items()]
+            self.cluster.kubectl("set", "env", "--namespace", OPERATOR_NAMESPACE, f"deployment/{name}", *variables)
+        for name in _CLOSELY:
+            argv = ["rollout", "status", "--namespace", OPERATOR_NAMESPACE, f"deployment/{name}", "--timeout=120s"]
+            self.cluster.kubectl(*argv, timeout=150)
 
     def delete_operator_pods(self) -> None:
         """Deletes every pod of the operator; they are told to end, and others are made."""

@@ -68,6 +68,12 @@ def serve_metrics(cluster: Cluster, owner: tuple[str, str]) -> None:
     cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=json.dumps(manifest))
 
 
+def serves_metrics(cluster: Cluster) -> tuple[str, str]:
+    """Whose the external metrics are, by namespace and name of the Service."""
+    service = cluster.get("apiservice", names.EXTERNAL_METRICS_API_SERVICE)["spec"]["service"]
+    return service["namespace"], service["name"]
+
+
 def serve_no_metrics(cluster: Cluster) -> None:
     """Take the external metrics away, also for other tests: a dead server holds up the end of every namespace."""
     cluster.kubectl("delete", "apiservice", names.EXTERNAL_METRICS_API_SERVICE, "--ignore-not-found")

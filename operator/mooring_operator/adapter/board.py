@@ -1,15 +1,15 @@
 """What is answered from: every metric of every service, as one look at Prometheus gave it.
 
 A loop looks every few seconds, whoever asks: any number of autoscalers cost Prometheus the same. One look that fails is
-no gap: what the one before gave still stands for `OLDEST` seconds, with its own time. After that there is no value any
-more, and autoscalers hold the counts that they have.
+no gap: what the one before gave still stands for a while, with its own time. After that there is no value any more, and
+autoscalers hold the counts that they have.
 """
 
 import asyncio
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -25,8 +25,6 @@ from .services import Services
 
 logger = logging.getLogger(__name__)
 
-OLDEST: Final = 30.0
-"""Seconds for which one look may be answered from: two rounds of an autoscaler."""
 NO_PROMETHEUS: Final = (
     "the adapter is told of no Prometheus: set prometheus.url of the chart (MOORING_PROMETHEUS_URL) to the one that "
     "scrapes the models"
@@ -42,10 +40,12 @@ class Board:
     answers: Mapping[Key, Mapping[str, Answer]] = field(default_factory=dict)
     problem: tuple[str, str] | None = (NOT_YET, "Prometheus has not answered yet")
     """Reason and message: why there is no newer look; None: the last one succeeded."""
+    lasts: float = 0.0
+    """Seconds for which that look may be answered from."""
 
     def fresh(self, now: float) -> bool:
         """Tell whether it may still be answered from."""
-        return now - self.taken <= OLDEST
+        return now - self.taken <= self.lasts
 
 
 class Refresher:
@@ -57,14 +57,16 @@ class Refresher:
         prometheus: Prometheus | None,
         tolerance: bool,
         interval: float,
-        clock: Callable[[], float] = time.monotonic,
+        lasts: float,
     ) -> None:
-        self.board = Board() if prometheus is not None else Board(problem=(NOT_CONFIGURED, NO_PROMETHEUS))
+        """`interval` is the time between two scrapes; one look may be answered from for `lasts`. Both in seconds."""
+        self.board = Board(lasts=lasts)
+        if prometheus is None:
+            self.board = replace(self.board, problem=(NOT_CONFIGURED, NO_PROMETHEUS))
         self._services = services
         self._prometheus = prometheus
         self._tolerance = tolerance
         self._teller = Teller(interval)
-        self._clock = clock
 
     async def run(self, every: float) -> None:
         """Look again and again, `every` seconds, until cancelled."""
@@ -76,7 +78,7 @@ class Refresher:
     async def look(self, prometheus: Prometheus) -> None:
         """Look once; what was known stays when that fails."""
         services = self._services.readable()
-        began = self._clock()
+        began = time.monotonic()
         try:
             found = await prometheus.find(services)
         except (PrometheusError, OSError) as error:
@@ -96,6 +98,6 @@ class Refresher:
             told[key] = said if self._tolerance else stepped(said, pods.live)
         self._teller.keep(told)
         # As old as its beginning: the queries of a look may take seconds.
-        self.board = Board(began, told, None)
+        self.board = replace(self.board, taken=began, answers=told, problem=None)
         metrics.DATA_TIMESTAMP.set_to_current_time()
         metrics.SERVICES.set(len(told))

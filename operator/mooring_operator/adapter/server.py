@@ -61,7 +61,8 @@ async def run(settings: Settings, discover: Discover) -> int:
         if cluster is None:
             return 0
         services = Services(kube)
-        refresher = Refresher(services, prometheus, cluster.hpa_tolerance, settings.scrape_seconds)
+        seconds = settings.scrape_seconds, settings.adapter_answer_seconds
+        refresher = Refresher(services, prometheus, cluster.hpa_tolerance, *seconds)
         api = Api(services, refresher, Permissions(kube))
         runner = web.AppRunner(api.app(), access_log=None, keepalive_timeout=KEEP_ALIVE, shutdown_timeout=STOP_SECONDS)
         await runner.setup()

@@ -31,12 +31,28 @@ async def test_a_service_of_odd_numbers_is_no_gap_of_the_others(monkeypatch: pyt
     monkeypatch.setattr(teller, "answers", odd_numbers.answers_but_for("odd"))
     with odd_numbers.prometheus() as server:
         async with Prometheus(Access(server.url)) as asked, Kube(Connection(None), 1) as kube:
-            refresher = Refresher(Known(kube, "even", "odd"), None, tolerance=True, interval=15.0)
+            refresher = Refresher(Known(kube, "even", "odd"), None, tolerance=True, interval=15.0, lasts=7.0)
             await refresher.look(asked)
     assert refresher.board.problem is None
     found = {key.name: answers[LOAD] for key, answers in refresher.board.answers.items()}
     assert (found["even"].value, found["odd"].value, found["odd"].reason) == (3.0, None, "InternalError")
     assert Key(odd_numbers.NAMESPACE, "odd") in refresher.board.answers
+
+
+async def test_what_a_look_gave_stands_while_the_next_ones_fail_and_then_no_more() -> None:
+    async with Kube(Connection(None), 1) as kube:
+        refresher = Refresher(Known(kube, "even"), None, tolerance=True, interval=15.0, lasts=7.0)
+        with odd_numbers.prometheus() as server:
+            async with Prometheus(Access(server.url)) as asked:
+                await refresher.look(asked)
+        first = refresher.board
+        async with Prometheus(Access(server.url)) as asked:  # It is gone.
+            await refresher.look(asked)
+    assert refresher.board.problem is not None
+    assert refresher.board.problem[0] == "PrometheusUnreachable"
+    assert (refresher.board.taken, refresher.board.answers) == (first.taken, first.answers)
+    assert refresher.board.fresh(first.taken + 7.0)
+    assert not refresher.board.fresh(first.taken + 7.5)
 
 
 def test_an_autoscaler_without_tolerance_is_led_over_its_dead_band() -> None:

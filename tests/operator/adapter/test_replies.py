@@ -2,7 +2,7 @@ import dataclasses
 
 import pytest
 
-from mooring_operator.adapter.board import OLDEST, Board
+from mooring_operator.adapter.board import Board
 from mooring_operator.adapter.replies import Question, reply
 from mooring_operator.adapter.wire import ApiError, Document
 from mooring_operator.api import names
@@ -14,6 +14,7 @@ from tests.support.builders import service
 
 LOAD, DESIRED = names.METRIC_LOAD, names.METRIC_DESIRED_REPLICAS
 TAKEN = 1000.0
+LASTS = 30.0
 
 
 def seen(name: str, namespace: str = "team") -> tuple[Key, Seen]:
@@ -33,6 +34,7 @@ BOARD = Board(
         Key("elsewhere", "demo"): told(500.0),
     },
     None,
+    LASTS,
 )
 
 
@@ -95,9 +97,9 @@ def test_what_is_no_amount_never_leaves(value: float) -> None:
 
 def test_a_look_stands_for_a_while_and_then_there_is_no_value() -> None:
     failed = dataclasses.replace(BOARD, problem=("PrometheusSlow", "it takes its time"))
-    assert values(ask(board=failed, now=TAKEN + OLDEST)) == [("demo", "3")]
-    assert "PrometheusSlow: it takes its time" in refused(503, board=failed, now=TAKEN + OLDEST + 1)
-    assert "too old" in refused(503, now=TAKEN + OLDEST + 1)
+    assert values(ask(board=failed, now=TAKEN + LASTS)) == [("demo", "3")]
+    assert "PrometheusSlow: it takes its time" in refused(503, board=failed, now=TAKEN + LASTS + 1)
+    assert "too old" in refused(503, now=TAKEN + LASTS + 1)
     assert "has not answered yet" in refused(503, board=Board())
 
 
