@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 _START = """
 import sys
 from pathlib import Path
@@ -15,6 +17,7 @@ print(*kept)
 """
 
 
+@pytest.mark.timeout(30)  # It starts a process.
 def test_a_server_that_keeps_no_sessions_imports_neither_what_keeps_them_nor_a_backend() -> None:
     told = subprocess.run([sys.executable, "-c", _START], capture_output=True, check=True, text=True)
     assert sorted(told.stdout.split()) == ["mooring_runtime.backends.base", "mooring_runtime.sessions.keys"]
