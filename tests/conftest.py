@@ -16,8 +16,8 @@ hypothesis.settings.register_profile("mooring", deadline=None)
 hypothesis.settings.load_profile("mooring")
 
 _HERE = Path(__file__).parent
-# Unit tests use no clock but a virtual one: whoever takes longer waits for something it should not. Alone each takes less
-# than two seconds; beside others, on a machine that has no core left, some of them do not.
+# Unit tests use no clock but a virtual one: whoever takes longer waits for something it should not. Alone each takes
+# less than two seconds; beside others, on a machine that has no core left, some of them do not.
 _UNIT_SECONDS = 5
 # A property test is a hundred small ones.
 _PROPERTY_SECONDS = 60
