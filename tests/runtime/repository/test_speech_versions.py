@@ -1,4 +1,4 @@
-"""The versions of silero-vad that end-to-end tests roll out: which state each goes on from, and that it says the same."""
+"""The versions of silero-vad that end-to-end tests roll out: which state each goes on from, and what it says."""
 
 from collections.abc import Mapping
 from pathlib import Path
