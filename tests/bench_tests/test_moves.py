@@ -52,6 +52,10 @@ def test_the_first_answer_is_of_a_step_that_met_the_crash() -> None:
     on_its_way = beat(there, 9.99, 10.001)  # Answered by what was killed.
     beats = [on_its_way, beat(there, 9.9, 13, 4), beat(there, 14, 15), beat(elsewhere, 10.5, 10.6)]
     assert e2e_moves.first_answers(Asked(beats=beats), 1, 2, 10) == {there: 13}
+    chosen = (str(number) for number in range(99))
+    sound = next(each for each in chosen if [e2e_moves.owner(each, 2, one) for one in (LEDGER, SPEECH)] == [0, 1])
+    assert e2e_moves.first_answers(Asked(SPEECH, beats=[beat(sound, 14, 15)]), 1, 2, 10) == {sound: 15}
+    assert e2e_moves.moved({sound}, 2, 1, SPEECH) == {sound}
 
 
 def test_twins_may_begin_a_session_once() -> None:

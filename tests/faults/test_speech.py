@@ -80,6 +80,20 @@ def test_a_chunk_that_is_doubled_at_the_end_is_found_by_the_reading() -> None:
     assert kinds(judged(ops[:-1])) == {"undecided"}, "without the reading nothing is proved of the last step"
 
 
+@pytest.mark.parametrize("at", [0, 1, 16])
+def test_what_is_let_pass_is_little(at: int) -> None:
+    ops = heard(lambda number: WORDS[:number])
+    seen = ops[4].answer.seen
+    assert seen is not None
+
+    def changed(by: float) -> list[Op]:
+        other = tuple(each + by * (place == at) for place, each in enumerate(seen.heard))
+        return [*ops[:4], dataclasses.replace(ops[4], answer=Answer("ok", seen=seen._replace(heard=other))), *ops[5:]]
+
+    assert judged(changed(1e-6)).violations == []
+    assert kinds(judged(changed(1e-4))) == {"state"}
+
+
 def test_a_reply_of_an_earlier_step_is_named() -> None:
     ops = heard(lambda number: WORDS[:number] if number != 5 else WORDS[:4])
     [violation] = judged(ops).violations

@@ -1,6 +1,6 @@
 """The versions of silero-vad that end-to-end tests roll out: which state each goes on from, and what it says."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +65,24 @@ def test_a_converted_state_goes_on_as_if_nothing_had_happened(tmp_path: Path) ->
     assert row[-1].ravel().tolist() == alone.ravel().tolist()
     first.close()
     later.close()
+
+
+@pytest.mark.parametrize("files", [speech_models.first, speech_models.converted])
+def test_sessions_that_share_a_run_are_not_mixed(tmp_path: Path, files: Callable[[], dict[str, bytes]]) -> None:
+    model = loaded(tmp_path / "model", files())
+    states = [heard(model, line)[1] for line in (CHUNKS[:3], CHUNKS[3:7])]
+    together = {
+        pair.name: np.concatenate(each)
+        for pair, each in zip(model.schema.pairs, zip(*states, strict=True), strict=True)
+    }
+    chunks = np.array(CHUNKS[7:9], np.float32)
+    output, *after = model.infer({"input": chunks, **together}, ("output", *model.schema.outputs))
+    for at, state in enumerate(states):
+        [said], alone = heard(model, CHUNKS[7 + at : 8 + at], state)
+        assert output[at].item() == pytest.approx(said, abs=1e-6)
+        for each, one in zip(after, alone, strict=True):
+            np.testing.assert_allclose(each[at : at + 1], one, atol=1e-5)
+    model.close()
 
 
 def test_others_read_the_same_state_or_say_that_they_cannot(tmp_path: Path) -> None:
