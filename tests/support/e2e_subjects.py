@@ -13,7 +13,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from tests.faults.round import clean
 from tests.faults.speech import SPEECH
 from tests.faults.subject import LEDGER
-from tests.support import e2e_site
+from tests.support import e2e_room, e2e_site
 from tests.support.e2e_moves import Asked
 from tests.support.e2e_service import ROOT
 from tests.support.e2e_site import Site
@@ -80,6 +80,7 @@ def made(site: Site, replicas: int, **fields: Any) -> Iterator[Both]:
     """Both with so many replicas in a namespace of their own; `fields` are those of a spec and win."""
     namespace = f"test-{secrets.token_hex(4)}"
     e2e_site.make_namespace(site.cluster, namespace)
+    e2e_room.halve_requests(site.cluster, namespace)
     both = Both(*(Stateful(site.cluster, namespace, subject.name) for subject in (LEDGER, SPEECH)))
     both.apply(site, replicas=replicas, **fields)
     both.each(Stateful.settled, replicas)
