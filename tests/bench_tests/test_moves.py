@@ -71,12 +71,10 @@ def test_the_report_has_a_goal_each_and_a_row_for_every_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(report, "FOLDER", tmp_path)
-    figures, workers = Figures(), [Figures(), Figures()]
-    for worker, seconds in zip([figures, *workers], (0.1, 0.3, 0.15), strict=True):
-        worker.add(goal_of(PAUSE, LEDGER), [0.01, seconds], "2 -> 5", seconds)
+    figures = Figures()
+    for seconds in (0.1, 0.3, 0.15):
+        figures.add(goal_of(PAUSE, LEDGER), [0.01, seconds], "2 -> 5", seconds)
     figures.add(goal_of(ANSWER, SPEECH), [0.5], "replica 1", 0.5)
-    for worker in workers:
-        figures.take(dict(worker.runs), worker.cells)
     figures.write()
     written = json.loads((tmp_path / "moves.json").read_text())
     told = {goal["name"]: (goal["value"], goal["unit"], goal["holds"]) for goal in written["goals"]}
@@ -86,8 +84,6 @@ def test_the_report_has_a_goal_each_and_a_row_for_every_run(
         f"{ANSWER}: the checker's model": (None, "ms", False),
         f"{ANSWER}: silero-vad": (None, "ms", False),
     }
-    assert [cell["p99"] for cell in written["cells"]] == [100, 500, 300, 150]
+    assert [cell["p99"] for cell in written["cells"]] == [100, 300, 150, 500]
     assert [cell["goal"].rpartition(": ")[2] for cell in written["cells"]].count("silero-vad") == 1
-    shown = capsys.readouterr().out
-    assert shown.count("2 -> 5") == 3
-    assert "two clusters" in shown
+    assert capsys.readouterr().out.count("2 -> 5") == 3

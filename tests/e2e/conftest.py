@@ -3,7 +3,6 @@
 import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -19,8 +18,6 @@ _HERE = Path(__file__).parent
 _SECONDS, _LONG_SECONDS = 180, 1800
 _FIGURES = pytest.StashKey[Figures]()
 _TIMELINES = pytest.StashKey[list[tuple[str, list[Row]]]]()
-_TABLES = pytest.StashKey[list[str]]()
-"""The timelines of workers, as text."""
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -31,36 +28,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.timeout(seconds, func_only=True))
 
 
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Hands what a worker has measured to the process that shows it; that takes plain values only."""
-    told = getattr(session.config, "workeroutput", None)
-    if told is not None:
-        told["tables"] = _tables(session.config)
-        if (figures := session.config.stash.get(_FIGURES, None)) is not None:
-            told["figures"] = (dict(figures.runs), figures.cells)
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_testnodedown(node: Any) -> None:
-    """Takes what a worker has measured."""
-    told: dict[str, Any] = getattr(node, "workeroutput", {})  # A worker that crashed has left none.
-    node.config.stash.setdefault(_TABLES, []).extend(told.get("tables", ()))
-    if "figures" in told:
-        node.config.stash.setdefault(_FIGURES, Figures()).take(*told["figures"])
-
-
 def pytest_terminal_summary(config: pytest.Config) -> None:
     """Prints what moves and crashes of sessions cost, where that was measured, and writes build/bench/moves.json; and
     what happened while services were scaled.
     """
-    for shown in _tables(config) + config.stash.get(_TABLES, []):
-        print(f"\n{shown}")
+    for title, rows in config.stash.get(_TIMELINES, []):
+        print(f"\n{table(title, rows)}")
     if (figures := config.stash.get(_FIGURES, None)) is not None:
         figures.write()
-
-
-def _tables(config: pytest.Config) -> list[str]:
-    return [table(title, rows) for title, rows in config.stash.get(_TIMELINES, [])]
 
 
 @pytest.fixture(scope="session")

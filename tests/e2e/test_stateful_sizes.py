@@ -36,7 +36,8 @@ def test_a_resize_by_hand_loses_nothing_and_is_hardly_noticed(both: Both, figure
     with both.asked("2 -> 5 -> 1 -> 2 by hand", PULSES) as asked:
         size, held = 2, both.each(Stateful.holders)
         for wanted in (5, 1, 2) * (3 if long else 1):
-            resizes.append(both.each(resized, size, wanted))
+            # One behind the other: the pods of one that start would slow the moves of the other, and these are timed.
+            resizes.append((resized(both.ledger, size, wanted), resized(both.speech, size, wanted)))
             now = both.each(Stateful.holders)
             for service, before, after, pulses in zip(
                 (both.ledger, both.speech), held, now, (PULSES, STREAMS), strict=True

@@ -120,21 +120,12 @@ class Figures:
 
     runs: Mapping[str, list[float]] = field(default_factory=lambda: {name: [] for name in _NAMES})
     cells: list[dict[str, str | float]] = field(default_factory=list)
-    machine: str = "two nodes, clients and the cluster share the machine"
-    """Who had the machine while it was measured."""
 
     def add(self, goal: str, seconds: Sequence[float], what: str, figure: float) -> None:
         """One run: its figure, in seconds, and all that it was taken from. `goal` is one of `goal_of`."""
         self.runs[goal].append(figure * 1000)
         shown = {f"p{percent}": round(report.percentile(seconds, percent) * 1000, 1) for percent in (50, 99)}
         self.cells.append({"goal": goal, "run": what, "sessions": len(seconds), **shown})
-
-    def take(self, runs: Mapping[str, Sequence[float]], cells: Sequence[dict[str, str | float]]) -> None:
-        """Takes in the `runs` and `cells` of a worker, beside which another one ran."""
-        self.machine = "two clusters and the clients of both share the machine"
-        for goal, found in runs.items():
-            self.runs[goal].extend(found)
-        self.cells.extend(cells)
 
     def table(self) -> str:
         """Every run, a line each."""
@@ -146,7 +137,10 @@ class Figures:
 
     def write(self) -> None:
         """Prints all goals, and writes build/bench/moves.json."""
-        goals = [report.judge(name, self.runs[name], unit, goal, self.machine) for name, (unit, goal) in _NAMES.items()]
+        goals = [
+            report.judge(name, self.runs[name], unit, goal, "two nodes, clients and the cluster share the machine")
+            for name, (unit, goal) in _NAMES.items()
+        ]
         print(f"\n{self.table()}\n")
         report.show(goals)
         print(report.write("moves", goals, self.cells))

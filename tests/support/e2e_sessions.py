@@ -34,6 +34,8 @@ TWINS = "twins "
 # Two cores are shared with the cluster: clients without a pause would slow the very moves that are watched.
 _PAUSE = 0.2
 _BEAT = 0.2
+_SOUND_BEAT = 0.3
+"""A chunk of sound costs all on its way more than a word."""
 _PATIENCE = 2.0
 _PLACES = (*range(8), 10, 11)
 """Of all but the twins, see `way`: no volume is full here, so nobody hoards."""
@@ -83,6 +85,8 @@ class Pulse(Client):
     """It beats, or never will."""
     chooses: bool = True
     """Its session's id, which else a server makes."""
+    pace: float = _BEAT
+    """Seconds from an answer to the next step, in the mean."""
     _told: list[str] = field(default_factory=list)
 
     async def ask(self, step: Step, door: Door | None = None) -> Answer:
@@ -124,7 +128,7 @@ class Pulse(Client):
             told = tuple(self._told)
             self.beats.append(Beat(session, number, began, time.monotonic(), len(told), told[:-1]))
             self.begun.set()
-            await asyncio.sleep(self.random.uniform(0.5, 1.5) * _BEAT)
+            await asyncio.sleep(self.random.uniform(0.5, 1.5) * self.pace)
 
 
 class Crowd:
@@ -143,8 +147,10 @@ class Crowd:
         asking = 12 if subject is LEDGER else 0
         self._clients = [Paced(self._world, first + index, Random(f"{seed} client {index}")) for index in range(asking)]
         chance = [Random(f"{seed} pulse {index}") for index in range(count)]
+        pace = _BEAT if subject is LEDGER else _SOUND_BEAT
         self._pulses = [
-            Pulse(self._world, first + 100 + index, each, chooses=index % 2 == 0) for index, each in enumerate(chance)
+            Pulse(self._world, first + 100 + index, each, chooses=index % 2 == 0, pace=pace)
+            for index, each in enumerate(chance)
         ]
 
     async def begin(self, group: asyncio.TaskGroup) -> None:

@@ -21,7 +21,7 @@ from tests.support.e2e_stateful import Stateful, spec, wait_for_doors
 
 PULSES = 24
 STREAMS = 8
-"""Pulses of silero-vad. Both machines of a run of the tests have few cores, and a chunk costs more than a word."""
+"""Pulses of silero-vad: few, as they have their part of the machine on which the ledger's pauses are timed."""
 _END_SECONDS = 90
 T = TypeVar("T")
 P = ParamSpec("P")

@@ -6,10 +6,6 @@ import pytest
 # and come in their own order.
 LONGEST = (
     *("tests/faults/test_sessions_faults_process.py", "tests/operator/router/test_life_process.py"),
-    *("tests/e2e/test_autoscaling.py", "tests/demo/test_demo.py", "tests/e2e/test_stateful_sizes.py"),
-    *("tests/e2e/test_swap.py", "tests/e2e/test_rollout.py", "tests/cluster_tests/test_nodes.py"),
-    *("tests/e2e/test_stateful_rollout.py", "tests/e2e/test_stateful_faults.py", "tests/e2e/test_delivery.py"),
-    *("tests/e2e/test_stateful_life.py", "tests/e2e/test_end_of_life.py"),
     *("tests/controlplane/test_autoscaling_status.py", "tests/controlplane/test_adapter_scaling.py"),
     *("tests/controlplane/test_operator_leader.py", "tests/controlplane/test_stateful_life.py"),
     *("tests/controlplane/test_adapter_registration.py", "tests/controlplane/test_autoscaling_backends.py"),
