@@ -73,13 +73,13 @@ def test_a_lost_volume_is_told_until_a_person_gives_it_up(both: Both) -> None:
     ledger.kubectl("delete", "pvc", f"sessions-{ledger.name}-1", "--wait=false")
     ledger.kubectl("delete", "pod", f"{ledger.name}-1", timeout=90)
     wait_until(lambda: ledger.step(theirs).cause == "volume-replaced", 60, "the replica to know its volume")
-    assert ledger.step(others).outcome == "ok"
+    assert (answer := ledger.step(others)).outcome == "ok", answer
     assert ledger.record()["stores"]["1"] == store, "it was replaced without a word"
     ledger.kubectl("annotate", "infsvc", ledger.name, f"mooring.dev/abandon-store={store}")
     wait_until(lambda: ledger.record()["lost"] == [store], 60, "the store to be given up")
     wait_until(lambda: ledger.step(theirs).cause == "maybe-lost", 30, "the session to count as lost")
     assert ledger.step(theirs, start=True).outcome == "ok", "another session may begin under that id"
-    assert ledger.step(others).outcome == "ok"
+    assert (answer := ledger.step(others)).outcome == "ok", answer
     ledger.ready()
 
 
