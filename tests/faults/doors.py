@@ -122,6 +122,8 @@ class Grpc(Door):
         ("grpc.min_reconnect_backoff_ms", 50),
         ("grpc.max_reconnect_backoff_ms", 200),
         ("grpc.enable_retries", 0),
+        # A service that was made anew has another address: grpc would ask for it every 30 s only.
+        ("grpc.dns_min_time_between_resolutions_ms", 200),
         ("grpc.use_local_subchannel_pool", 1),
     )
 
