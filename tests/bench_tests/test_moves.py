@@ -8,8 +8,10 @@ import pytest
 from tests.bench import report
 from tests.faults.history import Answer, Op, Seen, Step
 from tests.faults.ledger import Page
+from tests.faults.speech import SPEECH
+from tests.faults.subject import LEDGER
 from tests.support import e2e_moves
-from tests.support.e2e_moves import ANSWER, PAUSE, Figures
+from tests.support.e2e_moves import ANSWER, PAUSE, Asked, Figures, goal_of
 from tests.support.e2e_sessions import TWINS, Beat
 
 MINTED = "1." + "a" * 26
@@ -49,7 +51,11 @@ def test_the_first_answer_is_of_a_step_that_met_the_crash() -> None:
     elsewhere = next(str(number) for number in range(99) if e2e_moves.owner(str(number), 2) == 0)
     on_its_way = beat(there, 9.99, 10.001)  # Answered by what was killed.
     beats = [on_its_way, beat(there, 9.9, 13, 4), beat(there, 14, 15), beat(elsewhere, 10.5, 10.6)]
-    assert e2e_moves.first_answers(beats, 1, 2, 10) == {there: 13}
+    assert e2e_moves.first_answers(Asked(beats=beats), 1, 2, 10) == {there: 13}
+    chosen = (str(number) for number in range(99))
+    sound = next(each for each in chosen if [e2e_moves.owner(each, 2, one) for one in (LEDGER, SPEECH)] == [0, 1])
+    assert e2e_moves.first_answers(Asked(SPEECH, beats=[beat(sound, 14, 15)]), 1, 2, 10) == {sound: 15}
+    assert e2e_moves.moved({sound}, 2, 1, SPEECH) == {sound}
 
 
 def test_twins_may_begin_a_session_once() -> None:
@@ -67,10 +73,17 @@ def test_the_report_has_a_goal_each_and_a_row_for_every_run(
     monkeypatch.setattr(report, "FOLDER", tmp_path)
     figures = Figures()
     for seconds in (0.1, 0.3, 0.15):
-        figures.add(PAUSE, [0.01, seconds], "2 -> 5", seconds)
+        figures.add(goal_of(PAUSE, LEDGER), [0.01, seconds], "2 -> 5", seconds)
+    figures.add(goal_of(ANSWER, SPEECH), [0.5], "replica 1", 0.5)
     figures.write()
     written = json.loads((tmp_path / "moves.json").read_text())
     told = {goal["name"]: (goal["value"], goal["unit"], goal["holds"]) for goal in written["goals"]}
-    assert told == {PAUSE: (150, "ms", True), ANSWER: (None, "ms", False)}
-    assert [cell["p99"] for cell in written["cells"]] == [100, 300, 150]
+    assert told == {
+        f"{PAUSE}: the checker's model": (150, "ms", True),
+        f"{PAUSE}: silero-vad": (None, "ms", False),
+        f"{ANSWER}: the checker's model": (None, "ms", False),
+        f"{ANSWER}: silero-vad": (None, "ms", False),
+    }
+    assert [cell["p99"] for cell in written["cells"]] == [100, 300, 150, 500]
+    assert [cell["goal"].rpartition(": ")[2] for cell in written["cells"]].count("silero-vad") == 1
     assert capsys.readouterr().out.count("2 -> 5") == 3

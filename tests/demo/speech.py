@@ -5,8 +5,9 @@ import os
 import signal
 import time
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
+from functools import cache
 from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import numpy as np
 import onnxruntime
 
 from examples.speech.client import RATE, SAMPLES, Stream, chunks, voice
+from mooring_runtime.messages import Array
 from tests.cluster import cgroups
 from tests.cluster.cluster import Cluster
 from tests.cluster.places import ROOT, ClusterError
@@ -43,17 +45,25 @@ def own(sound: Sequence[Sequence[float]]) -> list[float]:
 
     `tests/runtime/torch/test_torch_speech.py` holds it against that wrapper.
     """
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    session = onnxruntime.InferenceSession(str(model()), options, providers=["CPUExecutionProvider"])
+    return [speech for speech, _ in steps(sound)]
+
+
+def steps(sound: Iterable[Sequence[float]]) -> Iterator[tuple[float, Array]]:
+    """What `own` gives, chunk by chunk, and the state after each: FP32 [2, 1, 128]."""
+    session = _loaded()
     state, context = np.zeros((2, 1, 128), np.float32), np.zeros((1, CONTEXT), np.float32)
-    found = []
     for chunk in sound:
         heard = np.concatenate([context, np.array([chunk], np.float32)], axis=1)
         output, state = session.run(None, {"input": heard, "state": state, "sr": np.array(RATE)})
         context = heard[:, -CONTEXT:]
-        found.append(float(output.item()))
-    return found
+        yield float(output.item()), state
+
+
+@cache
+def _loaded() -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    return onnxruntime.InferenceSession(str(model()), options, providers=["CPUExecutionProvider"])
 
 
 def play(cluster: Cluster, url: str) -> None:

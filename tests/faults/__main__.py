@@ -17,8 +17,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.faults import history
-from tests.faults.checker import check
 from tests.faults.round import Plan, Result, clean, run
+from tests.faults.speech import judged
 
 FOLDER = Path(__file__).resolve().parents[2] / "build" / "soak"
 
@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Play rounds until the time is over, or one fails; return the exit status."""
     options = _options(arguments)
     if options.check is not None:
-        verdict = check(*history.read(options.check))
+        verdict = judged(*history.read(options.check))
         sys.stdout.write(f"{verdict}\n")
         return 1 if verdict.violations else 0
     seed = options.seed if options.seed is not None else int.from_bytes(os.urandom(3))

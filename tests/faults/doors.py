@@ -16,12 +16,12 @@ from urllib.parse import quote, unquote
 import grpc.aio
 from tritonclient.grpc import service_pb2 as pb
 
-from tests.faults import ledger
 from tests.faults.history import Answer, Outcome, Seen, Step
+from tests.faults.subject import LEDGER, Elements, Subject
 
 APPLIED: Mapping[str, Outcome] = {"no": "refused", "yes": "applied", "unknown": "unknown"}
-PATH = f"/v2/models/{ledger.NAME}/infer"
-_OUTPUTS = ("count", "hash", "total", "recent")
+_CODES = {"INT64": "q", "FP32": "f"}
+"""Of `struct`."""
 
 
 class Door(ABC):
@@ -39,8 +39,17 @@ class Door(ABC):
 class Http(Door):
     """HTTP/1.1 with keep-alive; the session in parameters or in headers, the tensors as JSON or as bytes."""
 
-    def __init__(self, port: int, *, host: str = "127.0.0.1", binary: bool = False, headers: bool = False) -> None:
+    def __init__(
+        self,
+        port: int,
+        *,
+        host: str = "127.0.0.1",
+        binary: bool = False,
+        headers: bool = False,
+        subject: Subject = LEDGER,
+    ) -> None:
         self._address = host, port
+        self._subject = subject
         self._binary = binary
         self._headers = headers
         self._line: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
@@ -66,24 +75,27 @@ class Http(Door):
             raise
         if headers.get("connection") == "close":
             await self.close()
-        return _http_answer(int(head[0].split()[1]), headers, body)
+        return _http_answer(self._subject, int(head[0].split()[1]), headers, body)
 
     def _request(self, step: Step) -> bytes:
-        said = said_of(step)
-        tensor: dict[str, Any] = {"name": "word", "shape": [1, 1], "datatype": "INT64"}
+        subject, said = self._subject, said_of(step)
+        elements = subject.sent(step.word)
+        tensor: dict[str, Any] = {"name": subject.tensor, "shape": [1, len(elements)], "datatype": subject.datatype}
         document: dict[str, Any] = {"inputs": [tensor]}
-        lines = [f"POST {PATH} HTTP/1.1", "Host: replica"]
+        if subject.asked:
+            document["outputs"] = [{"name": name} for name in subject.asked]
+        lines = [f"POST /v2/models/{subject.name}/infer HTTP/1.1", "Host: replica"]
         raw = b""
         if self._headers or step.new:
             lines += [f"{_HEADERS[name]}: {_text(value)}" for name, value in said.items()]
         else:
             document["parameters"] = said
         if self._binary:
-            raw = struct.pack("<q", step.word)
+            raw = _packed(subject, elements)
             tensor["parameters"] = {"binary_data_size": len(raw)}
             document.setdefault("parameters", {})["binary_data_output"] = True
         else:
-            tensor["data"] = [step.word]
+            tensor["data"] = elements
         text = json.dumps(document).encode()
         if raw:
             lines.append(f"Inference-Header-Content-Length: {len(text)}")
@@ -110,10 +122,13 @@ class Grpc(Door):
         ("grpc.min_reconnect_backoff_ms", 50),
         ("grpc.max_reconnect_backoff_ms", 200),
         ("grpc.enable_retries", 0),
+        # A service that was made anew has another address: grpc would ask for it every 30 s only.
+        ("grpc.dns_min_time_between_resolutions_ms", 200),
         ("grpc.use_local_subchannel_pool", 1),
     )
 
-    def __init__(self, port: int, *, host: str = "127.0.0.1") -> None:
+    def __init__(self, port: int, *, host: str = "127.0.0.1", subject: Subject = LEDGER) -> None:
+        self._subject = subject
         self._channel = grpc.aio.insecure_channel(f"{host}:{port}", options=self._OPTIONS)
         self._call = self._channel.unary_unary(
             "/inference.GRPCInferenceService/ModelInfer",
@@ -123,9 +138,14 @@ class Grpc(Door):
 
     async def ask(self, step: Step, seconds: float) -> Answer:
         """See `Door`."""
-        tensor = pb.ModelInferRequest.InferInputTensor(name="word", datatype="INT64", shape=[1, 1])
+        subject = self._subject
+        elements = subject.sent(step.word)
+        shape = [1, len(elements)]
         request = pb.ModelInferRequest(
-            model_name=ledger.NAME, inputs=[tensor], raw_input_contents=[struct.pack("<q", step.word)]
+            model_name=subject.name,
+            inputs=[pb.ModelInferRequest.InferInputTensor(name=subject.tensor, datatype=subject.datatype, shape=shape)],
+            outputs=[pb.ModelInferRequest.InferRequestedOutputTensor(name=name) for name in subject.asked],
+            raw_input_contents=[_packed(subject, elements)],
         )
         metadata = []
         for name, value in said_of(step).items():
@@ -143,27 +163,27 @@ class Grpc(Door):
             return _grpc_error(error)
         told = {name: _value(each) for name, each in reply.parameters.items()}
         outputs = {
-            each.name: list(struct.unpack(f"<{len(raw) // 8}q", raw))
+            each.name: _unpacked(each.datatype, raw)
             for each, raw in zip(reply.outputs, reply.raw_output_contents, strict=True)
         }
-        return _seen(told, outputs)
+        return _seen(subject, told, outputs)
 
     async def close(self) -> None:
         """See `Door`."""
         await self._channel.close()
 
 
-def any_door(random: Random, http: int, grpc: int, host: str = "127.0.0.1") -> Door:
+def any_door(random: Random, http: int, grpc: int, host: str = "127.0.0.1", subject: Subject = LEDGER) -> Door:
     """One of the ways to who listens on these ports."""
     match random.randrange(4):
         case 0:
-            return Grpc(grpc, host=host)
+            return Grpc(grpc, host=host, subject=subject)
         case 1:
-            return Http(http, host=host, binary=True)
+            return Http(http, host=host, binary=True, subject=subject)
         case 2:
-            return Http(http, host=host, headers=True)
+            return Http(http, host=host, headers=True, subject=subject)
         case _:
-            return Http(http, host=host)
+            return Http(http, host=host, subject=subject)
 
 
 _HEADERS = {
@@ -201,7 +221,15 @@ def _value(parameter: Any) -> str | int | bool:
     return value
 
 
-def _http_answer(status: int, headers: Mapping[str, str], body: bytes) -> Answer:
+def _packed(subject: Subject, elements: Elements) -> bytes:
+    return struct.pack(f"<{len(elements)}{_CODES[subject.datatype]}", *elements)
+
+
+def _unpacked(datatype: str, raw: bytes) -> Elements:
+    return [each for (each,) in struct.iter_unpack(f"<{_CODES[datatype]}", raw)]
+
+
+def _http_answer(subject: Subject, status: int, headers: Mapping[str, str], body: bytes) -> Answer:
     if status != 200:
         try:
             told = json.loads(body)
@@ -210,16 +238,17 @@ def _http_answer(status: int, headers: Mapping[str, str], body: bytes) -> Answer
         return error_answer(f"HTTP {status}", told)
     length = int(headers.get("inference-header-content-length", len(body)))
     document = json.loads(body[:length])
-    outputs, at = {}, length
+    outputs: dict[str, Elements] = {}
+    at = length
     for each in document["outputs"]:
         size = each.get("parameters", {}).get("binary_data_size")
         if size is None:
             outputs[each["name"]] = each["data"]
         else:
-            outputs[each["name"]] = list(struct.unpack_from(f"<{size // 8}q", body, at))
+            outputs[each["name"]] = _unpacked(each["datatype"], body[at : at + size])
             at += size
     said = {name: unquote(headers[header.lower()]) for name, header in _HEADERS.items() if header.lower() in headers}
-    return _seen({**said, "sequence_repeat": headers.get("x-mooring-repeat") == "true"}, outputs)
+    return _seen(subject, {**said, "sequence_repeat": headers.get("x-mooring-repeat") == "true"}, outputs)
 
 
 def _grpc_error(error: grpc.aio.AioRpcError) -> Answer:
@@ -241,14 +270,13 @@ def error_answer(status: str, told: Mapping[str, Any]) -> Answer:
     return Answer(outcome, cause, None if expected is None else int(expected))
 
 
-def _seen(told: Mapping[str, str | int | bool], outputs: Mapping[str, list[int]]) -> Answer:
+def _seen(subject: Subject, told: Mapping[str, str | int | bool], outputs: Mapping[str, Elements]) -> Answer:
     try:
-        count, hashes, total, recent = (outputs[name] for name in _OUTPUTS)
-        page = ledger.Page(count[0], tuple(hashes), total[0], tuple(recent))
+        shown = subject.shown(outputs)
         life, step = str(told["sequence_incarnation"]), int(told["sequence_step"])
         durable = told.get("sequence_durable_step")
         repeat, kept = bool(told.get("sequence_repeat")), None if durable is None else int(durable)
-        seen = Seen(str(told["sequence_id"]), life, step, repeat, page, kept)
+        seen = Seen(str(told["sequence_id"]), life, step, repeat, shown.page, kept, shown.heard)
     except KeyError as error:
         return Answer("unknown", f"untold: a reply without {error}")
     return Answer("ok", seen=seen)

@@ -39,6 +39,8 @@ class Seen(NamedTuple):
     page: Page
     durable: int | None = None
     """The last step that is surely on disk, where replies go before their commits."""
+    heard: tuple[float, ...] = ()
+    """What a model of sounds said; it has no page, see `speech`."""
 
 
 class Answer(NamedTuple):
@@ -82,8 +84,10 @@ def from_json(line: str) -> Op:
     told: dict[str, Any] = json.loads(line)
     outcome, cause, expected, seen = told["answer"]
     if seen is not None:
-        session, life, step, repeat, (steps, hashes, total, recent), durable = seen
-        seen = Seen(session, life, step, repeat, Page(steps, tuple(hashes), total, tuple(recent)), durable)
+        # A history of before has nothing that was heard.
+        session, life, step, repeat, (steps, hashes, total, recent), durable, *heard = seen
+        page = Page(steps, tuple(hashes), total, tuple(recent))
+        seen = Seen(session, life, step, repeat, page, durable, *map(tuple, heard))
     return Op(**{**told, "step": Step(*told["step"]), "answer": Answer(outcome, cause, expected, seen)})
 
 

@@ -2,12 +2,14 @@
 
 import asyncio
 import json
+import struct
 
 import pytest
 
 from tests.faults import doors, ledger
 from tests.faults.doors import Http
 from tests.faults.history import Answer, Seen, Step
+from tests.faults.speech import SPEECH, sound
 from tests.support.ports import free_port
 
 STEP = Step("s/1 é", 5, 2, end=True)
@@ -73,5 +75,45 @@ async def test_a_reply_is_read_as_it_was_meant(headers: bool) -> None:
     said = {"sequence_id": "s/1 é", "sequence_end": True, "sequence_step": 2}
     assert json.loads(heard[1]).get("parameters") == (None if headers else said)
     assert (b"X-Mooring-Session: s/1%20%C3%A9\r\n" in heard[0]) == headers
+    await door.close()
+    server.close()
+
+
+async def test_a_sound_goes_out_as_floats_and_what_is_asked_for_comes_back() -> None:
+    said = {"output": (0.5,), "stateN": tuple(float(number) for number in range(256))}
+    raw = b"".join(struct.pack(f"<{len(values)}f", *values) for values in said.values())
+    outputs = [
+        {"name": name, "datatype": "FP32", "parameters": {"binary_data_size": 4 * len(values)}}
+        for name, values in said.items()
+    ]
+    head_of_answer = json.dumps({"outputs": outputs}).encode()
+    heard: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heard.append(await reader.readuntil(b"\r\n\r\n"))
+        length = int(heard[0].lower().split(b"\r\ncontent-length: ")[1].split(b"\r")[0])
+        heard.append(await reader.readexactly(length))
+        told = "X-Mooring-Session: s\r\nX-Mooring-Step: 2\r\nX-Mooring-Incarnation: 1\r\n"
+        told += f"Inference-Header-Content-Length: {len(head_of_answer)}\r\n"
+        length = len(head_of_answer) + len(raw)
+        writer.write(f"HTTP/1.1 200 OK\r\n{told}Content-Length: {length}\r\n\r\n".encode() + head_of_answer + raw)
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    door = Http(server.sockets[0].getsockname()[1], binary=True, subject=SPEECH)
+    seen = (await door.ask(STEP, 1)).seen
+    assert seen is not None
+    assert seen.heard == (0.5, *map(float, range(0, 256, 16)))
+    assert heard[0].startswith(b"POST /v2/models/speech/infer ")
+    sent = heard[1][-4 * 512 :]
+    assert list(struct.unpack("<512f", sent)) == sound(STEP.word)
+    document = json.loads(heard[1][: -len(sent)])
+    assert document["inputs"][0] | {"parameters": {}} == {
+        "name": "input",
+        "shape": [1, 512],
+        "datatype": "FP32",
+        "parameters": {},
+    }
+    assert document["outputs"] == [{"name": "output"}, {"name": "stateN"}]
     await door.close()
     server.close()

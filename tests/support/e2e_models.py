@@ -1,4 +1,4 @@
-"""Model images for the end-to-end tests: versions that tell themselves apart, broken ones, and some with state."""
+"""Model images for the end-to-end tests: versions that tell themselves apart, broken ones, and those with state."""
 
 import json
 import tempfile
@@ -10,16 +10,14 @@ import onnx
 from onnx import TensorProto, helper
 
 from tests.cluster import images
-from tests.demo import speech as demo
 from tests.faults import ledger
-from tests.support import models
+from tests.support import models, speech_models
 
 VERSIONS = (1, 2)
 GARBAGE = b"this is no model" * 64
 # Readable by every onnxruntime for years back; what the newest onnx writes by default may be too new.
 _OPSET = 17
 _IR_VERSION = 8
-_EXAMPLE = Path(__file__).parents[2] / "examples" / "speech"
 
 
 def adder(version: int) -> bytes:
@@ -68,14 +66,6 @@ def ledger_unreadable() -> dict[str, bytes]:
     return {"model.onnx": _written(ledger.model()), "mooring.json": _about({"version": "3"})}
 
 
-def speech() -> dict[str, bytes]:
-    """silero-vad as `examples/speech` serves it."""
-    return {
-        "model.onnx": demo.model().read_bytes(),
-        **{name: (_EXAMPLE / name).read_bytes() for name in ("mooring.json", "warmup.json")},
-    }
-
-
 def loop() -> dict[str, bytes]:
     """One whose runs take some 75 ms of a CPU each, and which cannot batch.
 
@@ -115,7 +105,10 @@ def build() -> dict[str, images.Image]:
         "ledger-unreadable": ledger_unreadable(),
         "loop": loop(),
         "loop-counting": loop_counting(),
-        "speech": speech(),
+        "speech": speech_models.first(),
+        "speech-equal": speech_models.equal(),
+        "speech-converted": speech_models.converted(),
+        "speech-unreadable": speech_models.unreadable(),
     }
     return {name: images.model_image(name, files) for name, files in contents.items()}
 

@@ -9,21 +9,32 @@ from pathlib import Path
 from mooring_runtime.sessions.keys import Key, minted_ordinal
 from mooring_runtime.sessions.placement import place
 from tests.bench import report
-from tests.faults import history, ledger
-from tests.faults.checker import Verdict, check
+from tests.faults import history
+from tests.faults.checker import Verdict
 from tests.faults.history import Op
-from tests.support.e2e_sessions import TWINS, Beat
+from tests.faults.speech import judged
+from tests.faults.subject import LEDGER, Subject
+from tests.support.e2e_sessions import SUBJECTS, TWINS, Beat
 
 PAUSE = "pause of a moved session, p99"
 ANSWER = "first answer of a killed pod's session, after its pod is ready"
-_WIDTH = max(map(len, (PAUSE, ANSWER)))
 _GOALS = {PAUSE: ("ms", "< 200"), ANSWER: ("ms", "< 1000")}
+
+
+def goal_of(goal: str, subject: Subject) -> str:
+    """The goal's name for one of the subjects."""
+    return f"{goal}: {subject.title}"
+
+
+_NAMES = {goal_of(goal, subject): bound for goal, bound in _GOALS.items() for subject in SUBJECTS.values()}
+_WIDTH = max(map(len, _NAMES))
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What the clients of one run saw; filled when they have ended."""
+    """What the clients of one service saw in one run; filled when they have ended."""
 
+    subject: Subject = LEDGER
     ops: list[Op] = field(default_factory=list)
     beats: list[Beat] = field(default_factory=list)
 
@@ -36,8 +47,8 @@ class Asked:
 
     def check(self, title: str) -> Verdict:
         """Prints the counts. Raises AssertionError if a step was lost, doubled, reordered, or a session made twice."""
-        verdict = check(self.ops)
-        print(f"\n{title}: {verdict}")
+        verdict = judged(self.ops)
+        print(f"\n{title}; {self.subject.title}: {verdict}")
         assert not verdict.violations, str(verdict)
         assert verdict.counts["ok"] > 100, f"so little was asked that nothing is shown: {verdict}"
         assert not (found := made_twice(self.ops)), "\n".join(found)
@@ -60,14 +71,14 @@ def twins(ops: Iterable[Op]) -> int:
     return len({op.session for op in ops if op.session.startswith(TWINS) and op.answer.outcome == "ok"})
 
 
-def moved(sessions: Iterable[str], before: int, after: int) -> set[str]:
+def moved(sessions: Iterable[str], before: int, after: int, subject: Subject = LEDGER) -> set[str]:
     """Those sessions whose place is another one after a resize."""
-    return {each for each in sessions if owner(each, before) != owner(each, after)}
+    return {each for each in sessions if owner(each, before, subject) != owner(each, after, subject)}
 
 
-def owner(session: str, size: int) -> int:
-    """The ordinal that holds a session of the ledger, when a service of that size has settled."""
-    return place(Key(ledger.NAME, session), size)
+def owner(session: str, size: int, subject: Subject = LEDGER) -> int:
+    """The ordinal that holds a session, when a service of that size has settled."""
+    return place(Key(subject.name, session), size)
 
 
 def home(session: str) -> int | None:
@@ -93,11 +104,11 @@ def otherwise(beats: Iterable[Beat], windows: Sequence[tuple[float, float]]) -> 
     ]
 
 
-def first_answers(beats: Iterable[Beat], ordinal: int, size: int, killed: float) -> dict[str, float]:
+def first_answers(asked: Asked, ordinal: int, size: int, killed: float) -> dict[str, float]:
     """When each session of a killed replica was answered again, by the clock of the beats."""
     first: dict[str, float] = {}
-    for beat in beats:
-        theirs = owner(beat.session, size) == ordinal
+    for beat in asked.beats:
+        theirs = owner(beat.session, size, asked.subject) == ordinal
         if theirs and beat.done > killed and (beat.began > killed or beat.tries > 1):
             first[beat.session] = min(first.get(beat.session, beat.done), beat.done)
     return first
@@ -105,13 +116,13 @@ def first_answers(beats: Iterable[Beat], ordinal: int, size: int, killed: float)
 
 @dataclass
 class Figures:
-    """The figures of all runs, by their goal."""
+    """The figures of all runs, by their goal and subject."""
 
-    runs: Mapping[str, list[float]] = field(default_factory=lambda: {name: [] for name in _GOALS})
+    runs: Mapping[str, list[float]] = field(default_factory=lambda: {name: [] for name in _NAMES})
     cells: list[dict[str, str | float]] = field(default_factory=list)
 
     def add(self, goal: str, seconds: Sequence[float], what: str, figure: float) -> None:
-        """One run: its figure, in seconds, and all that it was taken from."""
+        """One run: its figure, in seconds, and all that it was taken from. `goal` is one of `goal_of`."""
         self.runs[goal].append(figure * 1000)
         shown = {f"p{percent}": round(report.percentile(seconds, percent) * 1000, 1) for percent in (50, 99)}
         self.cells.append({"goal": goal, "run": what, "sessions": len(seconds), **shown})
@@ -128,7 +139,7 @@ class Figures:
         """Prints all goals, and writes build/bench/moves.json."""
         goals = [
             report.judge(name, self.runs[name], unit, goal, "two nodes, clients and the cluster share the machine")
-            for name, (unit, goal) in _GOALS.items()
+            for name, (unit, goal) in _NAMES.items()
         ]
         print(f"\n{self.table()}\n")
         report.show(goals)

@@ -142,7 +142,7 @@ class Load:
 
 
 def uid_of(pod: Manifest) -> str:
-    """What tells a pod from another one of its name."""
+    """What tells an object from another one of its name."""
     return str(pod["metadata"]["uid"])
 
 

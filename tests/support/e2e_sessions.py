@@ -1,10 +1,11 @@
-"""The session checker's clients in front of a router: they ask until they are told to stop, then read what there is.
+"""The session checker's clients in front of routers: they ask until they are told to stop, then read what there is.
 
-Beside the clients of `tests/faults` there are pulses, each of which steps one session at a steady pace and writes down
-when it asked and when it was answered; and twins, who begin the same new session at the same time.
+Pulses step one session each at a steady pace, and write down when they asked and when they were answered. The ledger
+has the clients of `tests/faults` too, and twins, who begin the same new session at the same time.
 
-Usage: python -m tests.support.e2e_sessions HOST SEED PULSES FOLDER (one line "asking" when every pulse beats; SIGTERM
-ends the asking, sessions are read, and history.jsonl and beats.json are written to FOLDER)
+Usage: python -m tests.support.e2e_sessions SEED FOLDER SUBJECT HOST PULSES [SUBJECT HOST PULSES]... (one line "asking"
+when every pulse beats; SIGTERM ends the asking, sessions are read, and history.jsonl and beats.json are written to
+FOLDER/SUBJECT)
 """
 
 import asyncio
@@ -13,7 +14,7 @@ import json
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from random import Random
@@ -22,7 +23,10 @@ from tests.faults import history
 from tests.faults.clients import SHARED, Client, World, way
 from tests.faults.doors import Door, any_door
 from tests.faults.history import Answer, Book, Op, Step
+from tests.faults.speech import SPEECH
+from tests.faults.subject import LEDGER, Subject
 
+SUBJECTS = {each.name: each for each in (LEDGER, SPEECH)}
 HTTP, GRPC = 80, 8001
 READ_SECONDS = 30.0
 TWINS = "twins "
@@ -30,6 +34,8 @@ TWINS = "twins "
 # Two cores are shared with the cluster: clients without a pause would slow the very moves that are watched.
 _PAUSE = 0.2
 _BEAT = 0.2
+_SOUND_BEAT = 0.3
+"""A chunk of sound costs all on its way more than a word."""
 _PATIENCE = 2.0
 _PLACES = (*range(8), 10, 11)
 """Of all but the twins, see `way`: no volume is full here, so nobody hoards."""
@@ -79,6 +85,8 @@ class Pulse(Client):
     """It beats, or never will."""
     chooses: bool = True
     """Its session's id, which else a server makes."""
+    pace: float = _BEAT
+    """Seconds from an answer to the next step, in the mean."""
     _told: list[str] = field(default_factory=list)
 
     async def ask(self, step: Step, door: Door | None = None) -> Answer:
@@ -120,47 +128,83 @@ class Pulse(Client):
             told = tuple(self._told)
             self.beats.append(Beat(session, number, began, time.monotonic(), len(told), told[:-1]))
             self.begun.set()
-            await asyncio.sleep(self.random.uniform(0.5, 1.5) * _BEAT)
+            await asyncio.sleep(self.random.uniform(0.5, 1.5) * self.pace)
+
+
+class Crowd:
+    """All who ask one service."""
+
+    def __init__(self, subject: Subject, host: str, count: int, seed: str, stopped: Callable[[], bool]) -> None:
+        """`count` are the pulses."""
+        self.subject = subject
+        self._book = book = Book()
+        self._world = World(
+            book, lambda random: [any_door(random, HTTP, GRPC, host, subject) for _ in range(2)], stopped
+        )
+        # Other names than in the run before: its sessions still live.
+        first = int(seed, 16) % 10**5 * 1000
+        # All but pulses ask things that only a ledger's replies can be judged by.
+        asking = 12 if subject is LEDGER else 0
+        self._clients = [Paced(self._world, first + index, Random(f"{seed} client {index}")) for index in range(asking)]
+        chance = [Random(f"{seed} pulse {index}") for index in range(count)]
+        pace = _BEAT if subject is LEDGER else _SOUND_BEAT
+        self._pulses = [
+            Pulse(self._world, first + 100 + index, each, chooses=index % 2 == 0, pace=pace)
+            for index, each in enumerate(chance)
+        ]
+
+    async def begin(self, group: asyncio.TaskGroup) -> None:
+        """Returns when every pulse beats."""
+        if self._clients:
+            for session in SHARED:
+                await self._clients[0].insist(Step(session, self._book.word(), start=True))
+        for pulse in self._pulses:
+            group.create_task(pulse.run())
+        for pulse in self._pulses:
+            await pulse.begun.wait()
+
+    def go_on(self, group: asyncio.TaskGroup) -> None:
+        """Lets the others ask."""
+        for place, client in zip(_PLACES, self._clients, strict=False):
+            group.create_task(way(client, place))
+        if self._clients:
+            group.create_task(self._clients[-2].twins(self._clients[-1]))
+
+    async def read(self) -> None:
+        """The last word of every session."""
+        self._world.faultless = True
+        everybody: list[Client] = [*self._clients, *self._pulses]
+        with contextlib.suppress(TimeoutError):  # The checker tells which sessions were not read.
+            async with asyncio.timeout(READ_SECONDS):
+                await asyncio.gather(*(client.read() for client in everybody))
+        for each in everybody:
+            for door in each.doors:
+                await door.close()
+
+    def write(self, folder: Path) -> None:
+        """What they saw."""
+        folder.mkdir()
+        history.write(self._book.ops, folder / "history.jsonl")
+        (folder / "beats.json").write_text(json.dumps([asdict(beat) for pulse in self._pulses for beat in pulse.beats]))
 
 
 def main(arguments: Sequence[str]) -> None:
-    host, seed, pulses, folder = arguments
-    asyncio.run(_run(host, seed, int(pulses), Path(folder)))
+    seed, folder, *rest = arguments
+    asyncio.run(_run(seed, Path(folder), zip(rest[::3], rest[1::3], rest[2::3], strict=True)))
 
 
-async def _run(host: str, seed: str, count: int, folder: Path) -> None:
+async def _run(seed: str, folder: Path, services: Iterable[tuple[str, str, str]]) -> None:
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    book = Book()
-    world = World(
-        book, lambda random: [any_door(random, HTTP, GRPC, host), any_door(random, HTTP, GRPC, host)], stop.is_set
-    )
-    # Other names than in the run before: its sessions still live.
-    first = int(seed, 16) % 10**5 * 1000
-    clients = [Paced(world, first + index, Random(f"{seed} client {index}")) for index in range(12)]
-    chance = [Random(f"{seed} pulse {index}") for index in range(count)]
-    pulses = [Pulse(world, first + 100 + index, each, chooses=index % 2 == 0) for index, each in enumerate(chance)]
-    for session in SHARED:
-        await clients[0].insist(Step(session, book.word(), start=True))
+    crowds = [Crowd(SUBJECTS[name], host, int(count), seed, stop.is_set) for name, host, count in services]
     async with asyncio.TaskGroup() as group:
-        for pulse in pulses:
-            group.create_task(pulse.run())
-        for pulse in pulses:
-            await pulse.begun.wait()
-        for place, client in zip(_PLACES, clients, strict=False):
-            group.create_task(way(client, place))
-        group.create_task(clients[-2].twins(clients[-1]))
+        await asyncio.gather(*(crowd.begin(group) for crowd in crowds))
+        for crowd in crowds:
+            crowd.go_on(group)
         print("asking", flush=True)
-    world.faultless = True
-    everybody: list[Client] = [*clients, *pulses]
-    with contextlib.suppress(TimeoutError):  # The checker tells which sessions were not read.
-        async with asyncio.timeout(READ_SECONDS):
-            await asyncio.gather(*(client.read() for client in everybody))
-    for each in everybody:
-        for door in each.doors:
-            await door.close()
-    history.write(book.ops, folder / "history.jsonl")
-    (folder / "beats.json").write_text(json.dumps([asdict(beat) for pulse in pulses for beat in pulse.beats]))
+    await asyncio.gather(*(crowd.read() for crowd in crowds))
+    for crowd in crowds:
+        crowd.write(folder / crowd.subject.name)
 
 
 if __name__ == "__main__":

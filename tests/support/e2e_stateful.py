@@ -2,29 +2,19 @@
 
 import json
 import os
-import re
-import secrets
 import signal
-import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from tests.cluster import cgroups
-from tests.faults import ledger
 from tests.faults.history import Answer, from_json
-from tests.faults.round import clean
 from tests.support import e2e_site
-from tests.support.e2e_moves import Asked
-from tests.support.e2e_service import ROOT, Served, uid_of
+from tests.support.e2e_service import Served, uid_of
 from tests.support.e2e_site import Site
 from tests.support.e2e_watch import Manifest, Watch, is_true
-
-PULSES = 24
-_END_SECONDS = 90
 
 
 @dataclass(frozen=True)
@@ -141,32 +131,6 @@ class Stateful(Served):
         log = self.cluster.kubectl(*operator, "--tail=15", "--prefix", check=False)
         return f"{super().account()}\n{found}\n--- routers\n{routers}\n--- operators\n{log}"
 
-    @contextmanager
-    def asked(self, title: str, pulses: int = PULSES) -> Iterator[Asked]:
-        """The session checker's clients ask while the block runs; after it there is a verdict.
-
-        Raises:
-            AssertionError: a step was lost, doubled or reordered, or a replica's log holds a traceback.
-        """
-        asked, seed = Asked(), secrets.token_hex(4)
-        # It stays until the next run: `python -m tests.faults --check` judges it anew.
-        folder = clean(ROOT / "build" / "e2e" / re.sub(r"[^a-z0-9]+", "-", title.lower()))
-        module = [sys.executable, "-m", "tests.support.e2e_sessions", self.host, seed, str(pulses), str(folder)]
-        argv = self.cluster.command(*module)
-        with subprocess.Popen(argv, cwd=ROOT, env=self.cluster.env(), stdout=subprocess.PIPE, text=True) as process:
-            assert process.stdout is not None
-            try:
-                assert process.stdout.readline() == "asking\n", self.account()
-                yield asked
-                process.terminate()
-                process.communicate(timeout=_END_SECONDS)
-            finally:
-                process.kill()
-        assert process.returncode == 0, "the clients failed"
-        asked.read(folder)
-        asked.check(title)
-        assert not (found := self.tracebacks()), "\n".join(found)
-
 
 def record_in(configmap: Manifest) -> Manifest:
     """The membership record that a ConfigMap holds."""
@@ -189,18 +153,6 @@ def boots(pod: Manifest) -> int:
 def uids(pods: dict[int, Manifest]) -> dict[int, str]:
     """What tells each pod from another one of its ordinal."""
     return {ordinal: uid_of(pod) for ordinal, pod in pods.items()}
-
-
-@contextmanager
-def made(site: Site, replicas: int, **fields: Any) -> Iterator[Stateful]:
-    """A ledger with so many replicas in a namespace of its own; `fields` are those of a spec and win."""
-    service = Stateful(site.cluster, f"test-{secrets.token_hex(4)}", ledger.NAME)
-    e2e_site.make_namespace(site.cluster, service.namespace)
-    service.apply(**spec(site, "ledger", replicas=replicas, **fields))
-    service.settled(replicas)
-    wait_for_doors(service)
-    yield service
-    site.cluster.kubectl("delete", "namespace", service.namespace, "--wait=false")
 
 
 def spec(site: Site, model: str, **fields: Any) -> Manifest:
