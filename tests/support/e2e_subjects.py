@@ -1,5 +1,6 @@
 """The checker's model and silero-vad side by side: each fault comes to the services of both in the same moment."""
 
+import itertools
 import re
 import secrets
 import subprocess
@@ -45,8 +46,10 @@ class Both:
         self.each(lambda service: service.apply(**spec(site, service.name, **fields)))
 
     @contextmanager
-    def asked(self, title: str, pulses: int = PULSES) -> Iterator[tuple[Asked, Asked]]:
+    def asked(self, title: str, pulses: int = PULSES, streams: int = STREAMS) -> Iterator[tuple[Asked, Asked]]:
         """The session checker's clients ask while the block runs; after it there is a verdict on each subject.
+
+        `pulses` of the ledger and `streams` of silero-vad; 0: nobody asks that one, and of it there is no verdict.
 
         Raises:
             AssertionError: a step was lost, doubled or reordered, or a replica's log holds a traceback.
@@ -55,8 +58,9 @@ class Both:
         # It stays until the next run: `python -m tests.faults --check` judges it anew.
         folder = clean(ROOT / "build" / "e2e" / re.sub(r"[^a-z0-9]+", "-", title.lower()))
         module = [sys.executable, "-m", "tests.support.e2e_sessions", secrets.token_hex(4), str(folder)]
-        services = [LEDGER.name, self.ledger.host, str(pulses), SPEECH.name, self.speech.host, str(STREAMS)]
-        argv = self.ledger.cluster.command(*module, *services)
+        counts = {self.ledger: pulses, self.speech: streams}
+        services = [(each.name, each.host, str(count)) for each, count in counts.items() if count]
+        argv = self.ledger.cluster.command(*module, *itertools.chain(*services))
         with subprocess.Popen(
             argv, cwd=ROOT, env=self.ledger.cluster.env(), stdout=subprocess.PIPE, text=True
         ) as process:
@@ -69,9 +73,10 @@ class Both:
             finally:
                 process.kill()
         assert process.returncode == 0, "the clients failed"
-        for asked in both:
-            asked.read(folder / asked.subject.name)
-            asked.check(title)
+        for asked, count in zip(both, counts.values(), strict=True):
+            if count:
+                asked.read(folder / asked.subject.name)
+                asked.check(title)
         assert not (found := [line for lines in self.each(Stateful.tracebacks) for line in lines]), "\n".join(found)
 
 
