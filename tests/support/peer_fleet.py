@@ -49,6 +49,12 @@ class Fleet:
         """Kill -9."""
         self.servers.pop(ordinal).end()
 
+    def readiness(self, ordinal: int) -> tuple[int, Any]:
+        """Status and JSON of what kubelet asks."""
+        request = b"GET /v2/health/ready HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"
+        status, _, answer = exchange(self.servers[ordinal].port, request, self.hosts[ordinal])
+        return status, json.loads(answer)
+
     # --- the peer port
 
     def tell(self, ordinal: int, method: str, path: str, body: bytes = b"", *headers: str, token: str = TOKEN) -> Any:

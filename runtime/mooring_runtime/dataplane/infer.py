@@ -64,6 +64,8 @@ class DataPlane:
         """Why the server is not live: a run that does not end."""
         self.unopened: str | None = None
         """Why the server is not ready: what it needs beside its models is not there yet."""
+        self.misfit: Callable[[], str | None] = lambda: None
+        """Why the server is not ready: it has the wrong volume, and refuses other replicas' sessions, too."""
         self.sessions: Sessions | None = None
         """The steps of models that keep state; None until their store is open, and where there is none."""
 
@@ -190,7 +192,7 @@ class DataPlane:
         return (
             "the server is stopping"
             if self.draining
-            else self.stuck or self._repository.not_ready() or self.unopened or self.held
+            else self.stuck or self._repository.not_ready() or self.unopened or self.misfit() or self.held
         )
 
     def not_live(self) -> str | None:

@@ -92,6 +92,8 @@ class SessionService:
         self.opening.administration = administration
         if self._replica is not None:
             await self._replica.start()
+            membership = self._replica.membership
+            self._plane.misfit = lambda: membership.misfit
         holder.sweep.start()
         self._manager.needed = lambda model: needed(self._repository, model, table.schemas)
         self._release()

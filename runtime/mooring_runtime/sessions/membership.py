@@ -123,10 +123,14 @@ class Membership:
             raise SessionUnavailable(
                 f"the membership record of epoch {record.epoch} cannot be written: {self._unsaved}", "no-membership"
             )
-        reason = misfit(record, self.ordinal, self._store.id)
-        if reason is not None:
-            raise SessionUnavailable(reason, "volume-replaced")
+        if self.misfit is not None:
+            raise SessionUnavailable(self.misfit, "volume-replaced")
         return record
+
+    @property
+    def misfit(self) -> str | None:
+        """Why this replica may do nothing with its volume under the adopted record; None: it may, or has no record."""
+        return None if self._record is None else misfit(self._record, self.ordinal, self._store.id)
 
     # --- adopting
 
@@ -219,7 +223,7 @@ class Membership:
         record = self._record
         if record is None or self._unsaved is not None or not self.counted or self.foreign:
             return False
-        return misfit(record, self.ordinal, self._store.id) is None
+        return self.misfit is None
 
     # --- what is here
 

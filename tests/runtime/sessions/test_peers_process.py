@@ -119,9 +119,13 @@ def test_who_speaks_to_a_replica_must_mean_it(model: Path, tmp_path: Path) -> No
         replicas.adopt(Record(1, 1, stores={0: "another"}))
         status, document, _ = replicas.step(0, "s", 1)
         assert (status, document["cause"]) == (503, "volume-replaced")
+        # Not ready: the router would bring it sessions of others, which it would refuse.
+        status, document = replicas.readiness(0)
+        assert (status, "wants another" in document["error"]) == (503, True)
         assert replicas.report(0)["clean"] is False
         store = replicas.report(0)["store"]
         replicas.adopt(Record(2, 1, stores={0: store}))
+        assert replicas.readiness(0)[0] == 200
         assert replicas.sum(0, "s", 1) == 1.0
         status, document = replicas.tell(0, "PUT", "/membership", Record(1, 5).to_json())
         assert (status, document["record"]["epoch"]) == (200, 2)
