@@ -16,6 +16,7 @@ from mooring_runtime.repository import config
 from mooring_runtime.repository.state_loading import with_state
 from mooring_runtime.repository.stateful import Stateful
 from tests.support import torch_models
+from tests.support.torch_arenas import Greedy
 
 # The first export of a process takes seconds, in which torch imports what it needs for it.
 pytestmark = pytest.mark.timeout(120)
@@ -47,16 +48,6 @@ class Recurrent(torch.nn.Module):
         h1, c1 = self.first(x, (hidden[0], cell[0]))
         h2, c2 = self.second(h1, (hidden[1], cell[1]))
         return h2, torch.stack([h1, h2]), torch.stack([c1, c2])
-
-
-class Greedy(torch.nn.Module):
-    """Writes into the state that it is given, and returns that; fails where `x` is negative, after it has written."""
-
-    def forward(self, x: torch.Tensor, state_in: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        state_in.add_(x)
-        if bool((x < 0).any()):
-            raise ValueError("negative")
-        return state_in * 1.0, state_in
 
 
 class Odd(torch.nn.Module):
