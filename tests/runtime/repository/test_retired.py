@@ -15,11 +15,29 @@ class Pinned(Managed):
 
     def __init__(self, root: Path, **settings: str) -> None:
         super().__init__(root, loader, **settings)
+        self.folder = root / "m"
         self.pinned = {"1"}
         self.manager.needed = self._needed
 
     def _needed(self, model: Model) -> bool:
         return model.version in self.pinned
+
+    async def roll_back(self) -> None:
+        """Serve version 1 alone again, where version 2 is loaded and sessions need it."""
+        self.pinned = {"2"}
+        await self.manager.load("m")
+        (self.folder / "mooring.json").write_text('{"versions": {"specific": [1]}}')
+        await self.manager.load("m")
+
+    async def leaves_at_its_deadline(self, version: str) -> None:
+        """Assert that a version which sessions need stays until then, and no longer."""
+        model = self.repository.find("m", version)
+        assert model.retired_at is not None
+        model.retired_at -= self.settings.version_deadline - 1
+        self.manager.release()
+        assert model.state is State.READY
+        model.retired_at -= 2
+        await self.released(version)
 
     async def released(self, version: str) -> None:
         """Return when a version has left."""
@@ -31,14 +49,19 @@ class Pinned(Managed):
         raise AssertionError(f"{self.states()}")
 
 
+async def pinned(root: Path, **settings: str) -> Pinned:
+    """Version 1 is loaded, and version 2 has come since."""
+    found = Pinned(root, **settings)
+    scaled(found.folder / "1" / "model.onnx", 1)
+    await found.manager.start()
+    scaled(found.folder / "2" / "model.onnx", 2)
+    return found
+
+
 @pytest.fixture
 async def managed(tmp_path: Path) -> Pinned:
-    """Version 1 is loaded, and version 2 has come since."""
-    scaled(tmp_path / "m" / "1" / "model.onnx", 1)
-    found = Pinned(tmp_path)
-    await found.manager.start()
-    scaled(tmp_path / "m" / "2" / "model.onnx", 2)
-    return found
+    """See `pinned`."""
+    return await pinned(tmp_path)
 
 
 async def test_a_version_that_sessions_need_stays_and_answers_nobody_else(managed: Pinned) -> None:
@@ -54,23 +77,14 @@ async def test_a_version_that_sessions_need_stays_and_answers_nobody_else(manage
     managed.manager.close()
 
 
-async def test_after_its_deadline_it_goes_all_the_same(tmp_path: Path, managed: Pinned) -> None:
+async def test_after_its_deadline_it_goes_all_the_same(managed: Pinned) -> None:
     await managed.manager.load("m")
-    model = managed.repository.find("m", "1")
-    assert model.retired_at is not None
-    model.retired_at -= managed.settings.version_deadline - 1
-    managed.manager.release()
-    assert model.state is State.READY
-    model.retired_at -= 2
-    await managed.released("1")
+    await managed.leaves_at_its_deadline("1")
     managed.manager.close()
 
 
 async def test_without_a_deadline_it_stays_for_as_long_as_sessions_need_it(tmp_path: Path) -> None:
-    scaled(tmp_path / "m" / "1" / "model.onnx", 1)
-    managed = Pinned(tmp_path, VERSION_DEADLINE="0")
-    await managed.manager.start()
-    scaled(tmp_path / "m" / "2" / "model.onnx", 2)
+    managed = await pinned(tmp_path, VERSION_DEADLINE="0")
     await managed.manager.load("m")
     model = managed.repository.find("m", "1")
     assert model.retired_at is not None
@@ -82,19 +96,10 @@ async def test_without_a_deadline_it_stays_for_as_long_as_sessions_need_it(tmp_p
     managed.manager.close()
 
 
-async def test_after_a_roll_back_the_newer_version_has_a_deadline_too(tmp_path: Path, managed: Pinned) -> None:
-    managed.pinned = {"2"}
-    await managed.manager.load("m")
-    (tmp_path / "m" / "mooring.json").write_text('{"versions": {"specific": [1]}}')
-    await managed.manager.load("m")
+async def test_after_a_roll_back_the_newer_version_has_a_deadline_too(managed: Pinned) -> None:
+    await managed.roll_back()
     assert managed.repository.find("m", "1").retired_at is None
-    model = managed.repository.find("m", "2")
-    assert model.retired_at is not None
-    model.retired_at -= managed.settings.version_deadline - 1
-    managed.manager.release()
-    assert model.state is State.READY
-    model.retired_at -= 2
-    await managed.released("2")
+    await managed.leaves_at_its_deadline("2")
     assert await managed.ask("m") == 1
     managed.manager.close()
 
@@ -117,11 +122,8 @@ async def test_one_that_nobody_needs_goes_at_once(managed: Pinned) -> None:
     managed.manager.close()
 
 
-async def test_a_roll_back_answers_again_while_the_newer_version_stays(tmp_path: Path, managed: Pinned) -> None:
-    managed.pinned = {"2"}
-    await managed.manager.load("m")
-    (tmp_path / "m" / "mooring.json").write_text('{"versions": {"specific": [1]}}')
-    await managed.manager.load("m")
+async def test_a_roll_back_answers_again_while_the_newer_version_stays(managed: Pinned) -> None:
+    await managed.roll_back()
     assert await managed.ask("m") == 1
     assert await managed.ask("m", "2") == 2
     managed.manager.close()
