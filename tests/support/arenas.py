@@ -244,6 +244,18 @@ def shown(there: Stateful) -> None:
     assert not there.lost
 
 
+def results_stay(there: Stateful) -> None:
+    """Assert that later runs do not write to what earlier ones have given; its samples are of one number, `x`."""
+    talk = Talk(there)
+    kept: list[tuple[Array, list[float]]] = []
+    for turn in range(12):
+        told = talk.steps({each: {"x": np.full((1, 1), turn + each, np.float32)} for each in range(1 + turn % 2)})
+        for each, answer in told.items():
+            assert isinstance(answer, list)
+            kept += [(array, array.ravel().tolist()) for array in (*answer, *talk.states[each])]
+    assert all(array.ravel().tolist() == values for array, values in kept)
+
+
 def every_bit_stays(there: Stateful) -> None:
     """States of five elements that the model gives back as they are: whatever bits they have."""
     [pair] = there.schema.pairs

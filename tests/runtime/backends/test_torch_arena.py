@@ -69,14 +69,7 @@ def test_every_bit_stays(tmp_path: Path, datatype: str) -> None:
 
 def test_results_are_not_written_to_by_later_runs(tmp_path: Path) -> None:
     there, _ = both(tmp_path, "torchscript", slots=4, most=2)
-    talk = Talk(there)
-    kept = []
-    for turn in range(12):
-        told = talk.steps({each: {"x": np.full((1, 1), turn + each, np.float32)} for each in range(1 + turn % 2)})
-        for each, answer in told.items():
-            assert isinstance(answer, list)
-            kept += [(array, array.ravel().tolist()) for array in (*answer, *talk.states[each])]
-    assert all(array.ravel().tolist() == values for array, values in kept)
+    arenas.results_stay(there)
 
 
 @pytest.mark.parametrize("given", ["wrong", "narrow", "double", "whole", "none"])
