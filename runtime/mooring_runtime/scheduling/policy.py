@@ -75,7 +75,8 @@ def patience(waiting: int, missing: int, full: int, longest: float) -> float:
     long is it worth to wait for them; for the last straggler of many hardly at all. `full` is the size of a full run.
     """
     missing = min(missing, full - waiting)
-    return longest * missing / (missing + waiting) if missing > 0 else 0.0
+    # The part first: it is at most 1, while `longest * missing` may be rounded up.
+    return longest * (missing / (missing + waiting)) if missing > 0 else 0.0
 
 
 def padded(rows: int, preferred: tuple[int, ...]) -> int:

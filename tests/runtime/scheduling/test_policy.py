@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mooring_runtime.scheduling.policy import Returns, padded, patience
@@ -88,6 +88,7 @@ def test_random_arrivals_are_hardly_ever_waited_for(rate: float, seed: int) -> N
 
 
 @given(st.integers(0, 64), st.integers(-5, 64), st.integers(1, 64), st.floats(0, 1))
+@example(0, 3, 3, 0.2362474398269961)
 def test_patience_is_bounded_by_what_it_can_save(waiting: int, missing: int, full: int, longest: float) -> None:
     seconds = patience(waiting, missing, full, longest)
     assert 0 <= seconds <= longest
